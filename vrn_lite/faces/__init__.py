@@ -1,0 +1,13 @@
+"""Where faces come from: every source gives one `MorphableFace`."""
+
+from vrn_lite.faces.ict_facekit import ict
+from vrn_lite.faces.morphable import MorphableFace
+
+__all__ = ["MorphableFace", "ict", "procedural"]
+
+
+def procedural() -> MorphableFace:
+    """The built-in sculpted face: nothing to download, no licence to ask for."""
+    from vrn_lite.faces.sculpted import procedural as sculpt
+
+    return sculpt()

@@ -1,0 +1,47 @@
+"""The iBUG-68 landmarks: names, flip, Gaussian heat-maps and back."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vrn_lite.frame import Landmarks
+
+GROUPS = {
+    "jaw": range(0, 17),
+    "brow left": range(17, 22),
+    "brow right": range(22, 27),
+    "nose bridge": range(27, 31),
+    "nose base": range(31, 36),
+    "eye left": range(36, 42),
+    "eye right": range(42, 48),
+    "outer lips": range(48, 60),
+    "inner lips": range(60, 68),
+}
+"""Parts and their (0-based) landmarks; left and right are the image's."""
+
+CLOSED = ("eye left", "eye right", "outer lips", "inner lips")
+"""Parts whose last landmark is joined to their first one when drawn."""
+
+FLIP = torch.tensor(
+    [*range(16, -1, -1), *range(26, 16, -1), *range(27, 31), *range(35, 30, -1), 45, 44, 43, 42, 47, 46]
+    + [39, 38, 37, 36, 41, 40, *range(54, 47, -1), *range(59, 54, -1), *range(64, 59, -1), 67, 66, 65]
+)
+"""Landmark l of a mirrored face is landmark FLIP[l] of the face; an involution."""
+
+
+def mirror(points: Landmarks, width: int) -> Landmarks:
+    """Landmarks ``[..., 68, 3]`` of the image mirrored left to right: x -> width - x, renumbered."""
+    flipped = points[..., FLIP.to(points.device), :].clone()
+    flipped[..., 0] = width - flipped[..., 0]
+    return flipped
+
+
+def gaussians(points: Float[Tensor, "*b l n"], height: int, width: int, sigma: float = 1.0) -> Float[Tensor, "*b l h w"]:
+    """One Gaussian of height 1 and spread `sigma` (cells) around each point ``(x, y)`` of a `height` x `width` map.
+
+    Only x and y of the points are used, in cells of the map; cell (r, c) has its centre at (c + 1/2, r + 1/2).
+    """
+    x, y = points[..., 0, None], points[..., 1, None]
+    columns = torch.exp(-0.5 * ((torch.arange(width, device=points.device) + 0.5 - x) / sigma) ** 2)
+    rows = torch.exp(-0.5 * ((torch.arange(height, device=points.device) + 0.5 - y) / sigma) ** 2)
+    return rows[..., :, None] * columns[..., None, :]

@@ -1,0 +1,139 @@
+"""Aligned pairs of image and volume, made on the fly: the room that composes (paper sections 3.2 and 3.4)."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from vrn_lite.camera import Similarity, augmentation, place
+from vrn_lite.faces.morphable import MorphableFace
+from vrn_lite.frame import Grid, Image, Landmarks, Volume
+from vrn_lite.landmarks import mirror
+from vrn_lite.mesh import Mesh
+from vrn_lite.presets import Preset, preset as preset_named
+from vrn_lite.raster import nearest, rasterize
+from vrn_lite.render import Dice, dress, render
+from vrn_lite.volume import fill
+
+
+@dataclass(frozen=True)
+class FacePairs:
+    """A batch of training or test samples in the voxel frame.
+
+    Attributes
+    ----------
+    images : ``[b, 3, h, w]`` in [0, 1].
+    volumes : ``[b, d, h, w]``, bool.
+    landmarks : ``[b, 68, 3]``, iBUG order (renumbered where mirrored), pixels.
+    truth : the placed meshes, before mirroring; `mesh(i)` gives the one that fits image i.
+    mirrored : ``[b]``, which samples are flipped left to right.
+    yaw, pitch : ``[b]`` degrees, before augmentation; a mirrored sample shows the opposite yaw.
+    """
+
+    images: Image
+    volumes: Volume
+    landmarks: Landmarks
+    truth: Mesh
+    mirrored: Bool[Tensor, " b"]
+    yaw: Float[Tensor, " b"]
+    pitch: Float[Tensor, " b"]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def mesh(self, index: int) -> Mesh:
+        """The true mesh of sample `index`, mirrored (and its triangles re-wound) where the image is."""
+        mesh = self.truth[index]
+        if not bool(self.mirrored[index]):
+            return mesh
+        vertices = mesh.vertices.clone()
+        vertices[:, 0] = self.images.shape[-1] - vertices[:, 0]
+        return replace(mesh, vertices=vertices, triangles=mesh.triangles.flip(1))
+
+
+@dataclass(frozen=True)
+class PoseRange:
+    """Poses and augmentation of a set of samples; the defaults are the training's (paper section 3.4).
+
+    Attributes
+    ----------
+    yaw : largest angle, degrees; uniform.
+    pitch, pitch_most : standard deviation and clip of a normal, degrees.
+    angle : largest in-plane rotation, degrees.
+    shift : largest translation, pixels of a 192 px image.
+    zoom : largest change of scale.
+    mirror : share of mirrored samples.
+    """
+
+    yaw: float = 90
+    pitch: float = 15
+    pitch_most: float = 40
+    angle: float = 45
+    shift: float = 15
+    zoom: float = 0.15
+    mirror: float = 0.2
+
+
+STEADY = PoseRange(angle=0, shift=0, zoom=0, mirror=0)
+"""Training poses without augmentation: the held-out set's."""
+
+
+def make_pairs(
+    face: MorphableFace,
+    preset: Preset | str,
+    batch: int,
+    generator: torch.Generator,
+    device: torch.device | str | None = None,
+    *,
+    poses: PoseRange = PoseRange(),
+) -> FacePairs:
+    """A batch of aligned images and volumes: one rasterization, two reductions.
+
+    Parameters
+    ----------
+    face : the source, on `device` already (`face.to(device)`), else it is moved.
+    preset : gives the grid.
+    generator : a CPU generator; the same state gives the same pairs on one device.
+    device : where the pairs are made; by default where `face` is.
+    poses : range of poses and augmentation.
+
+    Examples
+    --------
+    A step of training::
+
+        pairs = make_pairs(face, "lite", 16, torch.Generator().manual_seed(0))
+        loss = binary_cross_entropy_with_logits(network(pairs.images), pairs.volumes.float())
+    """
+    grid = preset_named(preset).grid
+    device = torch.device(device) if device is not None else face.mean.device
+    face = face if face.mean.device == device else face.to(device)
+    dice = Dice.of(generator, batch, device)
+    mesh = face.sample(generator, batch)  # [b, v, 3], model frame, closed
+    camera, yaw, pitch = draw_camera(mesh.landmark_points(), face.unit, grid, poses, dice)
+    placed = mesh.moved(camera(dress(mesh.vertices, face, dice)))  # [b, v, 3], voxel frame
+    fragments = rasterize(placed.vertices, mesh.triangles, grid.height, grid.width, one_sided=~mesh.solid)
+    points = placed.landmark_points()
+    seen = nearest(fragments.where(mesh.visible[fragments.triangle]))
+    images = render(seen, placed.vertices, face, points[:, 8, :2], grid, dice)  # [b, 3, h, w]
+    solid = mesh.triangles[mesh.solid]
+    volumes = fill(fragments.where(mesh.solid[fragments.triangle]), grid.depth, grid.depth_scale, solid)  # [b, d, h, w]
+    return _mirrored(FacePairs(images, volumes, points, placed, dice.chance(poses.mirror) > 0, yaw, pitch))
+
+
+def draw_camera(landmarks: Landmarks, unit: float, grid: Grid, poses: PoseRange, dice: Dice) -> tuple[Similarity, Tensor, Tensor]:
+    """Random pose and augmentation of heads in the model frame: the camera, and yaw and pitch in degrees."""
+    yaw = dice.uniform(-poses.yaw, poses.yaw)
+    pitch = (poses.pitch * dice.normal()).clamp(-poses.pitch_most, poses.pitch_most)
+    crop = place(landmarks, yaw, pitch, torch.zeros_like(yaw), unit, grid)
+    angle, shift = dice.uniform(-poses.angle, poses.angle), dice.uniform(-poses.shift, poses.shift, 2)
+    return crop.then(augmentation(angle, shift, dice.uniform(1 - poses.zoom, 1 + poses.zoom), grid)), yaw, pitch
+
+
+def _mirrored(pairs: FacePairs) -> FacePairs:
+    """Flip the marked samples' tensors, in place; the truth stays, `FacePairs.mesh` mirrors it."""
+    flip = pairs.mirrored
+    for images in (pairs.images, pairs.volumes):
+        images[flip] = images[flip].flip(-1)
+    pairs.landmarks[flip] = mirror(pairs.landmarks[flip], pairs.images.shape[-1])
+    return pairs

@@ -1,0 +1,81 @@
+"""The sizes of grid, network and training that go together, by name; every checkpoint stores its own."""
+
+from dataclasses import asdict, dataclass
+
+from vrn_lite.frame import Grid, require
+
+
+@dataclass(frozen=True)
+class NetworkSize:
+    """Shape of a volumetric regression network (paper section 3.3).
+
+    Attributes
+    ----------
+    stem : reduction of the image before the hourglass, 2 or 4.
+    levels : halvings inside an hourglass.
+    features : channels of the hourglass.
+    modules : residual modules m per position.
+    stacks : hourglasses in a row.
+    stem_features : channels of the first convolution; doubled after it.
+    """
+
+    stem: int = 4
+    levels: int = 4
+    features: int = 128
+    modules: int = 8
+    stacks: int = 1
+    stem_features: int = 64
+
+    def __post_init__(self) -> None:
+        require(self.stem in (2, 4), f"stem must reduce by 2 or 4, got {self.stem}")
+        require(self.features % 8 == 0, f"features (={self.features}) must be divisible by 8")
+        require(min(self.levels, self.modules, self.stacks) >= 1, "levels, modules and stacks must be at least 1")
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A grid and a network that fit each other, with the batch they are trained with."""
+
+    name: str
+    grid: Grid
+    network: NetworkSize
+    batch: int = 16
+
+    def __post_init__(self) -> None:
+        step = self.network.stem * 2**self.network.levels
+        for side in (self.grid.height, self.grid.width):
+            require(side % step == 0 and side // step >= 2, f"image side {side} must be a multiple of stem x 2^levels = {step}, at least twice")
+
+    def to_dict(self) -> dict:
+        """Plain numbers for a checkpoint; `Preset.from_dict` is the inverse."""
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(values: dict) -> "Preset":
+        """The preset that a checkpoint stores."""
+        return Preset(values["name"], Grid(**values["grid"]), NetworkSize(**values["network"]), values["batch"])
+
+
+PRESETS = {
+    p.name: p
+    for p in (
+        Preset("tiny", Grid(32, 32, 32), NetworkSize(stem=2, levels=3, features=16, modules=1, stacks=1, stem_features=8)),
+        Preset("lite", Grid(64, 64, 64), NetworkSize(stem=2, levels=4, features=64, modules=1, stacks=2, stem_features=16)),
+        Preset("colab", Grid(128, 128, 128), NetworkSize(stem=4, levels=4, features=128, modules=2, stacks=1, stem_features=32)),
+        Preset("paper", Grid(200, 192, 192), NetworkSize(stem=4, levels=4, features=128, modules=8, stacks=1)),
+        Preset("paper_full", Grid(200, 192, 192), NetworkSize(stem=4, levels=4, features=256, modules=3, stacks=2)),
+    )
+}
+
+
+def preset(name: "str | Preset") -> Preset:
+    """The preset of that name (a `Preset` passes through).
+
+    Raises
+    ------
+    InputError : no such preset.
+    """
+    if isinstance(name, Preset):
+        return name
+    require(name in PRESETS, f"unknown preset {name!r}: choose one of {', '.join(PRESETS)}")
+    return PRESETS[name]
