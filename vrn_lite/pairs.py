@@ -29,6 +29,7 @@ class FacePairs:
     truth : the placed meshes, before mirroring; `mesh(i)` gives the one that fits image i.
     mirrored : ``[b]``, which samples are flipped left to right.
     yaw, pitch : ``[b]`` degrees, before augmentation; a mirrored sample shows the opposite yaw.
+    camera : from the model frame to `truth`.
     """
 
     images: Image
@@ -38,6 +39,7 @@ class FacePairs:
     mirrored: Bool[Tensor, " b"]
     yaw: Float[Tensor, " b"]
     pitch: Float[Tensor, " b"]
+    camera: Similarity
 
     def __len__(self) -> int:
         return len(self.images)
@@ -118,7 +120,7 @@ def make_pairs(
     images = render(seen, placed.vertices, face, points[:, 8, :2], grid, dice)  # [b, 3, h, w]
     solid = mesh.triangles[mesh.solid]
     volumes = fill(fragments.where(mesh.solid[fragments.triangle]), grid.depth, grid.depth_scale, solid)  # [b, d, h, w]
-    return _mirrored(FacePairs(images, volumes, points, placed, dice.chance(poses.mirror) > 0, yaw, pitch))
+    return _mirrored(FacePairs(images, volumes, points, placed, dice.chance(poses.mirror) > 0, yaw, pitch, camera))
 
 
 def draw_camera(landmarks: Landmarks, unit: float, grid: Grid, poses: PoseRange, dice: Dice) -> tuple[Similarity, Tensor, Tensor]:

@@ -65,9 +65,10 @@ class Dice:
         mixed = torch.lerp(a, b, self.uniform(0, 1, 1)) * self.uniform(1 - spread, 1 + spread, 1)
         return (mixed + spread / 3 * self.normal(3)).clamp(0, 1)
 
-    def field(self, channels: int, height: int, width: int, cells: int) -> Float[Tensor, "b c h w"]:
-        """Smooth noise in about -1 to 1 with `cells` bumps along a side."""
-        coarse = torch.rand(self.batch, channels, cells + 3, cells + 3, generator=self.dense, device=self.device) * 2 - 1
+    def field(self, channels: int, height: int, width: int, cells: int, across: int | None = None) -> Float[Tensor, "b c h w"]:
+        """Smooth noise in about -1 to 1 with `cells` bumps along the height and `across` (else as many) along the width."""
+        size = (self.batch, channels, cells + 3, (across or cells) + 3)
+        coarse = torch.rand(size, generator=self.dense, device=self.device) * 2 - 1
         return F.interpolate(coarse, (height, width), mode="bilinear", align_corners=False)
 
 
@@ -94,8 +95,8 @@ def dress(vertices: Vertices, face: MorphableFace, dice: Dice) -> Vertices:
     height = (root[:, 1] - face.mean[face.landmarks, 1].mean()) / unit
     low = (0.55 - height).clamp(0, 1.5)
     front = ((root[:, 2] - root[:, 2].mean()) / unit).clamp(min=0) * (height > 0.5)
-    falls = dice.chance(0.4, 1) * dice.uniform(0.2, 1.3, 1) * unit
-    fringe = dice.chance(0.35, 1) * dice.uniform(0.05, 0.45, 1) * unit
+    falls = dice.chance(0.5, 1) * dice.uniform(0.2, 1.5, 1) * unit
+    fringe = dice.chance(0.4, 1) * dice.uniform(0.05, 0.5, 1) * unit
     swell = thick * ripple * soft.sqrt() + 0.25 * falls * (low * soft)
     drop = falls * (low * soft) + fringe * front * ripple
     moved = vertices[:, index] + swell[..., None] * outward
@@ -148,26 +149,34 @@ def vertex_normals(vertices: Float[Tensor, "b v 3"], triangles: Tensor) -> Float
     number = torch.arange(len(triangles), device=triangles.device).expand(3, -1)
     where = torch.stack((triangles.T.flatten(), number.flatten()))
     incidence = torch.sparse_coo_tensor(where, cross.new_ones(where.shape[1]), (count, len(triangles)), check_invariants=False)
-    return F.normalize(torch.sparse.mm(incidence, cross).unflatten(1, (3, batch)), dim=1).permute(2, 0, 1)
+    x, y, z = torch.sparse.mm(incidence, cross).unflatten(1, (3, batch)).unbind(1)
+    return (torch.stack((x, y, z), 1) * (x * x + y * y + z * z + 1e-20).rsqrt()[:, None]).permute(2, 0, 1)
 
 
 def shade(colours: Tensor, normals: Tensor, sample: Tensor, dice: Dice) -> Float[Tensor, "n 3"]:
     """Colours of fragments under one to three lights and a soft sky; `normals` ``[n, 3]`` in the voxel frame."""
     towards_viewer = torch.tensor([0.0, 0.0, -1.0], device=dice.device)
-    sky = dice.uniform(0.15, 0.7, 1) * (1 + 0.15 * dice.normal(3))
+    sky = dice.uniform(0.15, 0.7, 1) * (1 + 0.07 * dice.normal(3))
     light = sky[sample] * (1 - 0.25 * normals[:, 1:2])  # brighter from above: y points down
     gloss = torch.zeros_like(light[:, :1])
     shine, sharp = dice.uniform(0, 0.35, 1), dice.uniform(8, 40, 1)
     for number in range(3):
         direction = F.normalize(dice.normal(3) * torch.tensor([1.0, 0.7, 0.7], device=dice.device) + torch.tensor([0.0, -0.5, -1.0], device=dice.device), dim=-1)
         strength = dice.uniform(0.1, 0.9, 1) * (1 if number == 0 else dice.chance(0.4, 1))
-        tint = 1 + 0.12 * dice.normal(3)
+        tint = 1 + 0.07 * dice.normal(3)
         wrap = dice.uniform(0, 0.4, 1)[sample]
         facing = (normals * direction[sample]).sum(-1, keepdim=True)
         light = light + (strength * tint)[sample] * ((facing + wrap) / (1 + wrap)).clamp(min=0)
         halfway = F.normalize(direction + towards_viewer, dim=-1)
         gloss = gloss + (strength * shine)[sample] * (normals * halfway[sample]).sum(-1, keepdim=True).clamp(min=0) ** sharp[sample]
     return colours * light + gloss
+
+
+def cast_shadow(grid: Grid, dice: Dice) -> Float[Tensor, "b h w"]:
+    """Light that is left where something outside the picture throws a shadow with a more or less hard edge."""
+    field = dice.field(1, grid.height, grid.width, 2)[:, 0] + dice.uniform(-0.6, 0.6, 1, 1)
+    shade = torch.sigmoid(field * dice.uniform(3, 40, 1, 1))
+    return 1 - dice.chance(0.3, 1, 1) * dice.uniform(0.2, 0.7, 1, 1) * shade
 
 
 @lru_cache(maxsize=1)
@@ -194,7 +203,8 @@ def background(grid: Grid, dice: Dice) -> Image:
     where = F.affine_grid(torch.cat((turn, shift[..., None]), -1), [b, 3, h, w], align_corners=False)
     photo = F.grid_sample(bank[which], where, padding_mode="reflection", align_corners=False)
     photo = photo * dice.uniform(0.5, 1.2, 3, 1, 1) + dice.uniform(-0.2, 0.2, 1, 1, 1)
-    return torch.where(dice.chance(0.55, 1, 1, 1) > 0, photo, noise).clamp_(0, 1)
+    both = dice.field(1, h, w, 4) + dice.uniform(-1.2, 1.2, 1, 1, 1) > 0  # clutter: parts of each
+    return torch.where(both, photo, noise).clamp_(0, 1)
 
 
 def pixel_grid(grid: Grid, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -264,10 +274,13 @@ def render(fragments: Fragments, vertices: Vertices, face: MorphableFace, chin: 
     """
     triangles = face.triangles
     colours, normals = albedo(face, dice), vertex_normals(vertices[:, : len(face.mean)], triangles)
-    attributes = torch.cat((colours, normals), -1)
+    rough = (0.03 + 0.4 * face.regions.get("hair", torch.zeros(len(face.mean), device=dice.device)).sqrt()).expand(dice.batch, -1)
+    attributes = torch.cat((colours, normals, rough[..., None]), -1)
     corners = attributes[fragments.sample[:, None], triangles[fragments.triangle]]
-    colour, normal = (fragments.weights[..., None] * corners).sum(1).split(3, -1)
-    lit = shade(colour, F.normalize(normal, dim=-1), fragments.sample, dice).clamp(0, 1)
+    colour, normal, strands = (fragments.weights[..., None] * corners).sum(1).split((3, 3, 1), -1)
+    texture = dice.field(1, grid.height, grid.width, grid.height // 8, grid.width // 2).view(-1, 1)[fragments.pixel]
+    lit = shade(colour, F.normalize(normal, dim=-1), fragments.sample, dice) * (1 + strands * texture)
+    lit = (lit * cast_shadow(grid, dice).view(-1, 1)[fragments.pixel]).clamp(0, 1)
     images = shoulders(background(grid, dice), chin, grid, dice)
     canvas = images.permute(0, 2, 3, 1).contiguous()
     canvas.view(-1, 3)[fragments.pixel] = lit

@@ -89,7 +89,8 @@ class _CrossEntropyAtFullSize(torch.autograd.Function):
     """Mean sigmoid cross-entropy of bilinearly enlarged logits, slice by slice.
 
     The enlarged logits, four to sixteen times the network's own output, never exist as a whole: each chunk of slices is
-    enlarged, compared, and its gradient brought back to the coarse grid while it is in the cache.
+    enlarged, compared, and its gradient brought back to the coarse grid while it is in the cache. With m = |p - y|, the
+    cross-entropy of a voxel is -log(1 - m), capped at 16.6 where float32 can no longer tell p from 0 or 1.
     """
 
     CHUNK = {"cpu": 2**19, "cuda": 2**28}
@@ -103,9 +104,9 @@ class _CrossEntropyAtFullSize(torch.autograd.Function):
         step = max(1, _CrossEntropyAtFullSize.CHUNK.get(coarse.device.type, 2**19) // truth[0].numel())
         for start in range(0, len(slices), step):
             chunk = slice(start, start + step)
-            logits, target = rows @ slices[chunk].float() @ columns.T, truth[chunk].float()
-            total += torch.nn.functional.binary_cross_entropy_with_logits(logits, target, reduction="sum")
-            gradient[chunk] = rows.T @ logits.sigmoid_().sub_(target) @ columns
+            miss = (rows @ slices[chunk].float() @ columns.T).sigmoid_().sub_(truth[chunk].float())
+            gradient[chunk] = rows.T @ miss @ columns
+            total -= miss.abs_().clamp_(max=1 - 2**-24).neg_().log1p_().sum(dtype=torch.float64)
         ctx.save_for_backward(gradient.div_(truth.numel()).view(coarse.shape).to(coarse.dtype))
         return (total / truth.numel()).float()
 

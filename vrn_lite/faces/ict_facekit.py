@@ -3,14 +3,24 @@
 Li et al., "Learning Formation of Physically-Based Face Attributes", CVPR 2020.
 """
 
+import hashlib
+import http.client
+import json
 import os
+import tempfile
+import zipfile
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Float64, Int
 from platformdirs import user_cache_dir
 from scipy.spatial.transform import Rotation
+from tqdm import tqdm
 
 from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.frame import InputError, require
@@ -18,13 +28,32 @@ from vrn_lite.frame import InputError, require
 Points = Float[np.ndarray, "v 3"]
 Mask = Float[np.ndarray, " v"]
 
+OBJ_VERTICES, VERTICES, POLYGONS = 26719, 24591, 24691
+"""Vertices of a source file, and how many vertices and polygons are kept: not the tear film, the occlusion sheets, the lashes."""
+
+SPANS = {
+    "face_narrow": slice(0, 6706),
+    "face": slice(0, 9409),
+    "head_neck": slice(9409, 11248),
+    "mouth_socket": slice(11248, 13294),
+    "eye_socket_left": slice(13294, 13678),
+    "eye_socket_right": slice(13678, 14062),
+    "gums_tongue": slice(14062, 17039),
+    "teeth": slice(17039, 21451),
+    "eyeball_left": slice(21451, 23021),
+    "iris_left": slice(22221, 23021),
+    "eyeball_right": slice(23021, 24591),
+    "iris_right": slice(23791, 24591),
+}
+"""First vertex of each part, and the one after its last; the left is the person's, x > 0."""
+
 PATCH_POLYGONS, PATCH_VERTICES = 6560, 6706
 """The face without ears and neck: the first polygons and vertices of the model."""
 
 JAW_EDGE = np.array([(-1, -3), (1.5, -3.2), (3, -6), (5.5, -8), (10.5, -7.8)])
 """(z, y) of the lower edge of the jaw, from the nape over the ear and the jaw's angle to the chin."""
 
-HAIRLINE = np.array([(30, 10), (8.7, 10), (7.6, 9.8), (6.3, 8.8), (5.4, 7.2), (4.6, 4.5), (3.6, 2.5), (2, 3), (-0.5, 3), (-2.5, -2), (-7, -4.5), (-30, -4.5), (-30, 30), (30, 30)])
+HAIRLINE = np.array([(60, 10), (8.7, 10), (7.6, 9.8), (6.3, 8.8), (5.4, 7.2), (4.6, 4.5), (3.6, 2.5), (-0.5, 3), (-2.5, -2), (-7, -4.5), (-60, -4.5), (0, 60)])
 """(z, y) outline of the hair in the side view: forehead, temple, sideburn, over the ear, nape."""
 
 BEARD_TOP = np.array([(0, -1.5), (1.5, -1.6), (2.8, -2.4), (4.5, -3.2), (6, -2), (7, 0.5), (7.5, 2.5)])
@@ -32,6 +61,41 @@ BEARD_TOP = np.array([(0, -1.5), (1.5, -1.6), (2.8, -2.4), (4.5, -3.2), (6, -2),
 
 CROWNS = (-4.4, -2.3)
 """y between the edges of the lower and the upper gums: the roots of the teeth beyond them are never seen."""
+
+
+@dataclass(frozen=True)
+class Release:
+    """The public source files and the SHA-256 sums by which they, and what is converted from them, are known.
+
+    Attributes
+    ----------
+    url : of the folder that holds the files.
+    identities : number of identity modes, files identity000.obj and on.
+    files : sums of the source files whose content is known beforehand.
+    arrays : sums of the converted arrays' bytes, which vouch for all the other files.
+    """
+
+    url: str = "https://raw.githubusercontent.com/ICT-VGL/ICT-FaceKit/da5f95a607f5e6b37755b38d3385d7f2853732e5/FaceXModel/"
+    identities: int = 100
+    files: dict[str, str] = field(default_factory=lambda: dict(FILE_SUMS))
+    arrays: dict[str, str] = field(default_factory=lambda: dict(ARRAY_SUMS))
+
+
+FILE_SUMS = {
+    "vertex_indices.json": "4f9b35306299980dd46bee4a6b79bb95dfae1953693b74b35a64f7febfd081a5",
+    "generic_neutral_mesh.obj": "eedbc2576d8e5ea57f55255b8f98263213a1efb5431d8bfceed1d7aef10271f9",
+    "identity000.obj": "918160cf82d541336b4c367cf93199c9827832bde02511b8fbdf9019d6f1a773",
+    "identity001.obj": "325115059deb6691cb2d55da07ae38bb08ce36e4ea146982f294a17513155b3b",
+    "jawOpen.obj": "8d84355e10f48b05550980cee385bcd426f4797090da76a20de0535bb2f99f4a",
+    "mouthSmile_L.obj": "91794e73cef330f1c7d1f4541723544708536b39d5dd6ed35fd8f83f676b7af4",
+}
+ARRAY_SUMS = {
+    "neutral": "ac102c5e00e34f45d2b4e928e3bdcf3af5f1a90243d1a4cb70e30830bace78c9",
+    "identity": "5937a2f251821018c067e36515c647f5160a6ed5891c35d5ff91c66bc2770b6b",
+    "expression": "e583da94d59af0bb8722a0e4bd793324a75573b6d8480c6a8e3aa79ca8cbc155",
+    "polygons": "d01b8db0965ce2cbc12e2346712d5ef3dcc3f8293e48771dd6c9c4690c3004ee",
+    "landmarks68": "30a436b0d5c87c13d04a43803ea1d85964cdf497fff34614ddeeee6d28373f7e",
+}
 
 
 def cached_model() -> Path:
@@ -55,53 +119,181 @@ def ict(path: str | os.PathLike[str] | None = None) -> MorphableFace:
     ------
     InputError : the file is missing or is no such model.
     """
-    source = cached_model() if path is None else Path(path)
-    require(source.is_file(), f"no ICT-FaceKit model at {source}: run `vrn-lite fetch ict` once, or set VRN_LITE_ICT to the file")
-    try:
-        with np.load(source) as archive:
-            data = {name: archive[name] for name in archive.files}
-        neutral, polygons = data["neutral"].astype(np.float32), data["polygons"]
-        spans = {str(name): slice(*span) for name, span in zip(data["region_names"], data["region_ranges"], strict=True)}
-        names, landmarks = tuple(map(str, data["expression_names"])), data["landmarks68"]
-        identity, expression = data["identity"], data["expression"]
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{source} is not a converted ICT-FaceKit model ({error}): run `vrn-lite fetch ict` again") from None
-    expression = expression.astype(np.float32)
-    _turn_eyes(neutral, expression, names, spans)
-    quads = polygons[:, 3] >= 0
-    triangles = np.concatenate([polygons[:, :3], polygons[quads][:, [0, 2, 3]]])
-    patch = np.concatenate([np.arange(len(polygons)), np.flatnonzero(quads)]) < PATCH_POLYGONS
-    regions = _regions(neutral, neutral[landmarks], spans)
-    seen = patch | _seen(neutral, triangles, spans)
-    shell = triangles[seen & (regions["hair"][triangles].max(1) > 0)]
-    kept, numbers = np.unique(triangles[seen], return_inverse=True)
-    strands, shell_numbers = np.unique(shell, return_inverse=True)
-    masks = {name: mask[np.concatenate([kept, strands])].astype(np.float32) for name, mask in regions.items()}
-    masks["hair"][: len(kept)] = 0
-    rows = np.concatenate([kept, strands])
+    data = _load(cached_model() if path is None else Path(path))
+    neutral, expression = data["neutral"], data["expression"].astype(np.float32)
+    names, landmarks = tuple(map(str, data["expression_names"])), data["landmarks68"]
+    _turn_eyes(neutral, expression, names)
+    quads = data["polygons"][:, 3] >= 0
+    triangles = np.concatenate([data["polygons"][:, :3], data["polygons"][quads][:, [0, 2, 3]]])
+    patch = np.concatenate([np.arange(len(quads)), np.flatnonzero(quads)]) < PATCH_POLYGONS
+    regions = _regions(neutral, neutral[landmarks])
+    seen = patch | _seen(neutral, triangles)
+    # The hair is a second skin over the scalp, which the renderer may lift off.
+    hair = triangles[seen & (regions["hair"][triangles].max(1) > 0)]
+    (skin, numbers), (strands, hair_numbers) = (np.unique(part, return_inverse=True) for part in (triangles[seen], hair))
+    rows = np.concatenate([skin, strands])
+    masks = {name: mask[rows].astype(np.float32) for name, mask in regions.items()}
+    masks["hair"][: len(skin)] = 0
     return MorphableFace(
         name="ict",
         mean=torch.from_numpy(neutral[rows]),
-        identity=torch.from_numpy(identity[:, rows].astype(np.float32)),
+        identity=torch.from_numpy(data["identity"][:, rows].astype(np.float32)),
         expression=torch.from_numpy(expression[:, rows]),
         expression_names=names,
-        triangles=torch.from_numpy(np.concatenate([numbers.reshape(-1, 3), len(kept) + shell_numbers.reshape(-1, 3)]).astype(np.int64)),
+        triangles=torch.from_numpy(np.concatenate([numbers.reshape(-1, 3), len(skin) + hair_numbers.reshape(-1, 3)]).astype(np.int64)),
         landmarks=torch.from_numpy(landmarks.astype(np.int64)),
-        patch=torch.from_numpy(np.concatenate([patch[seen], np.zeros(len(shell), dtype=bool)])),
+        patch=torch.from_numpy(np.concatenate([patch[seen], np.zeros(len(hair), dtype=bool)])),
         regions={name: torch.from_numpy(mask) for name, mask in masks.items()},
         often=("jawOpen", "mouthSmile"),
         needs={"mouthClose": "jawOpen"},
     )
 
 
-def _turn_eyes(neutral: Points, expression: Float[np.ndarray, "e v 3"], names: tuple[str, ...], spans: dict[str, slice]) -> None:
+def _load(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a converted model."""
+    require(path.is_file(), f"no ICT-FaceKit model at {path}: run `vrn-lite fetch ict` once, or set VRN_LITE_ICT to the file")
+    try:
+        with np.load(path) as archive:
+            return {name: archive[name] for name in (*ARRAY_SUMS, "expression_names")}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} is not a converted ICT-FaceKit model ({error}): remove it and run `vrn-lite fetch ict`") from None
+
+
+def fetch_ict(cache: str | os.PathLike[str] | None = None, release: Release | None = None, progress: bool = True) -> Path:
+    """Download ICT-FaceKit (about 390 MB) and convert it once; a second call finds the result or goes on where the first broke off.
+
+    Parameters
+    ----------
+    cache : folder for the model and, until it is converted, its source files; None for the place where `ict` looks.
+    release : where the files are; None for the pinned commit of the public repository.
+    progress : show a bar on standard error.
+
+    Returns
+    -------
+    Path of the converted model, whose arrays have the known sums.
+
+    Raises
+    ------
+    InputError : a file cannot be had, is cut short or is not the known one, or the folder cannot be written.
+    """
+    release = release or Release()
+    target = cached_model() if cache is None else Path(cache) / "ict_facekit.npz"
+    if target.is_file() and not _unlike(_load(target), release):
+        return target
+    folder = target.parent / "ict_facekit_sources"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        index = _download("vertex_indices.json", folder, release)
+        stems = ["generic_neutral_mesh", *_mode_stems(index, release.identities)]
+        sources = [_download(f"{stem}.obj", folder, release) for stem in tqdm(stems, desc="ICT-FaceKit", unit=" files", disable=not progress)]
+        arrays = convert_ict(folder, release.identities)
+        if wrong := _unlike(arrays, release):
+            _remove(path for path in sources if path.name not in release.files)
+            raise InputError(f"the source files are not the known ones ({', '.join(wrong)} differ); they are removed: run `vrn-lite fetch ict` again")
+        _save(target, arrays)
+        _remove([index, *sources])
+        folder.rmdir()
+    except OSError as error:
+        raise InputError(f"cannot write the ICT-FaceKit model in {target.parent}: {error}") from None
+    return target
+
+
+def _download(name: str, folder: Path, release: Release) -> Path:
+    """One source file in `folder`; what arrives waits in a .part file, from which a later call goes on."""
+    path, part = folder / name, folder / f"{name}.part"
+    if path.is_file():
+        return path
+    have = part.stat().st_size if part.is_file() else 0
+    url, again = f"{release.url}{name}", "run `vrn-lite fetch ict` again to go on from there"
+    try:
+        with urlopen(Request(url, headers={"Range": f"bytes={have}-"} if have else {}), timeout=60) as answer:
+            resumed = answer.status == 206
+            size = int(answer.headers["Content-Length"]) + (have if resumed else 0)
+            with part.open("ab" if resumed else "wb") as file:
+                while chunk := answer.read(1 << 16):
+                    file.write(chunk)
+    except HTTPError as error:
+        _remove([part])  # also 416: what had arrived is no beginning of the file
+        raise InputError(f"{url} answers {error.code} {error.reason}: run `vrn-lite fetch ict` again, or see whether the file has moved") from None
+    except (OSError, http.client.HTTPException) as error:
+        raise InputError(f"the download of {url} broke off ({error}): {again}") from None
+    require(part.stat().st_size >= size, f"{url} was cut short at {part.stat().st_size:,} of {size:,} bytes: {again}")
+    if release.files.get(name, _sum(part.read_bytes())) != _sum(part.read_bytes()):
+        _remove([part])
+        raise InputError(f"{url} is not the known file (SHA-256 differs); it is removed: run `vrn-lite fetch ict` again")
+    return part.replace(path)
+
+
+def convert_ict(folder: Path, identities: int = 100) -> dict[str, np.ndarray]:
+    """Arrays of the model from the source files in `folder`; differences in float64, then rounded once to float16.
+
+    Raises
+    ------
+    InputError : a file is not a mesh of 26,719 vertices.
+    """
+    index = json.loads((folder / "vertex_indices.json").read_text())
+    neutral = _obj_vertices(folder / "generic_neutral_mesh.obj")
+    lines = (folder / "generic_neutral_mesh.obj").read_text().splitlines()
+    corners = [[int(corner.split("/")[0]) - 1 for corner in line.split()[1:]] for line in lines if line.startswith("f ")]
+    modes = {
+        "identity": [f"identity{i:03d}" for i in range(identities)],
+        "expression": index["expressions"],
+    }
+    arrays = {key: np.stack([(_obj_vertices(folder / f"{stem}.obj") - neutral).astype(np.float16) for stem in stems]) for key, stems in modes.items()}
+    return arrays | {
+        "neutral": neutral.astype(np.float32),
+        "expression_names": np.array(index["expressions"]),
+        "polygons": np.array([(*row, -1)[:4] for row in corners[:POLYGONS]], dtype=np.int32),
+        "landmarks68": np.array(index["idx_to_landmark_verts"], dtype=np.int32),
+    }
+
+
+def _obj_vertices(path: Path) -> Float64[np.ndarray, "v 3"]:
+    """The kept vertices of a source file."""
+    try:
+        rows = [line.split()[1:4] for line in path.read_bytes().splitlines() if line.startswith(b"v ")]
+        require(len(rows) == OBJ_VERTICES, f"{len(rows)} vertices, not {OBJ_VERTICES}")
+        return np.array(rows[:VERTICES], dtype=np.float64)
+    except ValueError as error:
+        _remove([path])
+        raise InputError(f"{path.name} is no ICT-FaceKit mesh ({error}); it is removed: run `vrn-lite fetch ict` again") from None
+
+
+def _sum(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _unlike(arrays: dict[str, np.ndarray], release: Release) -> list[str]:
+    """Names of the arrays whose bytes are not the known ones."""
+    return [name for name, known in release.arrays.items() if _sum(np.ascontiguousarray(arrays[name]).tobytes()) != known]
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
+
+
+def _save(target: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write the model whole or not at all."""
+    with tempfile.NamedTemporaryFile(dir=target.parent, suffix=".part", delete=False) as file:
+        try:
+            np.savez_compressed(file, **arrays)
+            file.close()
+            os.replace(file.name, target)
+        except BaseException:
+            Path(file.name).unlink()
+            raise
+
+
+def _turn_eyes(neutral: Points, expression: Float[np.ndarray, "e v 3"], names: tuple[str, ...]) -> None:
     """Let the eyeballs follow the lids of the eyeLook expressions, in place: the source leaves that to the animator."""
     for side, name, sign in (("L", "left", 1), ("R", "right", -1)):
-        centre, _ = _sphere(neutral[spans[f"eyeball_{name}"].start : spans[f"iris_{name}"].start])
+        centre, _ = _sphere(neutral[SPANS[f"eyeball_{name}"].start : SPANS[f"iris_{name}"].start])
         for look, yaw, pitch in (("In", -28 * sign, 0), ("Out", 28 * sign, 0), ("Up", 0, -20), ("Down", 0, 24)):
-            ball = spans[f"eyeball_{name}"]
+            ball = SPANS[f"eyeball_{name}"]
             turn = Rotation.from_euler("yx", [yaw, pitch], degrees=True)
-            expression[names.index(f"eyeLook{look}_{side}"), ball] += turn.apply(neutral[ball] - centre) - (neutral[ball] - centre)
+            row = [expression_name == f"eyeLook{look}_{side}" for expression_name in names]
+            expression[row, ball] += turn.apply(neutral[ball] - centre) - (neutral[ball] - centre)
 
 
 def _sphere(points: Points) -> tuple[np.ndarray, float]:
@@ -111,7 +303,7 @@ def _sphere(points: Points) -> tuple[np.ndarray, float]:
     return solution[:3], float(np.sqrt(solution[3] + (solution[:3] ** 2).sum()))
 
 
-def _seen(points: Points, triangles: Int[np.ndarray, "t 3"], spans: dict[str, slice]) -> Bool[np.ndarray, " t"]:
+def _seen(points: Points, triangles: Int[np.ndarray, "t 3"]) -> Bool[np.ndarray, " t"]:
     """Triangles ``[t]`` that some camera may see: no inner eyeballs, roots and backs of teeth, eye sockets, roof of the mouth."""
     corners = points[triangles]
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
@@ -119,9 +311,9 @@ def _seen(points: Points, triangles: Int[np.ndarray, "t 3"], spans: dict[str, sl
     x, y, z = corners.mean(1).T
     part = np.zeros(len(points), dtype=np.int8)
     for number, name in enumerate(("mouth_socket", "gums_tongue", "teeth"), start=1):
-        part[spans[name]] = number
+        part[SPANS[name]] = number
     for side in ("left", "right"):
-        part[spans[f"eye_socket_{side}"]], part[spans[f"eyeball_{side}"]], part[spans[f"iris_{side}"]] = 4, 5, 6
+        part[SPANS[f"eye_socket_{side}"]], part[SPANS[f"eyeball_{side}"]], part[SPANS[f"iris_{side}"]] = 4, 5, 6
     rules = {
         1: y < -1.8,
         2: forward & (y > -4.6) & (y < -1) & (abs(x) < 2.6),
@@ -133,24 +325,24 @@ def _seen(points: Points, triangles: Int[np.ndarray, "t 3"], spans: dict[str, sl
     return np.select([part[triangles].max(1) == number for number in rules], list(rules.values()), default=True)
 
 
-def _regions(points: Points, landmarks: Float[np.ndarray, "68 3"], spans: dict[str, slice]) -> dict[str, Mask]:
+def _regions(points: Points, landmarks: Float[np.ndarray, "68 3"]) -> dict[str, Mask]:
     """Soft masks ``[v]`` for the renderer, drawn around the landmarks of the mean."""
     x, y, z = points.T
     number = np.arange(len(points))
-    patch, skin = number < PATCH_VERTICES, number < spans["head_neck"].stop
+    patch, skin = number < PATCH_VERTICES, number < SPANS["head_neck"].stop
     front, side = points[:, :2], points[:, [2, 1]]
     lips = patch * _soft(_signed_distance(front, landmarks[48:60, :2]), 0.16)
     brows = np.maximum(_brow(front, landmarks[17:22, :2]), _brow(front, landmarks[26:21:-1, :2]))
-    socket, gums = spans["mouth_socket"], spans["gums_tongue"]
+    socket, gums = SPANS["mouth_socket"], SPANS["gums_tongue"]
     teeth, mouth = np.zeros(len(points)), np.zeros(len(points))
-    teeth[spans["teeth"]] = 1
+    teeth[SPANS["teeth"]] = 1
     mouth[socket], mouth[gums] = _soft(10.4 - z[socket], 0.6), np.clip(0.45 + (10.5 - z[gums]) / 12, 0, 1)
     jaw = np.interp(z, *JAW_EDGE.T)
-    ear = (number < spans["face"].stop) & ~patch & (np.hypot(z, y - 0.8) < 3.4) & (abs(x) > 7.9)
+    ear = (number < SPANS["face"].stop) & ~patch & (np.hypot(z, y - 0.8) < 3.4) & (abs(x) > 7.9)
     hairy = skin * ~ear * 1.0
     inside = _signed_distance(side, HAIRLINE)
     cheeks = _soft(np.interp(abs(x), *BEARD_TOP.T) - y, 0.9)
-    return _eye_masks(points, spans) | {
+    return _eye_masks(points) | {
         "lips": lips,
         "brows": patch * (z > 6) * brows,
         "teeth": teeth,
@@ -194,11 +386,11 @@ def _brow(points: np.ndarray, line: np.ndarray) -> Mask:
     return _soft(0.18 + 0.24 * place - distance, 0.3)
 
 
-def _eye_masks(points: Points, spans: dict[str, slice]) -> dict[str, Mask]:
+def _eye_masks(points: Points) -> dict[str, Mask]:
     """Sclera, iris and pupil, painted on the outer shell of each eyeball around the cornea's axis."""
     masks = {name: np.zeros(len(points)) for name in ("sclera", "iris", "pupil")}
     for side in ("left", "right"):
-        ball = slice(spans[f"eyeball_{side}"].start, spans[f"iris_{side}"].start)
+        ball = slice(SPANS[f"eyeball_{side}"].start, SPANS[f"iris_{side}"].start)
         shell = points[ball].astype(np.float64)
         centre, ball_radius = _sphere(shell)
         ray = shell - centre

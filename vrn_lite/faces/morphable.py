@@ -50,6 +50,8 @@ class MorphableFace:
         require(names == len(self.expression), f"{len(self.expression)} expressions need as many names, got {names}")
         outer = self.mean[self.landmarks[36]] - self.mean[self.landmarks[45]]
         closing = closing_of(self.triangles[self.patch].cpu(), len(self.mean))
+        object.__setattr__(self, "identity", self.identity.contiguous())
+        object.__setattr__(self, "expression", self.expression.contiguous())
         object.__setattr__(self, "unit", float(outer.norm()))
         object.__setattr__(self, "closing", closing.to(self.mean.device))
         object.__setattr__(self, "patch_vertices", self.triangles[self.patch].unique())

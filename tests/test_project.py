@@ -1,0 +1,163 @@
+"""The project's own files agree with each other: dependencies, environments, addresses, wheel, layers."""
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+REQUIREMENTS = {r.name: r for r in map(Requirement, PROJECT["dependencies"])}
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+SOURCES = sorted((ROOT / "vrn_lite").rglob("*.py"))
+COLAB = {"plotly": "5.24.1", "ipywidgets": "7.7.1", "numpy": "2.1.3", "scikit-image": "0.25.2"}
+CONDA = {"torch": "pytorch-cpu", "matplotlib": "matplotlib-base"}
+IMPORTED_AS = {"skimage": "scikit-image", "PIL": "pillow"}
+OPTIONAL = {"eos", "pyvista"}
+ROOMS = ("frame presets mesh faces camera raster render volume landmarks pairs datasets networks align metrics "
+         "training protocols baselines photo figures widgets cli").split()  # fmt: skip
+
+
+def conda_dependencies(path: Path) -> set[str]:
+    lines = path.read_text().split("dependencies:\n")[1].splitlines()
+    return {line.strip().removeprefix("- ") for line in lines if line.strip()}
+
+
+def top_imports(path: Path) -> set[str]:
+    """Full names of modules that a file imports when it is imported."""
+    names = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {f"{node.module}.{alias.name}" if node.module == "vrn_lite" else str(node.module) for alias in node.names}
+    return names
+
+
+def test_every_import_is_a_declared_dependency():
+    imported = set()
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            imported |= {name.split(".")[0] for name in names}
+    foreign = imported - set(sys.stdlib_module_names) - {"vrn_lite"} - OPTIONAL
+    assert {IMPORTED_AS.get(name, name) for name in foreign} <= set(REQUIREMENTS)
+
+
+def test_every_dependency_is_imported():
+    text = "".join(path.read_text() for path in SOURCES)
+    for name in REQUIREMENTS:
+        module = {v: k for k, v in IMPORTED_AS.items()}.get(name, name)
+        assert re.search(rf"^\s*(import|from) {module}\b", text, re.M), f"{name} is declared and never imported"
+
+
+def test_dependencies_have_lower_bounds_only():
+    for requirement in REQUIREMENTS.values():
+        assert [s.operator for s in requirement.specifier] == [">="], str(requirement)
+
+
+@pytest.mark.parametrize(("name", "version"), COLAB.items())
+def test_colab_keeps_its_versions(name, version):
+    assert REQUIREMENTS[name].specifier.contains(version)
+
+
+def test_conda_environment_lists_every_dependency_with_its_bound():
+    listed = conda_dependencies(ROOT / "environment.yml")
+    assert {f"{CONDA.get(r.name, r.name)}{r.specifier}" for r in REQUIREMENTS.values()} <= listed
+    assert "python=3.12" in listed
+
+
+def test_binder_environment_is_the_root_environment_without_the_lab():
+    extra = conda_dependencies(ROOT / "environment.yml") - conda_dependencies(ROOT / "binder" / "environment.yml")
+    assert {re.split("[=>]", name)[0] for name in extra} == {"jupyterlab"}
+    assert conda_dependencies(ROOT / "binder" / "environment.yml") <= conda_dependencies(ROOT / "environment.yml")
+
+
+def test_binder_installs_the_package_and_stops_at_the_first_error():
+    script = ROOT / "binder" / "postBuild"
+    assert os.access(script, os.X_OK)
+    lines = script.read_text().splitlines()
+    assert lines[:2] == ["#!/bin/bash", "set -euo pipefail"]
+    assert "python -m pip install --no-cache-dir --no-deps -e ." in lines
+    assert any("import vrn_lite" in line for line in lines)
+
+
+@pytest.mark.parametrize("path", [ROOT / "README.md", *NOTEBOOKS], ids=lambda path: path.name)
+def test_every_address_is_the_repository_of_pyproject(path):
+    text = path.read_text()
+    address = PROJECT["urls"]["Repository"].removeprefix("https://github.com/")
+    pattern = r"(?:colab\.research\.google\.com/github/|mybinder\.org/v2/gh/|git\+https://github\.com/|raw\.githubusercontent\.com/)([\w.-]+/[\w-]+)"
+    assert set(re.findall(pattern, text)) <= {address}
+    if path.suffix == ".ipynb":
+        first = "".join(json.loads(text)["cells"][0]["source"])
+        assert re.search(rf"colab\.research\.google\.com/github/{address}/blob/[\w.-]+/notebooks/{path.name}", first)
+        assert re.search(rf"mybinder\.org/v2/gh/{address}/[\w.-]+\?urlpath=lab/tree/notebooks/{path.name}", first)
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    with zipfile.ZipFile(next(folder.glob("*.whl"))) as archive:
+        yield archive
+
+
+def test_wheel_holds_the_weights_and_every_module(wheel):
+    names = set(wheel.namelist())
+    weights = {path.relative_to(ROOT).as_posix() for path in (ROOT / "vrn_lite" / "weights").iterdir() if path.is_file()}
+    assert {path.relative_to(ROOT).as_posix() for path in SOURCES} | weights <= names
+    assert any(name.endswith(".safetensors") for name in weights)
+    assert all(name.startswith(("vrn_lite/", "vrn_lite-")) for name in names)
+
+
+def test_wheel_metadata_names_the_command_and_the_licence(wheel):
+    entries = next(name for name in wheel.namelist() if name.endswith("entry_points.txt"))
+    assert "vrn-lite = vrn_lite.cli:main" in wheel.read(entries).decode()
+    assert any(name.endswith("licenses/LICENSE") for name in wheel.namelist())
+
+
+def test_shipped_weights_stay_small():
+    sizes = [path.stat().st_size for path in (ROOT / "vrn_lite" / "weights").glob("*.safetensors")]
+    assert all(size <= 30 * 2**20 for size in sizes)
+    assert sum(sizes) <= 100 * 2**20
+
+
+def test_imports_go_down_the_list_of_rooms():
+    for path in SOURCES:
+        room = path.relative_to(ROOT / "vrn_lite").parts[0].removesuffix(".py")
+        if room == "__init__":
+            continue
+        for name in top_imports(path):
+            if name.startswith("vrn_lite."):
+                other = name.split(".")[1]
+                assert ROOMS.index(other) <= ROOMS.index(room), f"{path.name} imports {name}, which stands below it"
+                assert other != "figures" or room in ("figures", "widgets", "cli"), f"{path.name} imports figures at its top"
+
+
+def test_import_is_silent():
+    done = subprocess.run([sys.executable, "-W", "error", "-c", "import vrn_lite"], capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_no_file_names_a_path_of_somebodys_machine():
+    files = [path for folder in ("vrn_lite", "tests", "notebooks", "binder", ".ci", ".github") for path in (ROOT / folder).rglob("*")]
+    for path in files + list(ROOT.glob("*.*")):
+        if path.is_file() and path.suffix not in (".safetensors", ".png", ".jpg", ".pyc", ".glb"):
+            assert not re.search(r"/(work|root|farm|opt|tmp)/|/home/\w", path.read_text()), path
+
+
+def test_citation_names_the_paper():
+    text = (ROOT / "CITATION.cff").read_text()
+    assert "preferred-citation:" in text
+    assert "Large Pose 3D Face Reconstruction from a Single Image via Direct Volumetric CNN Regression" in text
+    assert f"version: {PROJECT['version']}" in text

@@ -1,0 +1,96 @@
+"""Rigid motion between paired points, and ICP for points that are not paired: no scale, no reflection."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+from vrn_lite.camera import Similarity
+from vrn_lite.frame import require
+
+
+def rigid(source: Float[Tensor, "b n 3"], target: Float[Tensor, "b n 3"]) -> Similarity:
+    """The rotation and translation that bring paired points closest, in the least-squares sense.
+
+    Parameters
+    ----------
+    source, target : ``[b, n, 3]``, any frame; point n of one belongs to point n of the other.
+
+    Returns
+    -------
+    Similarity of scale 1, ``rigid(source, target)(source)`` being close to `target`. The rotation is proper: a mirrored
+    copy is turned, never mirrored back.
+
+    Notes
+    -----
+    Kabsch's solution: with the singular value decomposition target^T source = U S V^T, R = U diag(1, 1, det(U V^T)) V^T.
+    """
+    middle, goal = source.mean(1, keepdim=True), target.mean(1, keepdim=True)
+    u, _, vt = torch.linalg.svd((target - goal).mT @ (source - middle))
+    sign = torch.ones_like(goal[:, 0])
+    sign[:, 2] = torch.linalg.det(u @ vt).sign()  # -1 where the best orthogonal matrix is a reflection
+    rotation = (u * sign[:, None]) @ vt
+    return Similarity(torch.ones_like(sign[:, 0]), rotation, (goal - middle @ rotation.mT)[:, 0])
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """What ICP found.
+
+    Attributes
+    ----------
+    motion : moves the source onto the target; a batch of one.
+    pairs : ``[m]``, for each of the m target points the number of its nearest moved source point.
+    """
+
+    motion: Similarity
+    pairs: Int[Tensor, " m"]
+
+
+def icp(
+    source: Float[Tensor, "n 3"],
+    target: Float[Tensor, "m 3"],
+    *,
+    points: int = 2000,
+    seed: int = 0,
+    steps: int = 60,
+    tolerance: float = 1e-4,
+) -> Alignment:
+    """Iterative closest points: pair each target point with its nearest source point, move the source rigidly, repeat.
+
+    Only the target's points look for partners, so that the source may have parts (a wall, a neck) that the target lacks.
+
+    Parameters
+    ----------
+    source : ``[n, 3]``, the points that move, in the same frame as `target` and roughly in place.
+    target : ``[m, 3]``, the points that stay.
+    points : the motion is found on a random subset of so many target points; the final pairs are for all of them.
+    seed : of that subset.
+    steps, tolerance : stop after so many steps, or once a step lowers the mean squared distance by a smaller share.
+
+    Raises
+    ------
+    InputError : no points, or points that are not finite.
+    """
+    for name, cloud in (("source", source), ("target", target)):
+        require(len(cloud) > 0 and bool(torch.isfinite(cloud).all()), f"icp needs finite points, got {name} {tuple(cloud.shape)} with NaN, infinity or nothing")
+    source, target = source.detach().cpu().double(), target.detach().cpu().double()
+    tree = cKDTree(source.numpy(), balanced_tree=False, compact_nodes=False)  # the tree stays, the target's points move against it
+    few = target[torch.randperm(len(target), generator=torch.Generator().manual_seed(seed))[:points]][None]
+    motion, cost = rigid(few, few), float("inf")
+    for _ in range(steps):
+        gaps, pairs = _nearest(tree, motion, few)
+        before, cost = cost, float(np.square(gaps).mean())
+        if cost == 0 or before - cost < tolerance * cost:
+            break
+        motion = rigid(source[pairs][None], few)
+    return Alignment(motion, _nearest(tree, motion, target[None])[1])
+
+
+def _nearest(tree: cKDTree, motion: Similarity, points: Float[Tensor, "1 m 3"]) -> tuple[np.ndarray, Int[Tensor, " m"]]:
+    """Distance and number of the nearest of the tree's points after `motion`: seen from the tree, the points move back."""
+    gaps, pairs = tree.query(motion.inverse()(points)[0].numpy())
+    return gaps, torch.from_numpy(pairs)

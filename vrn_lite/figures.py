@@ -1,0 +1,528 @@
+"""Plotly figures of meshes, volumes, images and curves that look the same in JupyterLab, on Colab, on GitHub and in a file.
+
+A figure holds its own controls (sliders, no kernel needed) and few bytes: coordinates are fixed-point int16, triangles
+uint16 where they fit, slices are PNG images. `show` adds a still picture and a sentence for places without JavaScript.
+
+::
+
+        +----> x                     the camera stands at z = -infinity, y points down:
+       /|                            the face looks at the reader, upright
+     z  v y
+"""
+
+import base64
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from html import escape
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+import torch
+from jaxtyping import Float, UInt8
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure as StillFigure
+from matplotlib.ticker import MaxNLocator
+from PIL import Image as PillowImage
+from plotly.colors import sample_colorscale
+from torch import Tensor
+
+from vrn_lite.frame import AUTHORS_DEPTH_SCALE, require
+from vrn_lite.landmarks import CLOSED, GROUPS
+from vrn_lite.raster import nearest, rasterize
+
+Array = Tensor | np.ndarray
+
+SKIN = "#d9b8a0"
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+"""The palette of Okabe and Ito: told apart by colour-blind readers, too."""
+
+MAP = "Cividis"
+"""Perceptually uniform, safe for colour-blind readers."""
+
+MOST_VERTICES = 20_000
+"""A mesh of this size takes about 0.6 MB of a notebook with colours, 0.45 MB without."""
+
+CAMERA = {"eye": {"x": 0.0, "y": 0.0, "z": -1.9}, "up": {"x": 0.0, "y": -1.0, "z": 0.0}, "projection": {"type": "orthographic"}}
+LIGHT = {"ambient": 0.45, "diffuse": 0.65, "specular": 0.12, "roughness": 0.6, "fresnel": 0.1}
+PHOTO_LIGHT = {"ambient": 0.85, "diffuse": 0.2, "specular": 0.0, "roughness": 1.0, "fresnel": 0.0}
+
+
+def profile() -> str:
+    """The sizes that a notebook runs with: VRN_LITE_PROFILE (ci, cpu or gpu); else gpu where there is one, else cpu.
+
+    Raises
+    ------
+    InputError : the variable names no profile.
+    """
+    chosen = os.environ.get("VRN_LITE_PROFILE") or ("gpu" if torch.cuda.is_available() else "cpu")
+    require(chosen in ("ci", "cpu", "gpu"), f"VRN_LITE_PROFILE must be ci, cpu or gpu, got {chosen!r}")
+    return chosen
+
+
+def numbers(values: Array | Sequence) -> np.ndarray:
+    """Any array as NumPy, for the doors of this room."""
+    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+
+
+# Meshes
+
+
+def mesh_figure(
+    vertices: Array,
+    triangles: Array,
+    colours: Array | None = None,
+    intensity: Array | None = None,
+    title: str = "",
+    *,
+    landmarks: Array | None = None,
+    intensity_name: str = "",
+    intensity_range: tuple[float, float] | None = None,
+    unit: str = "px",
+    most_vertices: int | None = None,
+) -> go.Figure:
+    """A mesh to turn and to zoom, seen as the viewer of the photograph sees it.
+
+    Parameters
+    ----------
+    vertices : ``[v, 3]``, x right, y down, z away (the voxel frame, or a photograph's pixels).
+    triangles : ``[t, 3]``.
+    colours : ``[v, 3]`` in [0, 1] or bytes.
+    intensity : ``[v]``, drawn with a colour bar named `intensity_name` over `intensity_range`.
+    landmarks : ``[68, 3]``, drawn as lines and points.
+    unit : of the coordinates, for the axis titles.
+    most_vertices : merge vertices in growing cells until there are no more (for notebooks: `MOST_VERTICES`).
+
+    Raises
+    ------
+    InputError : an empty mesh, or coordinates that are not finite.
+    """
+    parts = {"": {"vertices": vertices, "triangles": triangles, "colours": colours, "intensity": intensity, "landmarks": landmarks}}
+    return meshes_figure(parts, title, intensity_name=intensity_name, intensity_range=intensity_range, unit=unit, most_vertices=most_vertices)
+
+
+def meshes_figure(
+    parts: Mapping[str, Mapping[str, Any]],
+    title: str = "",
+    *,
+    slider: str = "",
+    intensity_name: str = "",
+    intensity_range: tuple[float, float] | None = None,
+    unit: str = "px",
+    most_vertices: int | None = None,
+) -> go.Figure:
+    """Several meshes in one scene: all at once, or, with a `slider` title, one at a time.
+
+    Each part is a dictionary with ``vertices`` and ``triangles`` and, if wanted, ``colours`` (``[v, 3]``, or one colour
+    name), ``intensity``, ``landmarks`` and ``opacity``; its name is the slider's label.
+    """
+    points = np.concatenate([numbers(part["vertices"]).reshape(-1, 3) for part in parts.values()])
+    require(len(points) > 0, "the mesh is empty: there is nothing to draw")
+    require(bool(np.isfinite(points).all()), "the mesh has vertices that are not finite (NaN or infinity): clean it first")
+    scale = _fixed_point(points)
+    figure = go.Figure(layout=_layout(title) | {"scene": _scene(points, scale, unit)})
+    owner = []
+    for number, (name, part) in enumerate(parts.items()):
+        traces = _part_traces(part, scale, unit, name, most_vertices, intensity_name, intensity_range)
+        figure.add_traces(traces)
+        owner += [number] * len(traces)
+    if slider:
+        steps = [(name, {"visible": [o == number for o in owner]}) for number, name in enumerate(parts)]
+        _add_slider(figure, slider, steps, start=0)
+        figure.update_traces(visible=False)
+        figure.update_traces(selector=lambda trace: owner[figure.data.index(trace)] == 0, visible=True)
+    return figure
+
+
+def _part_traces(
+    part: Mapping[str, Any], scale: float, unit: str, name: str, most: int | None, intensity_name: str, intensity_range: tuple[float, float] | None
+) -> list[Any]:
+    vertices, triangles = numbers(part["vertices"]).astype(np.float64), numbers(part["triangles"])
+    colours, intensity = part.get("colours"), part.get("intensity")
+    named = isinstance(colours, str)
+    carried = [numbers(values).reshape(len(vertices), -1) for values in (None if named else colours, intensity) if values is not None]
+    vertices, triangles, carried = coarser(vertices, triangles, most or len(vertices), carried)
+    x, y, z = np.rint(vertices * scale).astype(np.int16).T.copy()
+    i, j, k = triangles.astype(np.uint16 if len(vertices) < 2**16 else np.int32).T.copy()
+    look: dict[str, Any] = {"lighting": LIGHT, "color": colours if named else SKIN}
+    if intensity is not None:
+        low, high = intensity_range or (float(np.min(carried[-1])), float(np.max(carried[-1])))
+        bar = {"title": {"text": intensity_name}, "len": 0.7, "thickness": 14}
+        look = {"lighting": LIGHT, "intensity": carried[-1][:, 0].astype(np.float32), "cmin": low, "cmax": high, "colorscale": MAP, "colorbar": bar}
+    elif colours is not None and not named:
+        look = {"lighting": PHOTO_LIGHT, "vertexcolor": ["#" + rgb.tobytes().hex() for rgb in _bytes(carried[0])]}
+    where = "x %{x}, y %{y}, z %{z}" + (f" (in 1/{scale:g} {unit})" if scale != 1 else f" ({unit})")
+    light = {"x": -2000, "y": 3000, "z": 6000}  # turns with the camera
+    traces = [
+        go.Mesh3d(
+            x=x, y=y, z=z, i=i, j=j, k=k, name=name, opacity=part.get("opacity", 1.0), lightposition=light, hovertemplate=where + "<extra></extra>", **look
+        )
+    ]
+    if part.get("landmarks") is not None:
+        traces.append(_landmark_trace(numbers(part["landmarks"]), scale))
+    return traces
+
+
+def coarser(vertices: np.ndarray, triangles: np.ndarray, most: int, carried: Sequence[np.ndarray] = ()) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+    """Merge vertices ``[v, 3]`` that share a cell, in growing cells, until `most` are left; `carried` ``[v, c]`` is averaged along.
+
+    Examples
+    --------
+    >>> line = np.array([[0.0, 0, 0], [0.1, 0, 0], [4, 0, 0], [0, 4, 0]])
+    >>> coarser(line, np.array([[0, 2, 3], [0, 1, 2]]), 3)[1]
+    array([[0, 2, 1]])
+    """
+    carried = list(carried)
+    cell = 0.0
+    merged, faces, values = vertices, triangles, carried
+    while len(merged) > most:
+        cell = cell * 1.15 or 0.7 * float(np.ptp(vertices, axis=0).max()) / most**0.5
+        x, y, z = ((vertices - vertices.min(0)) / cell).astype(np.int64).T
+        _, group, count = np.unique((x * (y.max() + 1) + y) * (z.max() + 1) + z, return_inverse=True, return_counts=True)
+        merged, *values = (_group_means(array, group, count) for array in (vertices, *carried))
+        faces = group[triangles]
+        faces = faces[(faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 2] != faces[:, 0])]
+    return merged, faces, values
+
+
+def _group_means(values: np.ndarray, group: np.ndarray, count: np.ndarray) -> np.ndarray:
+    sums = np.stack([np.bincount(group, weights=column, minlength=len(count)) for column in values.T.astype(np.float64)], axis=1)
+    return sums / count[:, None]
+
+
+def _fixed_point(points: np.ndarray) -> float:
+    """Steps per unit, so that all coordinates fit into 16 bits: 100 where possible."""
+    most = max(float(np.abs(points).max()), 1e-9)
+    return next((scale for scale in (100.0, 50.0, 20.0, 10.0, 5.0, 2.0) if most * scale < 32_000), 32_000 / most)
+
+
+def _bytes(colours: np.ndarray) -> UInt8[np.ndarray, "v 3"]:
+    """Colours in [0, 1], or bytes, as bytes."""
+    top = 255.0 if colours.max(initial=0) <= 1.0 else 1.0
+    return np.rint(colours[:, :3] * top).clip(0, 255).astype(np.uint8)
+
+
+def _landmark_lines(points: np.ndarray) -> np.ndarray:
+    """The 68 points in drawing order, each part followed by a row of NaN, which lifts the pen."""
+    gap = np.full((1, points.shape[1]), np.nan)
+    parts = []
+    for name, numbers_of in GROUPS.items():
+        order = [*numbers_of, numbers_of[0]] if name in CLOSED else list(numbers_of)
+        parts += [points[order], gap]
+    return np.concatenate(parts)
+
+
+def _landmark_trace(points: np.ndarray, scale: float) -> go.Scatter3d:
+    x, y, z = np.round(_landmark_lines(points) * scale).T
+    return go.Scatter3d(
+        x=x,
+        y=y,
+        z=z,
+        mode="lines+markers",
+        name="68 landmarks",
+        marker={"size": 3, "color": COLOURS[0]},
+        line={"width": 3, "color": COLOURS[0]},
+        showlegend=False,
+        hoverinfo="skip",
+    )
+
+
+def _layout(title: str, height: int = 480) -> dict[str, Any]:
+    """A white card: legible in light and dark themes."""
+    top = 48 if title else 16
+    return {
+        "template": "none",
+        "title": {"text": title, "x": 0.5, "font": {"size": 16}},
+        "height": height,
+        "margin": {"l": 8, "r": 8, "t": top, "b": 8},
+        "paper_bgcolor": "white",
+        "plot_bgcolor": "white",
+        "font": {"color": "#222222"},
+    }
+
+
+def _scene(points: np.ndarray, scale: float, unit: str) -> dict[str, Any]:
+    """Equal axes with ticks in true units."""
+    axes = {}
+    for name, column, label in (("xaxis", points[:, 0], "x right"), ("yaxis", points[:, 1], "y down"), ("zaxis", points[:, 2], "z away")):
+        ticks = MaxNLocator(5).tick_values(float(column.min()), float(column.max()))
+        ticks = ticks[(ticks >= column.min()) & (ticks <= column.max())]
+        axes[name] = {
+            "title": {"text": f"{label} ({unit})"},
+            "tickvals": [round(tick * scale) for tick in ticks],
+            "ticktext": [f"{tick:g}" for tick in ticks],
+            "backgroundcolor": "#f4f4f4",
+            "gridcolor": "#cccccc",
+            "showbackground": True,
+        }
+    return axes | {"aspectmode": "data", "camera": CAMERA}
+
+
+def _add_slider(figure: go.Figure, title: str, steps: Sequence[tuple[str, dict[str, Any]]], start: int) -> None:
+    """A slider whose steps restyle the figure, without a kernel."""
+    buttons = [{"label": label, "method": "restyle", "args": [change]} for label, change in steps]
+    slider = {"active": start, "currentvalue": {"prefix": f"{title}: "}, "pad": {"t": 8, "b": 4, "l": 24, "r": 24}, "steps": buttons}
+    figure.update_layout(sliders=[slider], height=figure.layout.height + 90, margin_b=64)
+
+
+# Volumes and images
+
+
+def slices_figure(
+    volume: Array,
+    title: str = "",
+    *,
+    depth_scale: float = AUTHORS_DEPTH_SCALE,
+    slices: int = 48,
+    start: int | None = None,
+) -> go.Figure:
+    """A volume slice by slice, near to far, with a slider.
+
+    Parameters
+    ----------
+    volume : ``[d, h, w]``, bits or probabilities; dark is 0, bright is 1.
+    depth_scale : slices per pixel along the depth.
+    slices : how many to keep, evenly spread.
+    start : the slice to begin with; by default the fullest one.
+    """
+    values = numbers(volume).astype(np.float32)
+    require(values.ndim == 3, f"volume must be [d, h, w], got {values.shape}")
+    kept = np.unique(np.linspace(0, len(values) - 1, min(slices, len(values))).round().astype(int))
+    wanted = int(values.sum((1, 2)).argmax()) if start is None else start
+    first = int(np.abs(kept - wanted).argmin())
+    sources = [_png(values[d]) for d in kept]
+    labels = [f"{d} (z = {(d + 0.5) / depth_scale:.1f} px)" for d in kept]
+    figure = go.Figure(layout=_layout(title))
+    figure.add_trace(go.Image(source=sources[first], x0=0.5, y0=0.5, hovertemplate="x %{x}, y %{y} px<extra></extra>"))
+    figure.add_trace(_colour_bar("inside"))
+    _image_axes(figure, values.shape[1:])
+    for label, source in zip(labels, sources, strict=True):
+        require(source.startswith("data:image/png"), f"slice {label} is no image")
+    steps = [(label, {"source": [source]}) for label, source in zip(labels, sources, strict=True)]
+    _add_slider(figure, "slice d", steps, first)
+    for step in figure.layout.sliders[0].steps:
+        step.args = [*step.args, [0]]  # restyle the image, not the colour bar
+    return figure
+
+
+def _colour_bar(name: str) -> go.Scatter:
+    """A colour bar from 0 to 1 for images that were coloured before."""
+    marker = {"color": [0.0, 1.0], "colorscale": MAP, "cmin": 0, "cmax": 1, "showscale": True, "size": 0.1, "opacity": 0}
+    marker["colorbar"] = {"title": {"text": name}, "len": 0.8, "thickness": 14}
+    return go.Scatter(x=[0, 0], y=[0, 0], mode="markers", marker=marker, hoverinfo="skip", showlegend=False)
+
+
+def _png(values: Float[np.ndarray, "h w"] | np.ndarray) -> str:
+    """Values in [0, 1] through the colour map, or an RGB image ``[h, w, 3]``, as a data address."""
+    bytes_ = np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
+    image = PillowImage.fromarray(bytes_)
+    if bytes_.ndim == 2:
+        table = sample_colorscale(MAP, np.linspace(0, 1, 256).tolist(), colortype="tuple")
+        image.putpalette([round(255 * channel) for rgb in table for channel in rgb])
+    stream = BytesIO()
+    image.save(stream, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
+
+
+def _image_axes(figure: go.Figure, size: Sequence[int], axis: str = "", domain: tuple[float, float] = (0, 1), title: str = "x right (px)") -> None:
+    height, width = size
+    x = {"range": [0, width], "domain": domain, "title": {"text": title}, "constrain": "domain", "zeroline": False, "anchor": f"y{axis}"}
+    y = {"range": [height, 0], "scaleanchor": f"x{axis}", "constrain": "domain", "zeroline": False, "anchor": f"x{axis}", "automargin": True}
+    if domain[0] == 0:
+        y["title"] = {"text": "y down (px)"}
+    figure.update_layout({f"xaxis{axis}": x, f"yaxis{axis}": y, "margin_b": 52, "margin_l": 56})
+
+
+def images_figure(images: Mapping[str, Array], title: str = "", *, landmarks: Mapping[str, Array] | None = None) -> go.Figure:
+    """Images side by side, each under its name, with landmarks where given.
+
+    Parameters
+    ----------
+    images : name -> ``[h, w, 3]``, ``[3, h, w]``, or ``[h, w]`` (drawn through the colour map), values in [0, 1].
+    landmarks : name -> ``[68, 2 or 3]``, in the image's pixels.
+    """
+    figure = go.Figure(layout=_layout(title, height=420))
+    gap = 0.04
+    wide = (1 - gap * (len(images) - 1)) / len(images)
+    for number, (name, image) in enumerate(images.items()):
+        values = numbers(image)
+        values = values.transpose(1, 2, 0) if values.ndim == 3 and values.shape[0] == 3 else values
+        axis = "" if number == 0 else str(number + 1)
+        left = number * (wide + gap)
+        hover = {"hovertemplate": "x %{x}, y %{y} px<extra></extra>"}
+        figure.add_trace(go.Image(source=_png(values.astype(np.float32)), x0=0.5, y0=0.5, name=name, xaxis=f"x{axis}", yaxis=f"y{axis}", **hover))
+        _image_axes(figure, values.shape[:2], axis, (left, left + wide), f"{name}<br>x right (px)")
+        if landmarks and name in landmarks:
+            x, y = np.round(_landmark_lines(numbers(landmarks[name])[:, :2]), 2).T
+            look = {"marker": {"size": 4, "color": COLOURS[5]}, "line": {"width": 1.5, "color": COLOURS[5]}}
+            figure.add_trace(go.Scatter(x=x, y=y, xaxis=f"x{axis}", yaxis=f"y{axis}", mode="lines+markers", showlegend=False, hoverinfo="skip", **look))
+    return figure
+
+
+def curves_figure(
+    curves: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    x_title: str,
+    y_title: str,
+    title: str = "",
+    *,
+    log: bool = False,
+) -> go.Figure:
+    """Curves with markers, told apart by colour, sign and dash; both axes logarithmic with `log`."""
+    figure = go.Figure(layout=_layout(title, height=420))
+    signs, dashes = ("circle", "square", "diamond", "cross", "x", "triangle-up"), ("solid", "dash", "dot", "dashdot")
+    for number, (name, (x, y)) in enumerate(curves.items()):
+        line = {"color": COLOURS[number % 7], "dash": dashes[number % 4]}
+        xs, ys = [round(float(value), 6) for value in x], [round(float(value), 6) for value in y]
+        figure.add_trace(go.Scatter(x=xs, y=ys, name=name, mode="lines+markers", line=line, marker={"symbol": signs[number % 6], "size": 8}))
+    kind = "log" if log else "linear"
+    axis = {"type": kind, "gridcolor": "#dddddd", "automargin": True}
+    figure.update_layout(xaxis=axis | {"title": {"text": x_title}}, yaxis=axis | {"title": {"text": y_title}}, showlegend=True)
+    figure.update_layout(legend={"x": 1, "xanchor": "right", "y": 1, "bgcolor": "rgba(255,255,255,0.8)"}, margin={"l": 64, "b": 52})
+    return figure
+
+
+# Out of the room
+
+
+def write_html(figure: go.Figure, path: str | Path) -> None:
+    """One file that shows the figure in any browser without a network: plotly.js is inside (about 5 MB)."""
+    title = escape(figure.layout.title.text or "vrn_lite")
+    html = figure.to_html(include_plotlyjs=True, full_html=True)
+    html = html.replace("<html>", '<html lang="en">', 1).replace("<head>", f"<head><title>{title}</title>", 1)
+    target = Path(path)
+    part = target.with_name(target.name + ".part")
+    try:
+        part.write_text(html, encoding="utf-8")
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def show(figure: go.Figure, description: str) -> None:
+    """Show a figure in a notebook: Plotly where it runs, else a still picture, else one sentence.
+
+    JupyterLab draws the Plotly figure, GitHub and PDF the picture, terminals and screen readers get `description`.
+    """
+    if "google.colab" in sys.modules or "COLAB_NOTEBOOK_ID" in os.environ:
+        figure.show()
+        return
+    from IPython.display import display
+
+    display(bundle(figure, description), raw=True)
+
+
+def bundle(figure: go.Figure, description: str) -> dict[str, Any]:
+    """What `show` hands to the notebook: one MIME type for each kind of reader."""
+    require(bool(description.strip()), "a figure needs a description, one sentence for those who cannot see it")
+    still = base64.b64encode(picture(figure)).decode()
+    return {"application/vnd.plotly.v1+json": json.loads(figure.to_json()), "image/png": still, "text/plain": description}
+
+
+# Still pictures, without a browser
+
+
+def picture(figure: go.Figure, width: int = 640) -> bytes:
+    """The figure as it opens, as PNG, drawn by matplotlib and, for meshes, by this package's own rasterizer."""
+    plans: dict[str, list[Any]] = {}
+    for trace in figure.data:
+        if trace.visible is not False:
+            plan = (trace.scene or "scene") if trace.type in ("mesh3d", "scatter3d") else (trace.xaxis or "x")
+            plans.setdefault(plan, []).append(trace)
+    still = StillFigure(figsize=(width / 100, width / 160), dpi=100, layout="constrained")
+    FigureCanvasAgg(still)
+    axes = still.subplots(1, len(plans), squeeze=False)[0]
+    for plan, axis, traces in zip(plans, axes, plans.values(), strict=True):
+        (_draw_scene if plan.startswith("scene") else _draw_plane)(axis, figure, plan, traces)
+    still.suptitle(_plain(figure.layout.title.text), fontsize=11)
+    stream = BytesIO()
+    still.savefig(stream, format="png")
+    return stream.getvalue()
+
+
+def _plain(text: str | None) -> str:
+    return (text or "").replace("<br>", "\n").replace("<b>", "").replace("</b>", "")
+
+
+def _draw_plane(axis: Axes, figure: go.Figure, plan: str, traces: Sequence[Any]) -> None:
+    """Images and curves on one pair of axes."""
+    x, y = figure.layout[f"xaxis{plan[1:]}"], figure.layout[f"yaxis{plan[1:]}"]
+    for trace in traces:
+        if trace.type == "image":
+            image = PillowImage.open(BytesIO(base64.b64decode(trace.source.split(",")[1]))).convert("RGB")
+            axis.imshow(np.asarray(image), extent=(0, image.width, image.height, 0))
+        elif trace.marker.opacity != 0:
+            dash = {"dash": "--", "dot": ":", "dashdot": "-."}.get(trace.line.dash, "-")
+            axis.plot(trace.x, trace.y, dash, marker="o", markersize=2 if len(trace.x) > 60 else 4, color=trace.line.color, label=trace.name, linewidth=1.2)
+    axis.set_xlabel(_plain(x.title.text))
+    axis.set_ylabel(_plain(y.title.text))
+    if "log" in (x.type, y.type):
+        axis.loglog()
+    if x.range is not None:
+        axis.set_xlim(x.range)
+        axis.set_ylim(y.range)
+    if figure.layout.showlegend:
+        axis.legend(fontsize=8)
+
+
+def _draw_scene(axis: Axes, figure: go.Figure, plan: str, traces: Sequence[Any]) -> None:
+    """Meshes and points from the scene's camera."""
+    view = _view(figure.layout[plan].camera)
+    meshes = [trace for trace in traces if trace.type == "mesh3d"]
+    placed = [np.stack([trace.x, trace.y, trace.z], 1) @ view.T for trace in meshes]
+    low, high = (f([f(points[:, :2], axis=0) for points in placed], axis=0) for f in (np.min, np.max))
+    side = 360
+    zoom, middle = 0.92 * side / float((high - low).max()), (low + high) / 2
+    offset = np.array([*(side / 2 - middle * zoom), 0.0])
+    pixels = np.ones((side, side, 3))
+    for trace, points in zip(meshes, placed, strict=True):
+        _paint(pixels, points * zoom + offset, trace)
+    axis.imshow(pixels, extent=(0, side, side, 0))
+    for trace in traces:
+        if trace.type == "scatter3d":
+            x, y, _ = (np.stack([trace.x, trace.y, trace.z], 1).astype(float) @ view.T * zoom + offset).T
+            axis.plot(x, y, marker="o", markersize=2, linewidth=1, color=trace.marker.color or COLOURS[0])
+    axis.set_axis_off()
+
+
+def _view(camera: Any) -> Float[np.ndarray, "3 3"]:
+    """Rows: right, down and away of a Plotly camera that looks at the middle of the scene."""
+    eye, up = (np.array([vector.x, vector.y, vector.z], dtype=float) for vector in (camera.eye, camera.up))
+    away = -eye / np.linalg.norm(eye)
+    right = np.cross(away, up)
+    right /= np.linalg.norm(right)
+    return np.stack([right, np.cross(away, right), away])
+
+
+def _paint(pixels: np.ndarray, points: np.ndarray, trace: Any) -> None:
+    """Draw a mesh of projected points into an image ``[h, w, 3]``, in place, lit from the upper left."""
+    triangles = torch.as_tensor(np.stack([trace.i, trace.j, trace.k], 1).astype(np.int64))
+    seen = nearest(rasterize(torch.as_tensor(points, dtype=torch.float32)[None], triangles, *pixels.shape[:2]))
+    a, b, c = points[triangles.numpy()].transpose(1, 0, 2)
+    sides = np.cross(b - a, c - a)
+    normals = np.stack([np.bincount(triangles.numpy().ravel(), np.repeat(side, 3), len(points)) for side in sides.T], 1)
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True).clip(1e-12)
+    light = np.array([-0.3, -0.45, -0.85]) / np.linalg.norm([0.3, 0.45, 0.85])
+    flat = trace.vertexcolor is not None
+    shade = (0.85 if flat else 0.35) + (0.15 if flat else 0.65) * np.abs(normals @ light)
+    colours = _vertex_colours(trace, len(points)) * shade[:, None]
+    weights, corners = seen.weights.numpy(), triangles[seen.triangle].numpy()
+    drawn = (weights[..., None] * colours[corners]).sum(1).clip(0, 1)
+    rows, columns, opacity = seen.row.numpy(), seen.column.numpy(), trace.opacity if trace.opacity is not None else 1.0
+    pixels[rows, columns] = (1 - opacity) * pixels[rows, columns] + opacity * drawn
+
+
+def _vertex_colours(trace: Any, count: int) -> Float[np.ndarray, "v 3"]:
+    """What colour each vertex of a Plotly mesh has."""
+    if trace.vertexcolor is not None:
+        return np.array([[int(text[at : at + 2], 16) for at in (1, 3, 5)] for text in trace.vertexcolor]) / 255
+    if trace.intensity is not None:
+        share = (np.asarray(trace.intensity, dtype=float) - trace.cmin) / max(trace.cmax - trace.cmin, 1e-12)
+        table = np.array(sample_colorscale(MAP, np.linspace(0, 1, 256).tolist(), colortype="tuple"))
+        return table[np.rint(share.clip(0, 1) * 255).astype(int)]
+    return np.tile(to_rgb(trace.color or SKIN), (count, 1))
