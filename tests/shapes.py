@@ -84,7 +84,7 @@ def plain_volume(vertices: Tensor, triangles: Tensor, shape: tuple[int, int, int
 
 def toy_face() -> MorphableFace:
     """A small bulging face with a mouth, a nose and a hair line: everything that the code asks of a face, in 400 vertices."""
-    side, hole = 20, (slice(12, 14), slice(8, 12))
+    side, hole = 20, (slice(12, 13), slice(7, 12))
     y, x = torch.meshgrid(torch.linspace(8, -8, side), torch.linspace(-7, 7, side), indexing="ij")
     z = 8 - (x**2 + y**2) / 14 + 2.5 * torch.exp(-(x**2 + (y + 0.5) ** 2) / 2)
     number = torch.arange(side * side).view(side, side)

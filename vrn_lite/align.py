@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from scipy.spatial import cKDTree
@@ -56,7 +55,7 @@ def icp(
     *,
     points: int = 2000,
     seed: int = 0,
-    steps: int = 60,
+    steps: int = 200,
     tolerance: float = 1e-4,
 ) -> Alignment:
     """Iterative closest points: pair each target point with its nearest source point, move the source rigidly, repeat.
@@ -67,7 +66,8 @@ def icp(
     ----------
     source : ``[n, 3]``, the points that move, in the same frame as `target` and roughly in place.
     target : ``[m, 3]``, the points that stay.
-    points : the motion is found on a random subset of so many target points; the final pairs are for all of them.
+    points : the motion is found on a random subset of so many target points, after a quick start on a quarter of them;
+        the final pairs are for all.
     seed : of that subset.
     steps, tolerance : stop after so many steps, or once a step lowers the mean squared distance by a smaller share.
 
@@ -76,21 +76,39 @@ def icp(
     InputError : no points, or points that are not finite.
     """
     for name, cloud in (("source", source), ("target", target)):
-        require(len(cloud) > 0 and bool(torch.isfinite(cloud).all()), f"icp needs finite points, got {name} {tuple(cloud.shape)} with NaN, infinity or nothing")
+        require(len(cloud) > 0, f"icp needs points, got an empty {name}")
+        require(bool(torch.isfinite(cloud).all()), f"icp needs finite points, got a {name} with NaN or infinity: mask those points out")
     source, target = source.detach().cpu().double(), target.detach().cpu().double()
-    tree = cKDTree(source.numpy(), balanced_tree=False, compact_nodes=False)  # the tree stays, the target's points move against it
-    few = target[torch.randperm(len(target), generator=torch.Generator().manual_seed(seed))[:points]][None]
-    motion, cost = rigid(few, few), float("inf")
+    tree = cKDTree(source.numpy(), balanced_tree=False, compact_nodes=False)
+    chosen = target[torch.randperm(len(target), generator=torch.Generator().manual_seed(seed))[:points]]
+    motion = rigid(chosen[None], chosen[None])
+    for few in (chosen[: max(3, points // 4)], chosen):
+        motion = _settle(tree, source, few, motion, steps, tolerance)
+    return Alignment(motion, _nearest(tree, motion, target)[1])
+
+
+def _settle(tree: cKDTree, source: Float[Tensor, "n 3"], target: Float[Tensor, "m 3"], motion: Similarity, steps: int, tolerance: float) -> Similarity:
+    """Repeat pairing and moving until the distances settle.
+
+    Pairs slide along a smooth surface in many small steps alike, so each step is tried at three times its length first;
+    where that gains nothing the plain step counts. The end is a fixed point of plain ICP, found in a third of its steps.
+    """
+    ahead, cost = motion, float("inf")
     for _ in range(steps):
-        gaps, pairs = _nearest(tree, motion, few)
-        before, cost = cost, float(np.square(gaps).mean())
-        if cost == 0 or before - cost < tolerance * cost:
-            break
-        motion = rigid(source[pairs][None], few)
-    return Alignment(motion, _nearest(tree, motion, target[None])[1])
+        gaps, pairs = _nearest(tree, ahead, target)
+        now = float(gaps.square().mean())
+        if now > cost * (1 - tolerance):
+            if ahead is motion:
+                break
+            ahead = motion
+            continue
+        cost, motion = now, rigid(source[pairs][None], target[None])
+        step = ahead.inverse().then(motion)
+        ahead = motion.then(step).then(step)
+    return motion
 
 
-def _nearest(tree: cKDTree, motion: Similarity, points: Float[Tensor, "1 m 3"]) -> tuple[np.ndarray, Int[Tensor, " m"]]:
-    """Distance and number of the nearest of the tree's points after `motion`: seen from the tree, the points move back."""
-    gaps, pairs = tree.query(motion.inverse()(points)[0].numpy())
-    return gaps, torch.from_numpy(pairs)
+def _nearest(tree: cKDTree, motion: Similarity, points: Float[Tensor, "m 3"]) -> tuple[Float[Tensor, " m"], Int[Tensor, " m"]]:
+    """Distance and number of the nearest of the tree's points after `motion`; the tree stays, the points move back."""
+    gaps, pairs = tree.query(motion.inverse()(points[None])[0].numpy())
+    return torch.from_numpy(gaps), torch.from_numpy(pairs)

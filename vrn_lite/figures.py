@@ -15,6 +15,8 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from html import escape
 from io import BytesIO
 from pathlib import Path
@@ -36,6 +38,7 @@ from torch import Tensor
 from vrn_lite.frame import AUTHORS_DEPTH_SCALE, require
 from vrn_lite.landmarks import CLOSED, GROUPS
 from vrn_lite.raster import nearest, rasterize
+from vrn_lite.training import atomically
 
 Array = Tensor | np.ndarray
 
@@ -49,8 +52,14 @@ MAP = "Cividis"
 MOST_VERTICES = 20_000
 """A mesh of this size takes about 0.6 MB of a notebook with colours, 0.45 MB without."""
 
-CAMERA = {"eye": {"x": 0.0, "y": 0.0, "z": -1.9}, "up": {"x": 0.0, "y": -1.0, "z": 0.0}, "projection": {"type": "orthographic"}}
-LIGHT = {"ambient": 0.45, "diffuse": 0.65, "specular": 0.12, "roughness": 0.6, "fresnel": 0.1}
+MOST_PNG_PIXELS = 200 * 200
+"""Larger colour images are stored as JPEG."""
+
+CAMERA = {"eye": {"x": -0.5, "y": -0.25, "z": -1.9}, "up": {"x": 0.0, "y": -1.0, "z": 0.0}, "projection": {"type": "orthographic"}}
+FILL = 1.7
+"""Size of the largest extent in Plotly's own units: with a parallel projection, this is the zoom."""
+
+LIGHT = {"ambient": 0.3, "diffuse": 0.68, "specular": 0.08, "roughness": 0.7, "fresnel": 0.05}
 PHOTO_LIGHT = {"ambient": 0.85, "diffuse": 0.2, "specular": 0.0, "roughness": 1.0, "fresnel": 0.0}
 
 
@@ -158,7 +167,7 @@ def _part_traces(
     elif colours is not None and not named:
         look = {"lighting": PHOTO_LIGHT, "vertexcolor": ["#" + rgb.tobytes().hex() for rgb in _bytes(carried[0])]}
     where = "x %{x}, y %{y}, z %{z}" + (f" (in 1/{scale:g} {unit})" if scale != 1 else f" ({unit})")
-    light = {"x": -2000, "y": 3000, "z": 6000}  # turns with the camera
+    light = {"x": -50_000, "y": 50_000, "z": -500}  # moves with the camera: upper left, before the face
     traces = [
         go.Mesh3d(
             x=x, y=y, z=z, i=i, j=j, k=k, name=name, opacity=part.get("opacity", 1.0), lightposition=light, hovertemplate=where + "<extra></extra>", **look
@@ -248,27 +257,32 @@ def _layout(title: str, height: int = 480) -> dict[str, Any]:
 
 
 def _scene(points: np.ndarray, scale: float, unit: str) -> dict[str, Any]:
-    """Equal axes with ticks in true units."""
-    axes = {}
-    for name, column, label in (("xaxis", points[:, 0], "x right"), ("yaxis", points[:, 1], "y down"), ("zaxis", points[:, 2], "z away")):
-        ticks = MaxNLocator(5).tick_values(float(column.min()), float(column.max()))
-        ticks = ticks[(ticks >= column.min()) & (ticks <= column.max())]
-        axes[name] = {
+    """Equal axes with ticks in true units; the largest extent nearly fills the picture."""
+    low, high = points.min(0), points.max(0)
+    margin = 0.03 * float((high - low).max()) + 1e-6
+    low, high = low - margin, high + margin
+    axes: dict[str, Any] = {}
+    for name, label, least, most in zip("xyz", ("x right", "y down", "z away"), low, high, strict=True):
+        ticks = [tick for tick in MaxNLocator(5).tick_values(least, most) if least <= tick <= most]
+        axes[f"{name}axis"] = {
             "title": {"text": f"{label} ({unit})"},
+            "range": [float(least * scale), float(most * scale)],
             "tickvals": [round(tick * scale) for tick in ticks],
             "ticktext": [f"{tick:g}" for tick in ticks],
             "backgroundcolor": "#f4f4f4",
             "gridcolor": "#cccccc",
             "showbackground": True,
+            "zeroline": False,
         }
-    return axes | {"aspectmode": "data", "camera": CAMERA}
+    size = FILL * (high - low) / (high - low).max()
+    return axes | {"aspectmode": "manual", "aspectratio": dict(zip("xyz", size.tolist(), strict=True)), "camera": CAMERA}
 
 
 def _add_slider(figure: go.Figure, title: str, steps: Sequence[tuple[str, dict[str, Any]]], start: int) -> None:
     """A slider whose steps restyle the figure, without a kernel."""
     buttons = [{"label": label, "method": "restyle", "args": [change]} for label, change in steps]
-    slider = {"active": start, "currentvalue": {"prefix": f"{title}: "}, "pad": {"t": 8, "b": 4, "l": 24, "r": 24}, "steps": buttons}
-    figure.update_layout(sliders=[slider], height=figure.layout.height + 90, margin_b=64)
+    slider = {"active": start, "currentvalue": {"prefix": f"{title}: "}, "pad": {"t": 44, "b": 4, "l": 24, "r": 24}, "steps": buttons}
+    figure.update_layout(sliders=[slider], height=figure.layout.height + 90)
 
 
 # Volumes and images
@@ -296,15 +310,14 @@ def slices_figure(
     kept = np.unique(np.linspace(0, len(values) - 1, min(slices, len(values))).round().astype(int))
     wanted = int(values.sum((1, 2)).argmax()) if start is None else start
     first = int(np.abs(kept - wanted).argmin())
-    sources = [_png(values[d]) for d in kept]
+    sources = [_data_address(values[d]) for d in kept]
     labels = [f"{d} (z = {(d + 0.5) / depth_scale:.1f} px)" for d in kept]
     figure = go.Figure(layout=_layout(title))
     figure.add_trace(go.Image(source=sources[first], x0=0.5, y0=0.5, hovertemplate="x %{x}, y %{y} px<extra></extra>"))
     figure.add_trace(_colour_bar("inside"))
     _image_axes(figure, values.shape[1:])
-    for label, source in zip(labels, sources, strict=True):
-        require(source.startswith("data:image/png"), f"slice {label} is no image")
-    steps = [(label, {"source": [source]}) for label, source in zip(labels, sources, strict=True)]
+    # Two properties a step: with one, Plotly would look up the slider's place by its value, and empty slices are alike.
+    steps = [(label, {"source": [source], "name": [label]}) for label, source in zip(labels, sources, strict=True)]
     _add_slider(figure, "slice d", steps, first)
     for step in figure.layout.sliders[0].steps:
         step.args = [*step.args, [0]]  # restyle the image, not the colour bar
@@ -318,16 +331,22 @@ def _colour_bar(name: str) -> go.Scatter:
     return go.Scatter(x=[0, 0], y=[0, 0], mode="markers", marker=marker, hoverinfo="skip", showlegend=False)
 
 
-def _png(values: Float[np.ndarray, "h w"] | np.ndarray) -> str:
+def _data_address(values: Float[np.ndarray, "h w"] | np.ndarray) -> str:
     """Values in [0, 1] through the colour map, or an RGB image ``[h, w, 3]``, as a data address."""
     bytes_ = np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
     image = PillowImage.fromarray(bytes_)
+    kind = "jpeg" if bytes_.ndim == 3 and image.width * image.height > MOST_PNG_PIXELS else "png"
     if bytes_.ndim == 2:
-        table = sample_colorscale(MAP, np.linspace(0, 1, 256).tolist(), colortype="tuple")
-        image.putpalette([round(255 * channel) for rgb in table for channel in rgb])
+        image.putpalette(np.rint(255 * _colour_table()).astype(np.uint8).tobytes())
     stream = BytesIO()
-    image.save(stream, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
+    image.save(stream, kind, optimize=True, quality=90)
+    return f"data:image/{kind};base64," + base64.b64encode(stream.getvalue()).decode()
+
+
+@lru_cache(maxsize=1)
+def _colour_table() -> Float[np.ndarray, "256 3"]:
+    """`MAP` at 256 steps, in [0, 1]."""
+    return np.array(sample_colorscale(MAP, np.linspace(0, 1, 256).tolist(), colortype="tuple"))
 
 
 def _image_axes(figure: go.Figure, size: Sequence[int], axis: str = "", domain: tuple[float, float] = (0, 1), title: str = "x right (px)") -> None:
@@ -356,7 +375,7 @@ def images_figure(images: Mapping[str, Array], title: str = "", *, landmarks: Ma
         axis = "" if number == 0 else str(number + 1)
         left = number * (wide + gap)
         hover = {"hovertemplate": "x %{x}, y %{y} px<extra></extra>"}
-        figure.add_trace(go.Image(source=_png(values.astype(np.float32)), x0=0.5, y0=0.5, name=name, xaxis=f"x{axis}", yaxis=f"y{axis}", **hover))
+        figure.add_trace(go.Image(source=_data_address(values.astype(np.float32)), x0=0.5, y0=0.5, name=name, xaxis=f"x{axis}", yaxis=f"y{axis}", **hover))
         _image_axes(figure, values.shape[:2], axis, (left, left + wide), f"{name}<br>x right (px)")
         if landmarks and name in landmarks:
             x, y = np.round(_landmark_lines(numbers(landmarks[name])[:, :2]), 2).T
@@ -395,33 +414,40 @@ def write_html(figure: go.Figure, path: str | Path) -> None:
     title = escape(figure.layout.title.text or "vrn_lite")
     html = figure.to_html(include_plotlyjs=True, full_html=True)
     html = html.replace("<html>", '<html lang="en">', 1).replace("<head>", f"<head><title>{title}</title>", 1)
-    target = Path(path)
-    part = target.with_name(target.name + ".part")
-    try:
-        part.write_text(html, encoding="utf-8")
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
+    atomically(Path(path), lambda temporary: temporary.write_text(html, encoding="utf-8"))
 
 
-def show(figure: go.Figure, description: str) -> None:
-    """Show a figure in a notebook: Plotly where it runs, else a still picture, else one sentence.
+@dataclass(frozen=True)
+class Shown:
+    """A figure and its one-sentence description; a notebook shows it where it is the last line of a cell.
 
-    JupyterLab draws the Plotly figure, GitHub and PDF the picture, terminals and screen readers get `description`.
+    JupyterLab draws the Plotly figure, GitHub and PDF the still picture, terminals and screen readers get the sentence;
+    Colab draws the figure in a frame of its own.
     """
-    if "google.colab" in sys.modules or "COLAB_NOTEBOOK_ID" in os.environ:
-        figure.show()
-        return
-    from IPython.display import display
 
-    display(bundle(figure, description), raw=True)
+    figure: go.Figure
+    description: str
+
+    def __repr__(self) -> str:
+        return self.description
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
+        """One MIME type for each kind of reader."""
+        if "google.colab" in sys.modules or "COLAB_NOTEBOOK_ID" in os.environ:
+            return {"text/html": self.figure.to_html(include_plotlyjs="cdn", full_html=True), "text/plain": self.description}
+        still = base64.b64encode(picture(self.figure)).decode()
+        return {"application/vnd.plotly.v1+json": json.loads(self.figure.to_json()), "image/png": still, "text/plain": self.description}
 
 
-def bundle(figure: go.Figure, description: str) -> dict[str, Any]:
-    """What `show` hands to the notebook: one MIME type for each kind of reader."""
-    require(bool(description.strip()), "a figure needs a description, one sentence for those who cannot see it")
-    still = base64.b64encode(picture(figure)).decode()
-    return {"application/vnd.plotly.v1+json": json.loads(figure.to_json()), "image/png": still, "text/plain": description}
+def show(figure: go.Figure, description: str) -> Shown:
+    """The figure for a notebook: write ``show(figure, "What it shows, in a sentence.")`` as the last line of a cell.
+
+    Raises
+    ------
+    InputError : no description.
+    """
+    require(bool(description.strip()), "a figure needs a description: one sentence for those who cannot see it")
+    return Shown(figure, description)
 
 
 # Still pictures, without a browser
@@ -459,6 +485,9 @@ def _draw_plane(axis: Axes, figure: go.Figure, plan: str, traces: Sequence[Any])
         elif trace.marker.opacity != 0:
             dash = {"dash": "--", "dot": ":", "dashdot": "-."}.get(trace.line.dash, "-")
             axis.plot(trace.x, trace.y, dash, marker="o", markersize=2 if len(trace.x) > 60 else 4, color=trace.line.color, label=trace.name, linewidth=1.2)
+    for box in figure.layout.shapes:
+        if (box.xref or "x") == plan and box.type == "rect":
+            axis.plot([box.x0, box.x1, box.x1, box.x0, box.x0], [box.y0, box.y0, box.y1, box.y1, box.y0], color=box.line.color)
     axis.set_xlabel(_plain(x.title.text))
     axis.set_ylabel(_plain(y.title.text))
     if "log" in (x.type, y.type):
@@ -523,6 +552,5 @@ def _vertex_colours(trace: Any, count: int) -> Float[np.ndarray, "v 3"]:
         return np.array([[int(text[at : at + 2], 16) for at in (1, 3, 5)] for text in trace.vertexcolor]) / 255
     if trace.intensity is not None:
         share = (np.asarray(trace.intensity, dtype=float) - trace.cmin) / max(trace.cmax - trace.cmin, 1e-12)
-        table = np.array(sample_colorscale(MAP, np.linspace(0, 1, 256).tolist(), colortype="tuple"))
-        return table[np.rint(share.clip(0, 1) * 255).astype(int)]
+        return _colour_table()[np.rint(share.clip(0, 1) * 255).astype(int)]
     return np.tile(to_rgb(trace.color or SKIN), (count, 1))

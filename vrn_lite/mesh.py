@@ -80,7 +80,7 @@ def boundary_edges(triangles: Triangles) -> Int[Tensor, "e 2"]:
     return loose[torch.argsort(loose[:, 0], stable=True)]
 
 
-def boundary_loops(triangles: Triangles) -> list[Int[Tensor, " k"]]:
+def boundary_loops(triangles: Triangles) -> list[Int[Tensor, " _"]]:
     """The boundary as loops of vertex numbers, each in the direction of its triangles, longest first.
 
     Raises
@@ -119,7 +119,7 @@ class Closing:
     the frontal model frame, the wall turns with the head.
     """
 
-    holes: tuple[Int[Tensor, " k"], ...]
+    holes: tuple[Int[Tensor, " _"], ...]
     rim: Int[Tensor, " r"]
     triangles: Triangles
 
@@ -127,7 +127,7 @@ class Closing:
         """A copy on `device`."""
         return Closing(tuple(hole.to(device) for hole in self.holes), self.rim.to(device), self.triangles.to(device))
 
-    def extend(self, vertices: Vertices, wall: Float[Tensor, "*b"]) -> Vertices:
+    def extend(self, vertices: Vertices, wall: Float[Tensor, "*b"]) -> Float[Tensor, "*b n 3"]:
         """Append the hole centres, the rim's copies at depth `wall` and the cap's centre: ``[..., v + holes + r + 1, 3]``."""
         centres = [vertices[..., hole, :].mean(-2, keepdim=True) for hole in self.holes]
         back = vertices[..., self.rim, :].clone()

@@ -9,7 +9,7 @@ from torch import Tensor
 from vrn_lite.camera import Similarity, augmentation, place
 from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.frame import Grid, Image, Landmarks, Volume
-from vrn_lite.landmarks import mirror
+from vrn_lite.landmarks import FLIP, mirror
 from vrn_lite.mesh import Mesh
 from vrn_lite.presets import Preset, preset as preset_named
 from vrn_lite.raster import nearest, rasterize
@@ -51,7 +51,7 @@ class FacePairs:
             return mesh
         vertices = mesh.vertices.clone()
         vertices[:, 0] = self.images.shape[-1] - vertices[:, 0]
-        return replace(mesh, vertices=vertices, triangles=mesh.triangles.flip(1))
+        return replace(mesh, vertices=vertices, triangles=mesh.triangles.flip(1), landmarks=mesh.landmarks[FLIP.to(mesh.landmarks.device)])
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,9 @@ from vrn_lite.frame import Triangles, require
 
 SUBPIXELS = 256
 
+FARTHEST = 2**17
+"""Coordinates beyond this many pixels would make products of snapped coordinates inexact."""
+
 
 class Fragments(NamedTuple):
     """Packed samples of triangles at pixel centres, ordered by sample and triangle.
@@ -72,10 +75,12 @@ def rasterize(
 
     Raises
     ------
-    InputError : no triangles, or coordinates that are not finite.
+    InputError : no triangles, or coordinates that are not finite or beyond `FARTHEST`.
     """
     require(triangles.numel() > 0, "the mesh is empty: it has no triangles")
     require(bool(torch.isfinite(vertices).all()), "the mesh has vertices that are not finite (NaN or infinity): clean it first")
+    near = (vertices[..., :2].abs() <= FARTHEST).all()
+    require(bool(near), f"the mesh has vertices more than {FARTHEST} px away from the image's corner: place it in the voxel frame first")
     snapped = (vertices[..., :2].double() * SUBPIXELS).round_()
     sample, triangle = _over_a_pixel_centre(snapped, triangles, height, width)
     corners = snapped[sample[:, None], triangles[triangle]]

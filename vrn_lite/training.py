@@ -2,23 +2,23 @@
 
 import json
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from vrn_lite.faces.morphable import MorphableFace
-from vrn_lite.frame import InputError, Logits, Volume, require
+from vrn_lite.frame import InputError, require
 from vrn_lite.metrics import iou
 from vrn_lite.networks.vrn import VRN
 from vrn_lite.pairs import FacePairs, make_pairs
@@ -116,7 +116,7 @@ class _CrossEntropyAtFullSize(torch.autograd.Function):
         return gradient * upstream.to(gradient.dtype), None
 
 
-def voxel_loss(coarse: Logits, volumes: Volume) -> Float[Tensor, ""]:
+def voxel_loss(coarse: Float[Tensor, "b d H W"], volumes: Bool[Tensor, "b d h w"]) -> Float[Tensor, ""]:
     """Sigmoid cross-entropy per voxel, unweighted (paper equation 1, as a mean).
 
     Parameters
@@ -188,7 +188,7 @@ class Trainer:
     def save(self, path: Path) -> None:
         """Write a checkpoint that `restore` continues from, at once or not at all."""
         state = {"network": self.network.state_dict(), "optimiser": self.optimiser.state_dict(), "step": self.step, "seed": self.seed, "batch": self.batch}
-        _atomically(path, lambda temporary: torch.save(state | {"preset": self.network.preset.to_dict(), "recipe": asdict(self.recipe)}, temporary))
+        atomically(path, lambda temporary: torch.save(state | {"preset": self.network.preset.to_dict(), "recipe": asdict(self.recipe)}, temporary))
 
     def restore(self, path: Path) -> None:
         """Continue where `save` left off.
@@ -208,16 +208,23 @@ class Trainer:
         self.step = state["step"]
 
 
-def _atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Write to a temporary neighbour, then rename: `path` holds the old file or the whole new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    os.close(handle)
+def atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Write to a temporary neighbour, then rename: `path` holds the old file or the whole new one.
+
+    Raises
+    ------
+    InputError : the folder cannot be written, or the disk is full.
+    """
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        write(Path(name))
-        os.replace(name, path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(part)
+        os.replace(part, path)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}; choose another folder, or free some space") from error
     finally:
-        Path(name).unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def train(
@@ -290,7 +297,7 @@ def save_weights(network: VRN, path: str | Path, **facts: object) -> None:
     """Write float16 weights (batch-norm statistics float32) as safetensors, with variant, preset and `facts` in the metadata."""
     state = {k: (v.contiguous() if "running" in k or not v.is_floating_point() else v.half().contiguous()) for k, v in network.state_dict().items()}
     metadata = {"variant": network.variant, "preset": json.dumps(network.preset.to_dict())} | {k: json.dumps(v) for k, v in facts.items()}
-    _atomically(Path(path), lambda temporary: save_file(state, temporary, metadata))
+    atomically(Path(path), lambda temporary: save_file(state, temporary, metadata))
 
 
 def weights_metadata(path: str | Path) -> dict:

@@ -9,7 +9,7 @@ import json
 import os
 import tempfile
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.error import HTTPError
@@ -20,6 +20,7 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int
 from platformdirs import user_cache_dir
 from scipy.spatial.transform import Rotation
+from skimage.measure import points_in_poly
 from tqdm import tqdm
 
 from vrn_lite.faces.morphable import MorphableFace
@@ -32,20 +33,11 @@ OBJ_VERTICES, VERTICES, POLYGONS = 26719, 24591, 24691
 """Vertices of a source file, and how many vertices and polygons are kept: not the tear film, the occlusion sheets, the lashes."""
 
 SPANS = {
-    "face_narrow": slice(0, 6706),
-    "face": slice(0, 9409),
-    "head_neck": slice(9409, 11248),
-    "mouth_socket": slice(11248, 13294),
-    "eye_socket_left": slice(13294, 13678),
-    "eye_socket_right": slice(13678, 14062),
-    "gums_tongue": slice(14062, 17039),
-    "teeth": slice(17039, 21451),
-    "eyeball_left": slice(21451, 23021),
-    "iris_left": slice(22221, 23021),
-    "eyeball_right": slice(23021, 24591),
-    "iris_right": slice(23791, 24591),
-}
-"""First vertex of each part, and the one after its last; the left is the person's, x > 0."""
+    "face_narrow": slice(0, 6706), "face": slice(0, 9409), "head_neck": slice(9409, 11248), "mouth_socket": slice(11248, 13294),
+    "eye_socket_left": slice(13294, 13678), "eye_socket_right": slice(13678, 14062), "gums_tongue": slice(14062, 17039), "teeth": slice(17039, 21451),
+    "eyeball_left": slice(21451, 23021), "iris_left": slice(22221, 23021), "eyeball_right": slice(23021, 24591), "iris_right": slice(23791, 24591),
+}  # fmt: skip
+"""Vertices of each part; the left is the person's, x > 0."""
 
 PATCH_POLYGONS, PATCH_VERTICES = 6560, 6706
 """The face without ears and neck: the first polygons and vertices of the model."""
@@ -63,39 +55,29 @@ CROWNS = (-4.4, -2.3)
 """y between the edges of the lower and the upper gums: the roots of the teeth beyond them are never seen."""
 
 
-@dataclass(frozen=True)
-class Release:
-    """The public source files and the SHA-256 sums by which they, and what is converted from them, are known.
-
-    Attributes
-    ----------
-    url : of the folder that holds the files.
-    identities : number of identity modes, files identity000.obj and on.
-    files : sums of the source files whose content is known beforehand.
-    arrays : sums of the converted arrays' bytes, which vouch for all the other files.
-    """
-
-    url: str = "https://raw.githubusercontent.com/ICT-VGL/ICT-FaceKit/da5f95a607f5e6b37755b38d3385d7f2853732e5/FaceXModel/"
-    identities: int = 100
-    files: dict[str, str] = field(default_factory=lambda: dict(FILE_SUMS))
-    arrays: dict[str, str] = field(default_factory=lambda: dict(ARRAY_SUMS))
-
-
-FILE_SUMS = {
+SUMS = {
     "vertex_indices.json": "4f9b35306299980dd46bee4a6b79bb95dfae1953693b74b35a64f7febfd081a5",
     "generic_neutral_mesh.obj": "eedbc2576d8e5ea57f55255b8f98263213a1efb5431d8bfceed1d7aef10271f9",
     "identity000.obj": "918160cf82d541336b4c367cf93199c9827832bde02511b8fbdf9019d6f1a773",
     "identity001.obj": "325115059deb6691cb2d55da07ae38bb08ce36e4ea146982f294a17513155b3b",
     "jawOpen.obj": "8d84355e10f48b05550980cee385bcd426f4797090da76a20de0535bb2f99f4a",
     "mouthSmile_L.obj": "91794e73cef330f1c7d1f4541723544708536b39d5dd6ed35fd8f83f676b7af4",
-}
-ARRAY_SUMS = {
     "neutral": "ac102c5e00e34f45d2b4e928e3bdcf3af5f1a90243d1a4cb70e30830bace78c9",
     "identity": "5937a2f251821018c067e36515c647f5160a6ed5891c35d5ff91c66bc2770b6b",
     "expression": "e583da94d59af0bb8722a0e4bd793324a75573b6d8480c6a8e3aa79ca8cbc155",
     "polygons": "d01b8db0965ce2cbc12e2346712d5ef3dcc3f8293e48771dd6c9c4690c3004ee",
     "landmarks68": "30a436b0d5c87c13d04a43803ea1d85964cdf497fff34614ddeeee6d28373f7e",
 }
+"""SHA-256 sums of the source files that are known beforehand, and of all arrays: these vouch for the other files."""
+
+
+@dataclass(frozen=True)
+class Release:
+    """Where the public source files are, how many identity modes they hold, and the sums of what comes."""
+
+    url: str = "https://raw.githubusercontent.com/ICT-VGL/ICT-FaceKit/da5f95a607f5e6b37755b38d3385d7f2853732e5/FaceXModel/"
+    identities: int = 100
+    sums: Mapping[str, str] = field(default_factory=lambda: SUMS)
 
 
 def cached_model() -> Path:
@@ -153,9 +135,9 @@ def _load(path: Path) -> dict[str, np.ndarray]:
     """The arrays of a converted model."""
     require(path.is_file(), f"no ICT-FaceKit model at {path}: run `vrn-lite fetch ict` once, or set VRN_LITE_ICT to the file")
     try:
-        with np.load(path) as archive:
-            return {name: archive[name] for name in (*ARRAY_SUMS, "expression_names")}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        with path.open("rb") as file, np.load(file) as archive:
+            return {name: archive[name] for name in ("neutral", "identity", "expression", "expression_names", "polygons", "landmarks68")}
+    except (OSError, TypeError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} is not a converted ICT-FaceKit model ({error}): remove it and run `vrn-lite fetch ict`") from None
 
 
@@ -184,11 +166,11 @@ def fetch_ict(cache: str | os.PathLike[str] | None = None, release: Release | No
     try:
         folder.mkdir(parents=True, exist_ok=True)
         index = _download("vertex_indices.json", folder, release)
-        stems = ["generic_neutral_mesh", *_mode_stems(index, release.identities)]
-        sources = [_download(f"{stem}.obj", folder, release) for stem in tqdm(stems, desc="ICT-FaceKit", unit=" files", disable=not progress)]
+        stems = ["generic_neutral_mesh", *(f"identity{i:03d}" for i in range(release.identities)), *json.loads(index.read_text())["expressions"]]
+        sources = [_download(f"{stem}.obj", folder, release) for stem in tqdm(stems, desc="ICT-FaceKit", unit=" files", disable=None if progress else True)]
         arrays = convert_ict(folder, release.identities)
         if wrong := _unlike(arrays, release):
-            _remove(path for path in sources if path.name not in release.files)
+            _remove(path for path in sources if path.name not in release.sums)
             raise InputError(f"the source files are not the known ones ({', '.join(wrong)} differ); they are removed: run `vrn-lite fetch ict` again")
         _save(target, arrays)
         _remove([index, *sources])
@@ -208,18 +190,20 @@ def _download(name: str, folder: Path, release: Release) -> Path:
     try:
         with urlopen(Request(url, headers={"Range": f"bytes={have}-"} if have else {}), timeout=60) as answer:
             resumed = answer.status == 206
-            size = int(answer.headers["Content-Length"]) + (have if resumed else 0)
+            size = int(answer.headers.get("Content-Length", 0)) + (have if resumed else 0)
             with part.open("ab" if resumed else "wb") as file:
                 while chunk := answer.read(1 << 16):
                     file.write(chunk)
     except HTTPError as error:
-        _remove([part])  # also 416: what had arrived is no beginning of the file
-        raise InputError(f"{url} answers {error.code} {error.reason}: run `vrn-lite fetch ict` again, or see whether the file has moved") from None
+        if error.code == 416 and have:  # what has arrived is no beginning of the file, or is all of it
+            part.unlink()
+            return _download(name, folder, release)
+        raise InputError(f"{url} answers {error.code} {error.reason}: {again}") from None
     except (OSError, http.client.HTTPException) as error:
         raise InputError(f"the download of {url} broke off ({error}): {again}") from None
     require(part.stat().st_size >= size, f"{url} was cut short at {part.stat().st_size:,} of {size:,} bytes: {again}")
-    if release.files.get(name, _sum(part.read_bytes())) != _sum(part.read_bytes()):
-        _remove([part])
+    if name in release.sums and hashlib.sha256(part.read_bytes()).hexdigest() != release.sums[name]:
+        part.unlink()
         raise InputError(f"{url} is not the known file (SHA-256 differs); it is removed: run `vrn-lite fetch ict` again")
     return part.replace(path)
 
@@ -231,17 +215,17 @@ def convert_ict(folder: Path, identities: int = 100) -> dict[str, np.ndarray]:
     ------
     InputError : a file is not a mesh of 26,719 vertices.
     """
-    index = json.loads((folder / "vertex_indices.json").read_text())
-    neutral = _obj_vertices(folder / "generic_neutral_mesh.obj")
-    lines = (folder / "generic_neutral_mesh.obj").read_text().splitlines()
+    index, mesh = json.loads((folder / "vertex_indices.json").read_text()), folder / "generic_neutral_mesh.obj"
+    neutral, lines = _obj_vertices(mesh), mesh.read_text().splitlines()
     corners = [[int(corner.split("/")[0]) - 1 for corner in line.split()[1:]] for line in lines if line.startswith("f ")]
-    modes = {
-        "identity": [f"identity{i:03d}" for i in range(identities)],
-        "expression": index["expressions"],
-    }
-    arrays = {key: np.stack([(_obj_vertices(folder / f"{stem}.obj") - neutral).astype(np.float16) for stem in stems]) for key, stems in modes.items()}
-    return arrays | {
+
+    def differences(stems: Iterable[str]) -> np.ndarray:
+        return np.stack([(_obj_vertices(folder / f"{stem}.obj") - neutral).astype(np.float16) for stem in stems])
+
+    return {
         "neutral": neutral.astype(np.float32),
+        "identity": differences(f"identity{i:03d}" for i in range(identities)),
+        "expression": differences(index["expressions"]),
         "expression_names": np.array(index["expressions"]),
         "polygons": np.array([(*row, -1)[:4] for row in corners[:POLYGONS]], dtype=np.int32),
         "landmarks68": np.array(index["idx_to_landmark_verts"], dtype=np.int32),
@@ -259,13 +243,9 @@ def _obj_vertices(path: Path) -> Float64[np.ndarray, "v 3"]:
         raise InputError(f"{path.name} is no ICT-FaceKit mesh ({error}); it is removed: run `vrn-lite fetch ict` again") from None
 
 
-def _sum(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
 def _unlike(arrays: dict[str, np.ndarray], release: Release) -> list[str]:
     """Names of the arrays whose bytes are not the known ones."""
-    return [name for name, known in release.arrays.items() if _sum(np.ascontiguousarray(arrays[name]).tobytes()) != known]
+    return [name for name, array in arrays.items() if name in release.sums and hashlib.sha256(array.tobytes()).hexdigest() != release.sums[name]]
 
 
 def _remove(paths: Iterable[Path]) -> None:
@@ -371,13 +351,9 @@ def _segments(points: np.ndarray, line: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def _signed_distance(points: np.ndarray, polygon: np.ndarray) -> np.ndarray:
-    """Distance ``[v]`` of 2D points to a polygon, positive inside (even-odd rule)."""
-    a, b = polygon, np.roll(polygon, -1, axis=0)
-    x, y = points[:, None, 0], points[:, None, 1]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        crosses = ((a[:, 1] > y) != (b[:, 1] > y)) & (x < a[:, 0] + (y - a[:, 1]) * (b[:, 0] - a[:, 0]) / (b[:, 1] - a[:, 1]))
+    """Distance ``[v]`` of 2D points to a polygon, positive inside."""
     distance, _ = _segments(points, np.concatenate([polygon, polygon[:1]]))
-    return np.where(crosses.sum(1) % 2 == 1, distance, -distance)
+    return np.where(points_in_poly(points, polygon), distance, -distance)
 
 
 def _brow(points: np.ndarray, line: np.ndarray) -> Mask:

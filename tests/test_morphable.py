@@ -1,0 +1,173 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from shapes import toy_face
+from vrn_lite.faces import procedural
+from vrn_lite.faces.morphable import MorphableFace, grow_hair
+from vrn_lite.frame import InputError
+from vrn_lite.mesh import boundary_edges, signed_volume
+
+
+@pytest.fixture(scope="module", params=["toy", "procedural", "ict"])
+def face(request) -> MorphableFace:
+    return {"toy": toy_face, "procedural": procedural, "ict": lambda: request.getfixturevalue("ict_face")}[request.param]()
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_random_faces_are_closed_solids_of_positive_volume(face):
+    mesh = face.sample(seeded(), 24)
+    assert len(boundary_edges(mesh.solid_triangles())) == 0
+    mean = float(signed_volume(face.mesh().vertices, mesh.solid_triangles()))
+    volumes = signed_volume(mesh.vertices, mesh.solid_triangles())
+    assert mean > 0
+    assert (volumes > 0.4 * mean).all()
+    assert (volumes < 2.5 * mean).all()
+
+
+def test_the_wall_stands_one_unit_behind_the_landmarks_and_behind_every_patch_vertex(face):
+    mesh = face.sample(seeded(1), 24)
+    wall = mesh.landmark_points()[..., 2].mean(-1) - face.unit
+    solid = mesh.vertices[:, mesh.solid_triangles().unique()]
+    torch.testing.assert_close(solid[..., 2].amin(1), wall)
+    assert (mesh.vertices[:, face.patch_vertices, 2].amin(1) > wall).all()
+
+
+def test_the_mean_face_has_no_coefficients(face):
+    assert torch.equal(face.mesh().vertices[: len(face.mean)], face.mean)
+    zeros = face.mesh(torch.zeros(len(face.identity)), torch.zeros(len(face.expression)))
+    torch.testing.assert_close(zeros.vertices, face.mesh().vertices)
+
+
+def test_vertices_are_linear_in_the_coefficients(face):
+    one, other = face.draw_identity(seeded(2), 2) * 0.3
+    expression = face.draw_expression(seeded(3))
+    middle = face.mesh((one + other) / 2, expression).vertices
+    ends = (face.mesh(one, expression).vertices + face.mesh(other, expression).vertices) / 2
+    torch.testing.assert_close(middle, ends, rtol=1e-4, atol=1e-3)
+
+
+def test_a_batch_equals_its_faces_one_by_one(face):
+    identity, expression = face.draw_identity(seeded(4), 3) * 0.3, face.draw_expression(seeded(5), 3)
+    batch = face.mesh(identity, expression)
+    for index in range(3):
+        torch.testing.assert_close(batch[index].vertices, face.mesh(identity[index], expression[index]).vertices, rtol=1e-4, atol=1e-4)
+
+
+def test_the_unit_is_the_outer_interocular_distance_of_the_mean(face):
+    eyes = face.mesh().landmark_points()[[36, 45]]
+    assert face.unit == pytest.approx(float((eyes[0] - eyes[1]).norm()))
+    assert eyes[0, 0] < 0 < eyes[1, 0]  # landmark 36 is on the image's left
+
+
+def test_flags_say_what_is_seen_and_what_is_solid(face):
+    mesh = face.mesh()
+    added = len(face.closing.triangles)
+    assert mesh.visible[:-added].all()
+    assert not mesh.visible[-added:].any()
+    assert mesh.solid[-added:].all()
+    assert torch.equal(mesh.solid[:-added], face.patch)
+    assert torch.equal(mesh.face.nonzero()[:, 0], face.triangles[face.patch].unique())
+
+
+def test_landmarks_belong_to_the_counted_face(face):
+    assert face.mesh().face[face.landmarks].all()
+
+
+def test_expressions_stay_between_0_and_1_and_a_seventh_of_the_faces_is_neutral(face):
+    drawn = face.draw_expression(seeded(6), 4000)
+    assert drawn.shape == (4000, len(face.expression_names))
+    assert 0 <= drawn.min() <= drawn.max() <= 1
+    assert (drawn == 0).all(1).float().mean() > 1 / 7 - 0.02
+
+
+def test_an_expression_never_exceeds_the_one_it_needs():
+    face = toy_face()
+    drawn = face.draw_expression(seeded(7), 4000)
+    closed, opened = (drawn[:, face.expression_names.index(name)] for name in ("mouthClose", "jawOpen"))
+    assert (closed <= opened).all()
+    assert (closed > 0).any()
+
+
+def test_an_expression_is_often_active_where_it_is_said_to_be():
+    face = toy_face()
+    active = (face.draw_expression(seeded(8), 4000) > 0).float().mean(0)
+    assert active[0] == pytest.approx(0.35 * 6 / 7, abs=0.03)
+    assert active[2] == pytest.approx(0.07 * 6 / 7, abs=0.02)
+
+
+def test_left_and_right_move_mostly_alike():
+    face = toy_face()
+    left, right = face.draw_expression(seeded(9), 4000)[:, 2:].T
+    both = (left > 0) & (right > 0)
+    assert torch.equal(left > 0, right > 0)
+    assert torch.corrcoef(torch.stack((left[both], right[both])))[0, 1] > 0.5
+
+
+def test_identity_coefficients_are_standard_normal_cut_at_three():
+    drawn = toy_face().draw_identity(seeded(10), 20000)
+    assert drawn.abs().max() <= 3
+    torch.testing.assert_close(drawn.mean(0), torch.zeros(4), rtol=0, atol=0.03)
+    torch.testing.assert_close(drawn.std(0), torch.ones(4), rtol=0.03, atol=0)
+
+
+def test_the_same_seed_gives_the_same_faces(face):
+    assert torch.equal(face.sample(seeded(11), 2).vertices, face.sample(seeded(11), 2).vertices)
+    assert not torch.equal(face.sample(seeded(11), 2).vertices, face.sample(seeded(12), 2).vertices)
+
+
+def test_faces_far_out_are_brought_back_before_their_wall(face):
+    identity = 40 * face.draw_identity(seeded(13), 50)
+    with pytest.raises(InputError, match="reaches behind its wall: use smaller identity coefficients"):
+        face.mesh(identity)
+    mesh = face.mesh(face.before_wall(identity))
+    assert torch.isfinite(mesh.vertices).all()
+
+
+def test_before_wall_leaves_ordinary_faces_alone(face):
+    identity = 0.1 * face.draw_identity(seeded(14), 20)
+    assert torch.equal(face.before_wall(identity), identity)
+
+
+def test_hair_leaves_the_solid_as_it_is():
+    bald = toy_face()
+    hairy = grow_hair(bald)
+    a, b = bald.mesh(), hairy.mesh()
+    assert len(hairy.mean) > len(bald.mean)
+    corners = (a.vertices[a.solid_triangles()], b.vertices[b.solid_triangles()])
+    assert torch.equal(*corners)
+    assert not b.face[len(bald.mean) :].any()
+
+
+def test_hair_is_a_visible_copy_of_the_scalp():
+    bald = toy_face()
+    hairy = grow_hair(bald)
+    shell = hairy.regions["hair"] > 0
+    assert not shell[: len(bald.mean)].any()
+    assert shell[len(bald.mean) :].all()
+    assert set(map(tuple, hairy.mean[shell].tolist())) <= set(map(tuple, bald.mean[bald.regions["scalp"] > 0.05].tolist()))
+    grown = ~hairy.patch
+    assert torch.equal(hairy.triangles[grown].unique(), shell.nonzero()[:, 0])
+    assert (hairy.regions["lips"][shell] == 0).all()
+
+
+def test_every_region_is_a_soft_mask(face):
+    for mask in face.regions.values():
+        assert mask.shape == (len(face.mean),)
+        assert 0 <= mask.min() <= mask.max() <= 1
+
+
+def test_names_must_match_the_expressions():
+    face = toy_face()
+    with pytest.raises(InputError, match="4 expressions need as many names, got 1"):
+        replace(face, expression_names=("jawOpen",))
+
+
+def test_a_face_moves_to_its_own_device_whole():
+    face = toy_face().to("cpu")
+    assert torch.equal(face.mean, toy_face().mean)
+    assert face.regions.keys() == toy_face().regions.keys()
+    assert torch.equal(face.closing.triangles, toy_face().closing.triangles)

@@ -1,0 +1,184 @@
+"""The held-out set and the table that an evaluation gives."""
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from vrn_lite.faces.morphable import MorphableFace
+from vrn_lite.frame import InputError
+from vrn_lite.networks.vrn import VRN
+from vrn_lite.pairs import STEADY, make_pairs
+from vrn_lite.presets import PRESETS
+from vrn_lite.protocols import CHUNK, Row, Table, by_mean_face, evaluate, front_slices, heldout, heldout_seed, score
+
+
+@pytest.fixture(scope="module")
+def pairs(ict_face):
+    return next(heldout(ict_face, 16, preset="tiny"))
+
+
+@pytest.fixture(scope="module")
+def bounds(ict_face):
+    return evaluate(None, ict_face, n=6, preset="tiny")
+
+
+def drawn(monkeypatch, make):
+    """Identity coefficients that `make` draws."""
+    seen = []
+    draw = MorphableFace.draw_identity
+
+    def spy(self, generator, *batch):
+        seen.append(draw(self, generator, *batch))
+        return seen[-1]
+
+    monkeypatch.setattr(MorphableFace, "draw_identity", spy)
+    make()
+    monkeypatch.undo()
+    return torch.cat(seen)
+
+
+def test_the_set_is_reproducible_and_differs_by_seed(ict_face, pairs):
+    again = next(heldout(ict_face, 16, preset="tiny"))
+    assert torch.equal(again.images, pairs.images)
+    assert torch.equal(again.volumes, pairs.volumes)
+    assert not torch.equal(next(heldout(ict_face, 16, seed=1, preset="tiny")).yaw, pairs.yaw)
+
+
+def test_a_smaller_set_is_the_beginning_of_a_larger_one(ict_face, pairs):
+    small = list(heldout(ict_face, CHUNK + 3, preset="tiny"))
+    assert [len(part) for part in small] == [CHUNK, 3]
+    assert torch.equal(small[0].images, pairs.images)
+    assert len(small[1].truth.vertices) == len(small[1].camera.scale) == len(small[1].yaw) == 3
+    assert torch.equal(small[1].mesh(2).vertices[small[1].truth.landmarks], small[1].landmarks[2])
+
+
+def test_every_preset_shows_the_same_heads(ict_face, pairs):
+    lite = next(heldout(ict_face, 16, preset="lite"))
+    assert torch.equal(lite.yaw, pairs.yaw)
+    back = [part.camera.inverse()(part.truth.vertices[:, ict_face.patch_vertices]) for part in (pairs, lite)]
+    torch.testing.assert_close(*back, atol=2e-4, rtol=0)
+
+
+def test_poses_are_within_range_and_nothing_is_jittered(ict_face):
+    parts = list(heldout(ict_face, 48, preset="tiny"))
+    yaw, pitch = torch.cat([part.yaw for part in parts]), torch.cat([part.pitch for part in parts])
+    assert -90 <= yaw.min() < -60
+    assert 60 < yaw.max() <= 90
+    assert pitch.abs().max() <= 40
+    assert 10 < pitch.std() < 20
+    assert not any(part.mirrored.any() for part in parts)
+    low, high = parts[0].landmarks[..., :2].amin(1), parts[0].landmarks[..., :2].amax(1)
+    torch.testing.assert_close((low + high) / 2, torch.full((16, 2), 16.0), atol=1e-3, rtol=0)
+    torch.testing.assert_close((high - low).prod(-1).sqrt(), torch.full((16,), 15.0), atol=1e-3, rtol=0)
+
+
+def test_held_out_identities_never_occur_in_training(ict_face, monkeypatch):
+    test = drawn(monkeypatch, lambda: list(heldout(ict_face, 32, preset="tiny")))
+
+    def train():
+        for seed, step in ((0, 0), (0, 1), (1, 0), (2017, 0)):
+            make_pairs(ict_face, "tiny", 16, torch.Generator().manual_seed(seed * 1_000_003 + step), poses=STEADY)
+
+    training = drawn(monkeypatch, train)
+    assert torch.cdist(test, training).min() > 1
+    assert torch.pdist(torch.cat([test, training])).min() > 1
+
+
+def test_held_out_seeds_differ_from_training_in_the_bits_that_count():
+    same = [torch.rand(4, generator=torch.Generator().manual_seed(seed)).tolist() for seed in (7, 7 + 2**32)]
+    assert same[0] == same[1], "this PyTorch reads more than 32 bits: the rule below may be relaxed"
+    last_of_training = 2146 * 1_000_003 + 1_000_002
+    assert last_of_training < 2**31 <= min(heldout_seed(seed, chunk) for seed in (0, 2017, 50_000) for chunk in range(100))
+    assert max(heldout_seed(seed, 999) for seed in (0, 2017, 50_000)) < 2**32
+
+
+def test_the_camera_leads_from_the_model_to_the_truth(ict_face):
+    """Half a turn in depth: `camera` undone gives back heads whose wall is flat in z."""
+    jittered = make_pairs(ict_face, "tiny", 4, torch.Generator().manual_seed(0))
+    vertices = jittered.camera.inverse()(jittered.truth.vertices)
+    wall = vertices[:, -len(ict_face.closing.rim) :, 2]
+    assert (wall.amax(1) - wall.amin(1)).max() < 1e-4
+    torch.testing.assert_close(vertices[:, ict_face.landmarks, 2].mean(1) - wall.mean(1), torch.full((4,), ict_face.unit), atol=1e-3, rtol=0)
+
+
+def test_oracle_is_below_the_mean_face_and_both_are_small(bounds):
+    oracle, mean = bounds.of("oracle").mean(), bounds.of("mean face").mean()
+    assert oracle["iou"] == oracle["iou_front"] == 1
+    assert oracle["nme"] < 0.05 < mean["nme"] < 0.12
+    assert 0.7 < mean["iou"] < 0.95
+    assert mean["nme_rigid"] < mean["nme"]
+
+
+def test_the_mean_face_of_the_mean_face_is_exact(ict_face):
+    """A source without variation is its own mean face, mirrored or not."""
+    rigid_face = replace(ict_face, identity=0 * ict_face.identity, expression=0 * ict_face.expression)
+    grid = PRESETS["tiny"].grid
+    turned = make_pairs(rigid_face, "tiny", 8, torch.Generator().manual_seed(1))
+    assert bool(turned.mirrored.any())
+    rows = list(score("mean face", by_mean_face(rigid_face, grid), turned, grid))
+    assert max(row.nme for row in rows) < 1e-3
+    assert min(row.iou for row in rows) > 0.98
+    assert [row.yaw > 0 for row in rows] == [bool((yaw > 0) ^ flip) for yaw, flip in zip(turned.yaw, turned.mirrored, strict=True)]
+
+
+def test_front_slices_lie_before_the_pivot():
+    for preset in PRESETS.values():
+        count, grid = front_slices(preset.grid), preset.grid
+        assert (count - 0.5) / grid.depth_scale < grid.centre[2] <= (count + 0.5) / grid.depth_scale
+    assert front_slices(PRESETS["paper"].grid) == 96
+
+
+def test_an_untrained_network_is_scored_without_a_crash(ict_face):
+    network = VRN("tiny").eval()
+    with torch.no_grad():
+        network.head[-1].bias.fill_(-20)
+        network.head[-1].weight.zero_()
+    table = evaluate(network, ict_face, n=2, bounds=False)
+    assert table.methods == ("network",)
+    assert all(row.iou == 0 and math.isinf(row.nme) for row in table.rows)
+
+
+def test_a_network_that_knows_the_truth_scores_as_the_oracle(ict_face, pairs, bounds):
+    class Knowing(VRN):
+        def forward(self, images):
+            return 50.0 * (pairs.volumes[: len(images)].float() - 0.5)
+
+    table = evaluate(Knowing("tiny").eval(), ict_face, n=6, bounds=False)
+    assert table.of("network").mean()["nme"] == pytest.approx(bounds.of("oracle").mean()["nme"], rel=0.01)
+    assert table.of("network").mean()["iou"] == 1
+
+
+def row(yaw, score=0.5):
+    return Row("network", 0, yaw, 0.0, score, score, score, score, score)
+
+
+def test_bins_of_yaw_hold_every_row_once():
+    table = Table(tuple(row(yaw, yaw / 100) for yaw in (-90.0, -60.0, -20.0, 0.0, 20.0, 89.0, 90.0)), "tiny", "none")
+    bins = table.by_yaw()
+    assert {name: values["n"] for name, values in bins.items()} == {"-90 to -60": 1, "-60 to -20": 1, "-20 to 20": 2, "20 to 60": 1, "60 to 90": 2}
+    assert bins["60 to 90"]["nme"] == pytest.approx(0.895)
+
+
+def test_table_survives_json(bounds):
+    stored = json.loads(json.dumps(bounds.to_dict()))
+    assert stored["methods"]["oracle"]["nme"] == bounds.of("oracle").mean()["nme"]
+    assert tuple(Row(**values) for values in stored["rows"]) == bounds.rows
+    assert (stored["preset"], stored["source"]) == ("tiny", "ict")
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (lambda face: evaluate(None, face), "preset must be given"),
+        (lambda face: evaluate(VRN("tiny"), face), "training mode"),
+        (lambda face: evaluate(VRN("tiny").eval(), face, preset="lite"), "belongs to preset 'tiny'"),
+        (lambda face: list(heldout(face, 0)), "n = 0"),
+        (lambda face: Table((row(0.0),), "tiny", "none").of("oracle"), "choose one of network"),
+    ],
+)
+def test_errors_name_the_rule(ict_face, call, text):
+    with pytest.raises(InputError, match=text):
+        call(ict_face)
