@@ -14,21 +14,22 @@ from vrn_lite.mesh import boundary_edges, boundary_loops, signed_volume
 from vrn_lite.raster import nearest, rasterize
 from vrn_lite.render import vertex_normals
 
-FACE = procedural()
-POINTS = FACE.mean[FACE.landmarks]
-PATCH = FACE.triangles[FACE.patch]
-PATCH_VERTICES = PATCH.unique()
 MIRROR = torch.tensor([-1.0, 1.0, 1.0])
 
 
-def expressed(*names: str) -> torch.Tensor:
+@pytest.fixture(scope="module")
+def face():
+    return procedural()
+
+
+def expressed(face, *names: str) -> torch.Tensor:
     """Vertices of the mean face with some expressions at full strength."""
-    return FACE.mean + sum(FACE.expression[FACE.expression_names.index(name)] for name in names)
+    return face.mean + sum(face.expression[face.expression_names.index(name)] for name in names)
 
 
-def random_faces(count: int) -> torch.Tensor:
+def random_faces(face, count: int) -> torch.Tensor:
     """Identity coefficients."""
-    return torch.randn(count, len(FACE.identity), generator=torch.Generator().manual_seed(5)).clamp(-3, 3)
+    return torch.randn(count, len(face.identity), generator=torch.Generator().manual_seed(5)).clamp(-3, 3)
 
 
 def test_plane_and_directions_are_inverse():
@@ -38,45 +39,51 @@ def test_plane_and_directions_are_inverse():
     assert np.allclose(to_plane(np.array([0.0, -2.0, 1.0]) + 7 * directions), plane)
 
 
-def test_building_twice_gives_the_same_face():
+def test_building_twice_gives_the_same_face(face):
     again = procedural.__wrapped__()
-    assert torch.equal(again.mean, FACE.mean)
-    assert torch.equal(again.triangles, FACE.triangles)
+    assert torch.equal(again.mean, face.mean)
+    assert torch.equal(again.triangles, face.triangles)
 
 
-def test_sizes_are_as_designed():
-    assert 5000 <= len(FACE.mean) <= 10000
-    assert len(FACE.identity) >= 20
-    bases = {name.removesuffix("_L").removesuffix("_R") for name in FACE.expression_names}
+def test_sizes_are_as_designed(face):
+    assert 5000 <= len(face.mean) <= 10000
+    assert len(face.identity) >= 20
+    bases = {name.removesuffix("_L").removesuffix("_R") for name in face.expression_names}
     assert len(bases) >= 12
     assert bases >= {"jawOpen", "mouthSmile", "mouthFrown", "mouthPucker", "browInnerUp", "browDown", "browOuterUp", "eyeBlink", "cheekPuff", "noseSneer"}
-    assert set(FACE.often) <= bases
-    assert FACE.unit == pytest.approx(8.9, abs=0.2)
+    assert set(face.often) <= bases
+    assert face.unit == pytest.approx(8.9, abs=0.2)
 
 
-def test_patch_is_a_surface_with_four_loops():
-    edges = PATCH[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
+def test_patch_is_a_surface_with_four_loops(face):
+    patch = face.triangles[face.patch]
+    front = face.patch_vertices
+    edges = patch[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
     assert len(edges.unique(dim=0)) == len(edges), "an edge has more than two triangles"
-    assert [len(loop) for loop in boundary_loops(PATCH)] == [110, 56, 36, 36]
-    assert len(PATCH_VERTICES) - len(edges.sort(dim=1).values.unique(dim=0)) + len(PATCH) == 2 - 4  # Euler: a sphere with four holes
-    assert torch.isin(FACE.landmarks, PATCH_VERTICES).all()
+    assert [len(loop) for loop in boundary_loops(patch)] == [110, 56, 36, 36]
+    assert len(front) - len(edges.sort(dim=1).values.unique(dim=0)) + len(patch) == 2 - 4  # Euler: a sphere with four holes
+    assert torch.isin(face.landmarks, front).all()
 
 
-def test_triangles_face_outward():
+def test_triangles_face_outward(face):
+    patch = face.triangles[face.patch]
     middle = torch.tensor([0.0, -2.0, 1.0])
-    a, b, c = (FACE.mean[corner] - middle for corner in PATCH.T)
+    a, b, c = (face.mean[corner] - middle for corner in patch.T)
     outward = (a * torch.linalg.cross(b, c)).sum(-1) > 0
     assert outward.float().mean() > 0.95  # the lips' insides and the lids' edges turn away
 
 
-def test_mean_and_landmarks_are_symmetric():
-    distance = torch.cdist(FACE.mean * MIRROR, FACE.mean).amin(1)
+def test_mean_and_landmarks_are_symmetric(face):
+    points = face.mean[face.landmarks]
+    exact = face.mean.double()
+    distance = torch.cdist(exact * MIRROR, exact).amin(1)
     assert distance.max() < 1e-3
-    assert torch.allclose(POINTS[FLIP] * MIRROR, POINTS, atol=1e-4)
+    assert torch.allclose(points[FLIP] * MIRROR, points, atol=1e-4)
 
 
-def test_landmarks_stand_where_ibug_puts_them():
-    x, y = POINTS[:, 0], POINTS[:, 1]
+def test_landmarks_stand_where_ibug_puts_them(face):
+    points = face.mean[face.landmarks]
+    x, y = points[:, 0], points[:, 1]
     assert (x[:17].diff() > 0).all()  # jaw line from the image's left to its right
     assert y[:17].argmin() == 8
     assert (x[17:27].diff() > 0).all()
@@ -95,10 +102,11 @@ def test_landmarks_stand_where_ibug_puts_them():
     assert y[51] > y[62] >= y[66] > y[57]
 
 
-def test_profile_has_the_order_of_a_human_one():
-    midline = PATCH_VERTICES[FACE.mean[PATCH_VERTICES, 0].abs() < 1e-5]
-    outer = midline[FACE.mean[midline, 2] > 8.0]
-    y, z = FACE.mean[outer, 1].numpy(), FACE.mean[outer, 2].numpy()
+def test_profile_has_the_order_of_a_human_one(face):
+    front = face.patch_vertices
+    midline = front[face.mean[front, 0].abs() < 1e-5]
+    outer = midline[face.mean[midline, 2] > 8.0]
+    y, z = face.mean[outer, 1].numpy(), face.mean[outer, 2].numpy()
 
     def foremost(low: float, high: float) -> tuple[float, float]:
         inside = (y > low) & (y < high)
@@ -120,119 +128,125 @@ def test_profile_has_the_order_of_a_human_one():
     assert forehead[0] > brow[0] > tip[0] > lip[0] > lower_lip[0] > chin[0]
 
 
-def test_solid_is_closed_and_positive_for_random_faces():
-    mesh = FACE.mesh(random_faces(8))
+def test_solid_is_closed_and_positive_for_random_faces(face):
+    mesh = face.mesh(random_faces(face, 8))
     assert len(boundary_edges(mesh.solid_triangles())) == 0
     volumes = signed_volume(mesh.vertices, mesh.solid_triangles())
     assert (volumes > 1000).all()
     assert (volumes < 4000).all()
 
 
-def test_patch_stays_before_the_wall():
-    vertices = FACE.mesh(random_faces(200)).vertices  # raises where a patch reaches behind
-    behind = vertices[:, FACE.landmarks, 2].mean(1) - vertices[:, PATCH_VERTICES, 2].amin(1)
+def test_patch_stays_before_the_wall(face):
+    points = face.mean[face.landmarks]
+    front = face.patch_vertices
+    vertices = face.mesh(random_faces(face, 200)).vertices  # raises where a patch reaches behind
+    behind = vertices[:, face.landmarks, 2].mean(1) - vertices[:, front, 2].amin(1)
     assert behind[0] > 0
-    assert behind.max() < 0.95 * FACE.unit
-    assert POINTS[:, 2].mean() - FACE.mean[PATCH_VERTICES, 2].min() < 0.85 * FACE.unit
+    assert behind.max() < 0.95 * face.unit
+    assert points[:, 2].mean() - face.mean[front, 2].min() < 0.85 * face.unit
 
 
-def test_identity_modes_have_the_size_of_human_variation():
-    moves = FACE.identity[:, PATCH_VERTICES].norm(dim=-1)
+def test_identity_modes_have_the_size_of_human_variation(face):
+    front = face.patch_vertices
+    moves = face.identity[:, front].norm(dim=-1)
     assert (moves.mean(1) < 0.3).all()
     assert (moves.amax(1) > 0.05).all()
     assert (moves.amax(1) < 0.6).all()
     assert 0.2 < moves.square().sum(0).sqrt().mean() < 0.45
 
 
-def test_identity_keeps_lids_on_the_eyeball():
-    vertices = FACE.mesh(random_faces(30)).vertices
-    ball = FACE.regions["pupil"] > 0
-    right = ball & (FACE.mean[:, 0] > 0)
-    moved = (vertices[:, right] - FACE.mean[right]).mean(1)
-    assert ((vertices[:, right] - FACE.mean[right]) - moved[:, None]).norm(dim=-1).max() < 1e-4  # an eyeball is rigid
-    corners = vertices[:, FACE.landmarks[[42, 45]]] - FACE.mean[FACE.landmarks[[42, 45]]]
+def test_identity_keeps_lids_on_the_eyeball(face):
+    vertices = face.mesh(random_faces(face, 30)).vertices[:, : len(face.mean)]
+    ball = face.regions["pupil"] > 0
+    right = ball & (face.mean[:, 0] > 0)
+    moved = (vertices[:, right] - face.mean[right]).mean(1)
+    assert ((vertices[:, right] - face.mean[right]) - moved[:, None]).norm(dim=-1).max() < 1e-4  # an eyeball is rigid
+    corners = vertices[:, face.landmarks[[42, 45]]] - face.mean[face.landmarks[[42, 45]]]
     assert (corners - moved[:, None]).norm(dim=-1).max() < 0.5
 
 
-@pytest.mark.parametrize("name", FACE.expression_names)
-def test_expressions_move_their_region_and_not_the_far_side(name):
-    field = FACE.expression[FACE.expression_names.index(name)]
-    moves, x, z = field.norm(dim=-1), FACE.mean[:, 0], FACE.mean[:, 2]
-    assert 0.1 < moves.max() < 4
-    assert moves[z < 0].amax() < 1e-3 + 0.02 * moves.max()
-    if name.endswith(("_L", "_R")):
-        far = x < -2.0 if name.endswith("_L") else x > 2.0
-        assert moves[far].max() < 0.1 * moves.max()
-        other = FACE.expression[FACE.expression_names.index(name[:-1] + "LR".replace(name[-1], ""))]
-        assert other.norm(dim=-1).max() == pytest.approx(float(moves.max()), rel=1e-5)
+def test_expressions_move_their_region_and_not_the_far_side(face):
+    for name, field in zip(face.expression_names, face.expression, strict=True):
+        moves, x, z = field.norm(dim=-1), face.mean[:, 0], face.mean[:, 2]
+        assert 0.1 < moves.max() < 4
+        assert moves[z < 0].amax() < 1e-3 + 0.02 * moves.max()
+        if name.endswith(("_L", "_R")):
+            far = x < -2.0 if name.endswith("_L") else x > 2.0
+            assert moves[far].max() < 0.1 * moves.max()
+            other = face.expression[face.expression_names.index(name[:-1] + "LR".replace(name[-1], ""))]
+            assert other.norm(dim=-1).max() == pytest.approx(float(moves.max()), rel=1e-5)
 
 
-def test_blink_closes_the_eye():
+def test_blink_closes_the_eye(face):
     def gaps(vertices: torch.Tensor) -> torch.Tensor:
-        p = vertices[FACE.landmarks]
+        p = vertices[face.landmarks]
         return torch.stack([p[37, 1] - p[41, 1], p[38, 1] - p[40, 1], p[43, 1] - p[47, 1], p[44, 1] - p[46, 1]])
 
-    assert (gaps(FACE.mean) > 0.6).all()
-    assert (gaps(expressed("eyeBlink_L", "eyeBlink_R")) < 0.2 * gaps(FACE.mean)).all()
-    assert torch.allclose(gaps(expressed("eyeBlink_L"))[:2], gaps(FACE.mean)[:2])  # the left eye of the person is x > 0
+    assert (gaps(face.mean) > 0.6).all()
+    assert (gaps(expressed(face, "eyeBlink_L", "eyeBlink_R")) < 0.2 * gaps(face.mean)).all()
+    assert torch.allclose(gaps(expressed(face, "eyeBlink_L"))[:2], gaps(face.mean)[:2])  # the left eye of the person is x > 0
 
 
-def test_jaw_opens_the_mouth():
-    opened = expressed("jawOpen")
-    moved = opened[FACE.landmarks] - POINTS
+def test_jaw_opens_the_mouth(face):
+    points = face.mean[face.landmarks]
+    opened = expressed(face, "jawOpen")
+    moved = opened[face.landmarks] - points
     assert moved[8, 1] < -1.5
     assert moved[57, 1] < -1.5
     assert moved[51].norm() < 0.1
-    gap = opened[FACE.landmarks[62], 1] - opened[FACE.landmarks[66], 1]
-    assert POINTS[62, 1] - POINTS[66, 1] < 0.05
+    gap = opened[face.landmarks[62], 1] - opened[face.landmarks[66], 1]
+    assert points[62, 1] - points[66, 1] < 0.05
     assert gap > 1.5
-    teeth = (FACE.regions["teeth"] > 0) & ((opened - FACE.mean).norm(dim=-1) > 0)
-    assert teeth.sum() == (FACE.regions["teeth"] > 0).sum() / 2  # the lower row
+    teeth = (face.regions["teeth"] > 0) & ((opened - face.mean).norm(dim=-1) > 0)
+    assert teeth.sum() == (face.regions["teeth"] > 0).sum() / 2  # the lower row
 
 
-def test_lips_do_not_cross_when_closed():
-    assert (POINTS[[61, 62, 63], 1] >= POINTS[[67, 66, 65], 1]).all()
+def test_lips_do_not_cross_when_closed(face):
+    points = face.mean[face.landmarks]
+    assert (points[[61, 62, 63], 1] >= points[[67, 66, 65], 1]).all()
 
 
-def test_smile_lifts_the_corners():
-    moved = expressed("mouthSmile_L", "mouthSmile_R")[FACE.landmarks] - POINTS
+def test_smile_lifts_the_corners(face):
+    points = face.mean[face.landmarks]
+    moved = expressed(face, "mouthSmile_L", "mouthSmile_R")[face.landmarks] - points
     assert moved[48, 1] > 0.2
     assert moved[54, 1] > 0.2
     assert moved[48, 0] < -0.2
     assert moved[54, 0] > 0.2
 
 
-def test_gaze_turns_the_eyeball_without_moving_it():
-    ball = (FACE.regions["sclera"] > 0) & (FACE.mean[:, 0] > 0)
+def test_gaze_turns_the_eyeball_without_moving_it(face):
+    ball = (face.regions["sclera"] > 0) & (face.mean[:, 0] > 0)
     middle = torch.tensor([2.98, 0.03, 6.92])
     for name in ("eyeLookUp_L", "eyeLookDown_L", "eyeLookIn_L", "eyeLookOut_L"):
-        assert torch.allclose((expressed(name)[ball] - middle).norm(dim=-1), torch.tensor(1.55), atol=1e-4)
+        assert torch.allclose((expressed(face, name)[ball] - middle).norm(dim=-1), torch.tensor(1.55), atol=1e-4)
 
 
-def test_regions_are_masks():
-    assert set(FACE.regions) >= {"lips", "brows", "sclera", "iris", "pupil", "scalp", "beard", "teeth", "mouth", "neck"}
-    for name, mask in FACE.regions.items():
-        assert mask.shape == (len(FACE.mean),), name
-        assert mask.min() >= 0 and 0.5 < mask.max() <= 1, name
+def test_regions_are_masks(face):
+    assert set(face.regions) >= {"lips", "brows", "sclera", "iris", "pupil", "scalp", "beard", "teeth", "mouth", "neck"}
+    for name, mask in face.regions.items():
+        assert mask.shape == (len(face.mean),), name
+        assert mask.min() >= 0, name
+        assert 0.5 < mask.max() <= 1, name
 
 
-def plain_images(identity: torch.Tensor, grid: Grid) -> np.ndarray:
+def plain_images(face, identity: torch.Tensor, grid: Grid) -> np.ndarray:
     """Frontal faces ``[b, h, w]`` under one soft light, before a grey wall; plain enough to judge the shape alone."""
-    mesh, still = FACE.mesh(identity), torch.zeros(len(identity))
-    vertices = place(mesh.landmark_points(), still, still, still, FACE.unit, grid)(mesh.vertices)[:, : len(FACE.mean)]
-    colour = torch.full((len(FACE.mean),), 0.75)
+    mesh, still = face.mesh(identity), torch.zeros(len(identity))
+    vertices = place(mesh.landmark_points(), still, still, still, face.unit, grid)(mesh.vertices)[:, : len(face.mean)]
+    colour = torch.full((len(face.mean),), 0.75)
     for name, tone in (("lips", 0.5), ("brows", 0.3), ("scalp", 0.25), ("sclera", 0.9), ("iris", 0.3), ("pupil", 0.05), ("mouth", 0.2)):
-        colour = torch.lerp(colour, torch.tensor(tone), FACE.regions[name])
+        colour = torch.lerp(colour, torch.tensor(tone), face.regions[name])
     light = torch.nn.functional.normalize(torch.tensor([0.2, -0.5, -1.0]), dim=0)
-    shade = colour * (0.35 + 0.65 * (vertex_normals(vertices, FACE.triangles) @ light).clamp(min=0))
-    seen = nearest(rasterize(vertices, FACE.triangles, grid.height, grid.width))
+    shade = colour * (0.35 + 0.65 * (vertex_normals(vertices, face.triangles) @ light).clamp(min=0))
+    seen = nearest(rasterize(vertices, face.triangles, grid.height, grid.width))
     images = torch.full((len(identity), grid.height, grid.width), 0.5)
-    images[seen.sample, seen.row, seen.column] = (seen.weights * shade[seen.sample[:, None], FACE.triangles[seen.triangle]]).sum(1)
+    images[seen.sample, seen.row, seen.column] = (seen.weights * shade[seen.sample[:, None], face.triangles[seen.triangle]]).sum(1)
     return images.numpy()
 
 
-def test_a_face_detector_finds_the_faces():
-    images = (255 * plain_images(random_faces(20), Grid(192, 192, 192))).astype(np.uint8)
+def test_a_face_detector_finds_the_faces(face):
+    images = (255 * plain_images(face, random_faces(face, 20), Grid(192, 192, 192))).astype(np.uint8)
     detector = Cascade(skimage.data.lbp_frontal_face_cascade_filename())
     found = [bool(detector.detect_multi_scale(image, scale_factor=1.2, step_ratio=1, min_size=(60, 60), max_size=(180, 180))) for image in images]
     assert np.mean(found) >= 0.9

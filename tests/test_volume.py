@@ -75,7 +75,7 @@ def posed_heads(face, count: int, grid: Grid, seed: int = 5) -> tuple[Tensor, Te
 # What a voxel means
 
 
-@pytest.mark.parametrize("solid", [tetrahedron(20.0), box(13.0, 9.0, 11.0), icosphere(9.0, 2)], ids=["tetrahedron", "box", "ball"])
+@pytest.mark.parametrize("solid", [tetrahedron(20.0), box(13.0, 9.0, 11.0), icosphere(9.0, 1)], ids=["tetrahedron", "box", "ball"])
 @pytest.mark.parametrize("depth_scale", [1.0, 1.5, 2.0])
 def test_a_voxel_is_set_where_its_centre_lies_inside_the_solid(solid, depth_scale):
     grid = Grid(36, 28, 26, depth_scale)
@@ -170,24 +170,24 @@ def test_volume_of_turned_boxes_over_60_poses():
 
 
 def test_volume_of_lattice_aligned_solids_is_exact_over_60_places():
-    cells = torch.rand(8, 8, 6, generator=torch.Generator().manual_seed(6)) < 0.5
+    cells = torch.rand(8, 8, 5, generator=torch.Generator().manual_seed(6)) < 0.5
     vertices, triangles = bricks(cells, 8.0)
-    places = torch.randint(2 * 60, (POSES, 1, 3), generator=torch.Generator().manual_seed(7)) / 2  # corners and centres of pixels
+    places = torch.randint(2 * 50, (POSES, 1, 3), generator=torch.Generator().manual_seed(7)) / 2  # corners and centres of pixels
     assert (volume_errors(vertices + places, triangles) == 0).all()
 
 
-@pytest.mark.parametrize("name", [*SMOOTH, *CORNERED])
-def test_every_voxel_centre_farther_than_2_hundredths_from_the_surface_is_on_the_right_side(name):
-    vertices, triangles = (SMOOTH | CORNERED)[name]
+@pytest.mark.parametrize("solid", [icosphere(45.0, 3), torus(33.0, 13.0, 20), box(55.0, 47.0, 62.0)], ids=["ball", "torus", "box"])
+def test_every_voxel_centre_farther_than_2_hundredths_from_the_surface_is_on_the_right_side(solid):
+    vertices, triangles = solid
     for turn, centre in zip(turns(6, seed=8), shifts(6), strict=True):
         wrong_sides(vertices @ turn.T + centre, triangles, GRID)
 
 
 def test_every_voxel_of_a_head_is_on_the_right_side(ict_face):
     deep = Grid(320, 192, 192, 2.0)
-    vertices, triangles = posed_heads(ict_face, 4, deep, seed=9)
+    vertices, triangles = posed_heads(ict_face, 3, deep, seed=9)
     for head in vertices:
-        wrong_sides(head, triangles, deep, most=3)
+        wrong_sides(head, triangles, deep, count=100, most=1)
 
 
 def wrong_sides(vertices: Tensor, triangles: Tensor, grid: Grid, count: int = 300, most: int = 0) -> None:
@@ -263,8 +263,10 @@ def test_voxels_come_back_from_their_own_surface():
 
 def test_the_toy_face_is_a_solid():
     face = toy_face()
-    vertices, triangles = posed_heads(face, 3, Grid(80, 64, 64, 1.5))
-    assert volume_errors(vertices, triangles, Grid(80, 64, 64, 1.5)).abs().max() < 0.01
+    grid = Grid(128, 64, 64, 1.5)
+    vertices, triangles = posed_heads(face, 3, grid)
+    inward = 0.6 * (vertices - torch.tensor(grid.centre)) + torch.tensor(grid.centre)
+    assert volume_errors(inward, triangles, grid).abs().max() < 0.01
 
 
 # What is refused

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 import trimesh
 from jaxtyping import Bool, Float
@@ -87,14 +86,18 @@ def vertex_errors(predicted: trimesh.Trimesh | Mesh | Vertices, truth: Mesh, *, 
     ------
     InputError : a batch of meshes, no landmarks, no vertices, or vertices that are not finite.
     """
-    found = torch.as_tensor(np.asarray(predicted.vertices)) if isinstance(predicted, trimesh.Trimesh) else predicted.vertices if isinstance(predicted, Mesh) else predicted
-    for name, vertices in (("predicted", found), ("truth", truth.vertices)):
-        require(vertices.ndim == 2 and vertices.shape[-1] == 3, f"{name} must be one mesh with vertices [v, 3], got {tuple(vertices.shape)}: index the batch first")
-    goal = (truth.vertices if truth.face is None else truth.vertices[truth.face]).detach().cpu().double()
-    found = found.detach().cpu().double()
+    found, goal = _points(predicted, "predicted"), _points(truth, "truth")
+    goal = goal if truth.face is None else goal[truth.face.cpu()]
     match = icp(found, goal, points=points, seed=seed)
     moved = match.motion(found[None])[0]
     return VertexErrors(found[match.pairs] - goal, moved[match.pairs] - goal, float(normaliser(truth.landmark_points().double())))
+
+
+def _points(shape: trimesh.Trimesh | Mesh | Vertices, name: str) -> Float[Tensor, "v 3"]:
+    """Vertices of one mesh, double precision, on the CPU."""
+    vertices = shape if isinstance(shape, Tensor) else torch.as_tensor(shape.vertices)
+    require(vertices.ndim == 2 and vertices.shape[-1] == 3, f"{name} must be one mesh with vertices [v, 3], got {tuple(vertices.shape)}: index the batch first")
+    return vertices.detach().cpu().double()
 
 
 def nme(predicted: trimesh.Trimesh | Mesh | Vertices, truth: Mesh, *, rigid: bool = False, levelled: bool = False) -> float:
@@ -149,7 +152,8 @@ def error_curve(errors: Float[Tensor, " n"], limit: float = 0.2, steps: int = 20
     >>> round(curve.area, 4), round(curve.failures, 4)
     (0.5, 0.3333)
     """
-    require(len(errors) > 0 and not bool(errors.isnan().any()), f"an error curve needs errors that are numbers, got {len(errors)} of them, {int(errors.isnan().sum())} NaN")
+    bad = int(errors.isnan().sum())
+    require(len(errors) > bad == 0, f"an error curve needs errors that are numbers, got {len(errors)} of them, {bad} NaN: drop those")
     thresholds = torch.linspace(0, limit, steps, dtype=errors.dtype)
     shares = (errors[None] <= thresholds[:, None]).float().mean(1)
     return ErrorCurve(thresholds, shares, float((1 - errors / limit).clamp(min=0).mean()), float((errors > limit).float().mean()))

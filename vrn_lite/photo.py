@@ -41,8 +41,9 @@ SHIFT_X, SHIFT_Y, SCALE = 0.0, 0.175, 0.925
 its sqrt(width * height) is this share. Medians over frontal renders of ICT-FaceKit (yaw within 15 degrees, all
 expressions); `landmark_box` applies them, `fit_landmark_box` fitted them."""
 
-LOOKS = (((160, 192, 224, 256, 288, 320), (0,)), ((160, 192, 224, 256, 288, 320), (-15, 15)), ((448, 640), (0,)))
-"""Where the detector looks, in turn, until it finds a face: (longer side in pixels, in-plane tilt in degrees)."""
+LOOKS = (((160, 190, 220, 250, 280), (0,), 0.15, 1.4), ((160, 190, 220, 250, 280), (-15, 15), 0.15, 1.4), ((360, 480, 600), (0,), 0.05, 0.2))
+"""Where the detector looks, in turn, until it finds a face: longer sides in pixels, in-plane tilts in degrees, smallest
+and largest square as shares of the longer side."""
 
 MARGIN = 0.2
 """The photograph's edge is repeated by this share of its longer side, so that faces that fill it are found."""
@@ -245,15 +246,15 @@ def detect_face(image: Photo, name: str = "the image") -> Box:
     """
     cascade = Cascade(lbp_frontal_face_cascade_filename())
     squares = np.zeros((0, 3))
-    for sides, tilts in LOOKS:
-        squares = np.concatenate([squares, *(_look(cascade, image, side, tilt) for side in sides for tilt in tilts)])
+    for sides, tilts, least, most in LOOKS:
+        squares = np.concatenate([squares, *(_look(cascade, image, side, tilt, least, most) for side in sides for tilt in tilts)])
         agreed = _agreed(squares)
         if len(agreed):
             return landmark_box(agreed[agreed[:, 2].argmax()])
     raise InputError(f"no face found in {name}: pass --box X0 Y0 X1 Y1 around the face's landmarks")
 
 
-def _look(cascade: Cascade, image: Photo, side: int, tilt: float) -> Float[np.ndarray, "k 3"]:
+def _look(cascade: Cascade, image: Photo, side: int, tilt: float, least: float, most: float) -> Float[np.ndarray, "k 3"]:
     """Squares (centre x, centre y, side) in the photograph that the cascade finds at one size and tilt, seen both ways."""
     step = max(1, max(image.shape[:2]) // 1280)  # resampling a huge photograph whole would need gigabytes
     coarse = image[::step, ::step]
@@ -262,9 +263,10 @@ def _look(cascade: Cascade, image: Photo, side: int, tilt: float) -> Float[np.nd
     seen = np.pad(seen, [(round(MARGIN * side),) * 2] * 2 + [(0, 0)], mode="edge")
     centre = np.array(seen.shape[1::-1]) / 2
     cosine, sine = np.cos(np.deg2rad(tilt)), np.sin(np.deg2rad(tilt))
+    sizes = {"min_size": (max(24, round(least * side)),) * 2, "max_size": (round(most * side),) * 2}
     found = []
     for view, sign in ((rotate(seen, tilt, mode="edge"), 1), (rotate(seen, tilt, mode="edge")[:, ::-1], -1)):
-        for square in cascade.detect_multi_scale(np.ascontiguousarray(view), scale_factor=1.2, step_ratio=1, min_size=(24, 24), max_size=view.shape[:2]):
+        for square in cascade.detect_multi_scale(np.ascontiguousarray(view), scale_factor=1.2, step_ratio=1, **sizes):
             x, y = (np.array([square["c"], square["r"]]) + square["width"] / 2 - centre) * (sign, 1)
             middle = centre + (x * cosine - y * sine, x * sine + y * cosine) - round(MARGIN * side)
             found.append([*middle / zoom * step, square["width"] / zoom * step])

@@ -213,9 +213,11 @@ def evaluate(network: VRN | None, face: MorphableFace, *, n: int = 256, seed: in
     ------
     InputError : no preset, a network in training mode, or one that belongs to another preset.
     """
-    require(network is not None or preset is not None, "without a network the preset must be given: preset='lite', for example")
     require(network is None or not network.training, "the network is in training mode: call network.eval() first")
-    chosen = preset_named(preset) if network is None or preset is not None else network.preset
+    wanted = preset or (network and network.preset)
+    if not wanted:
+        raise InputError("without a network the preset must be given: preset='lite', for example")
+    chosen = preset_named(wanted)
     if network is not None and network.preset.grid != chosen.grid:
         raise InputError(f"the network belongs to preset {network.preset.name!r}, not {chosen.name!r}: leave `preset` out")
     methods = {} if network is None else {"network": by_network(network)}

@@ -247,7 +247,7 @@ EXERCISES: Mapping[str, Exercise] = {
         lambda points, width, flip: mirror(points, width),
         ((_LANDMARKS, 128, FLIP),),
         (
-            (lambda p, w, f: _mirrored(p, w)[f], "the points are moved but not renumbered: the left eye's numbers now sit on the right eye. Index with `flip`."),
+            (lambda p, w, f: _mirrored(p, w)[f], "the points are moved but not renumbered: the left eye's numbers sit on the right eye. Index with `flip`."),
             (lambda p, w, f: p[f], "the points are renumbered but not moved: x becomes width - x."),
             (lambda p, w, f: _mirrored(p, 0), "the points left the image: x becomes width - x, not -x."),
             (lambda p, w, f: _mirrored(p, w, -1), "x becomes width - x: pixel centres are at halves, so there is no - 1."),

@@ -458,10 +458,10 @@ def _layout(lips: Points, lids: Points) -> dict[str, Plane]:
     lines = {"mouth": lips[-1], "eye": lids[-1], "rim": _curve(RIM, 56), "collar": _curve(COLLAR, 19)}
     lines |= {"nose": NOSE_LINE, "jaw": JAW_LINE}
     lines |= {f"brow {rise}": _curve(BROW_LINE, 21) + (0, rise, 0) for rise in (0, 0.17, 0.38, -0.17, -0.38)}
-    plane = {name: to_plane(points) for name, points in lines.items()}
+    plane = {name: np.round(to_plane(points), 6) for name, points in lines.items()}  # rounded, so that all machines agree
     angle = np.linspace(np.pi / 2, -np.pi / 2, 13)
     plane["outline"] = OUTLINE * np.stack([np.cos(angle), np.sin(angle)], 1)
-    hair = to_plane(_curve(HAIRLINE, 65)[1:-1])
+    hair = np.round(to_plane(_curve(HAIRLINE, 85)[1:-1]), 6)
     plane["hair"] = hair[cKDTree(np.concatenate(list(plane.values()))).query(hair)[0] > 0.6 * _spacing(hair)]
     for loop in plane.values():
         loop[np.abs(loop[:, 0]) < 1e-9, 0] = 0

@@ -1,0 +1,199 @@
+import pytest
+import torch
+from shapes import toy_face
+from vrn_lite.faces import procedural
+from vrn_lite.faces.morphable import MorphableFace, grow_hair
+from vrn_lite.frame import PIVOT_DEPTH, Grid, InputError
+from vrn_lite.landmarks import FLIP, mirror
+from vrn_lite.mesh import signed_volume
+from vrn_lite.pairs import STEADY, FacePairs, PoseRange, draw_camera, make_pairs
+from vrn_lite.presets import NetworkSize, Preset, preset
+from vrn_lite.render import Dice
+from vrn_lite.volume import voxelize
+
+WIDE = Preset("wide", Grid(64, 64, 96, 1.25), NetworkSize(stem=2, levels=4, features=16, modules=1))
+
+
+@pytest.fixture(scope="module", params=["toy", "procedural", "ict"])
+def face(request) -> MorphableFace:
+    return {"toy": lambda: grow_hair(toy_face()), "procedural": procedural, "ict": lambda: request.getfixturevalue("ict_face")}[request.param]()
+
+
+@pytest.fixture(scope="module")
+def pairs(face) -> FacePairs:
+    """Sixteen samples of a grid whose height and width differ; about half are mirrored."""
+    return make_pairs(face, WIDE, 16, seeded(0), poses=PoseRange(mirror=0.5))
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def solid_of(pairs: FacePairs, index: int):
+    mesh = pairs.mesh(index)
+    return mesh.vertices, mesh.solid_triangles()
+
+
+def test_shapes_and_ranges(pairs):
+    assert pairs.images.shape == (16, 3, 64, 96)
+    assert pairs.volumes.shape == (16, 64, 64, 96)
+    assert pairs.volumes.dtype == torch.bool
+    assert pairs.landmarks.shape == (16, 68, 3)
+    assert len(pairs) == 16
+    assert 0 <= pairs.images.min() < pairs.images.max() <= 1
+    assert 0 < pairs.mirrored.sum() < 16
+
+
+@pytest.mark.parametrize("name", ["tiny", "lite"])
+def test_a_presets_name_gives_its_grid(name):
+    pairs = make_pairs(toy_face(), name, 2, seeded(1))
+    assert pairs.volumes.shape == (2, *preset(name).grid.shape)
+
+
+def same(one: FacePairs, other: FacePairs) -> list[bool]:
+    fields = [(p.images, p.volumes, p.landmarks, p.truth.vertices, p.mirrored, p.yaw, p.pitch) for p in (one, other)]
+    return [torch.equal(a, b) for a, b in zip(*fields, strict=True)]
+
+
+def test_the_same_seed_gives_the_same_pairs_bit_for_bit(face, pairs):
+    torch.manual_seed(99)  # the global state plays no part
+    assert all(same(pairs, make_pairs(face, WIDE, 16, seeded(0), poses=PoseRange(mirror=0.5))))
+
+
+def test_another_seed_gives_other_pairs(face, pairs):
+    assert not any(same(pairs, make_pairs(face, WIDE, 16, seeded(2), poses=PoseRange(mirror=0.5))))
+
+
+def test_the_global_random_state_is_left_alone():
+    before = torch.get_rng_state()
+    make_pairs(toy_face(), "tiny", 2, seeded(3))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_volumes_are_the_voxelized_truth(pairs):
+    for index in range(16):
+        expected = voxelize(*solid_of(pairs, index), WIDE.grid.shape, WIDE.grid.depth_scale)
+        different = (expected ^ pairs.volumes[index]).sum()
+        if pairs.mirrored[index]:  # a pixel centre exactly on an edge belongs to the other side in the mirror
+            assert different <= 1e-4 * expected.sum()
+        else:
+            assert different == 0
+
+
+def test_truth_meshes_are_solids_facing_outward_mirrored_or_not(pairs):
+    volumes = torch.stack([signed_volume(*solid_of(pairs, index)) for index in range(16)])
+    assert (volumes > 0).all()
+    torch.testing.assert_close(volumes, signed_volume(pairs.truth.vertices, pairs.truth.solid_triangles()), rtol=1e-4, atol=0)
+
+
+def test_landmarks_are_those_of_the_truth_renumbered_where_mirrored(pairs):
+    for index in range(16):
+        torch.testing.assert_close(pairs.landmarks[index], pairs.mesh(index).landmark_points())
+        renumbered = pairs.truth.landmarks[FLIP] if pairs.mirrored[index] else pairs.truth.landmarks
+        assert torch.equal(pairs.mesh(index).landmarks, renumbered)
+
+
+def test_a_mirrored_sample_is_the_mirror_image_of_the_plain_one(face):
+    plain, flipped = (make_pairs(face, WIDE, 4, seeded(4), poses=PoseRange(mirror=share)) for share in (0, 1))
+    assert torch.equal(flipped.images, plain.images.flip(-1))
+    assert torch.equal(flipped.volumes, plain.volumes.flip(-1))
+    assert torch.equal(flipped.landmarks, mirror(plain.landmarks, 96))
+    assert torch.equal(flipped.truth.vertices, plain.truth.vertices)
+
+
+def depth_picture(fragments, vertices, face, chin, grid, dice):
+    """Instead of a photograph: the depth of what is seen, infinity where nothing is."""
+    canvas = torch.full((dice.batch * grid.height * grid.width,), float("inf"))
+    canvas[fragments.pixel] = fragments.depth.float()
+    return canvas.view(dice.batch, 1, grid.height, grid.width).expand(-1, 3, -1, -1).clone()
+
+
+@pytest.fixture(scope="module")
+def shallow(face):
+    """Frontal depth pictures with their volumes; every head lies inside the grid."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vrn_lite.pairs.render", depth_picture)
+        roomy = Preset("roomy", Grid(128, 64, 64, 1.5), NetworkSize(stem=2, levels=4, features=16, modules=1))
+        bald = toy_face() if face.name == "toy" else face
+        return make_pairs(bald, roomy, 8, seeded(5), poses=PoseRange(yaw=0, pitch=0, mirror=0.5)), roomy.grid
+
+
+def test_image_and_volume_are_aligned(face, shallow):
+    """The first filled voxel of a pixel's column stands where the nearest visible point of that pixel is."""
+    pairs, grid = shallow
+    first = torch.where(pairs.volumes.any(1), pairs.volumes.int().argmax(1), grid.depth)
+    seen = (pairs.images[:, 0] * grid.depth_scale - 0.5).ceil()
+    both = pairs.volumes.any(1) & torch.isfinite(seen)
+    assert both.float().mean() > 0.1
+    off = (first - seen)[both].abs()
+    assert (off == 0).float().mean() > (0.999 if face.name == "toy" else 0.75)  # hair, eyeballs and teeth are seen off the solid
+
+
+def test_in_a_frontal_pose_the_volumes_silhouette_lies_within_the_images(shallow):
+    pairs, _ = shallow
+    occupied, seen = pairs.volumes.any(1), torch.isfinite(pairs.images[:, 0])
+    assert (occupied & ~seen).sum() <= 0.02 * occupied.sum()  # the membrane of an open mouth is not seen
+
+
+def test_landmarks_stand_in_front_of_their_solid(shallow):
+    """The voxel half a pixel behind a frontal landmark of the nose is filled, half a pixel before it is not."""
+    pairs, grid = shallow
+    x, y, z = pairs.landmarks[:, 28:31].unbind(-1)
+    sample = torch.arange(len(pairs))[:, None]
+    before, behind = ((((z + step) * grid.depth_scale) - 0.5).round().long() for step in (-1.5, 1.5))
+    assert pairs.volumes[sample, behind, y.long(), x.long()].float().mean() > 0.95
+    assert pairs.volumes[sample, before, y.long(), x.long()].float().mean() < 0.3  # a nose is narrow, and a pixel off its ridge is lower
+
+
+def test_without_augmentation_the_crop_rule_holds(face):
+    pairs = make_pairs(face, "tiny", 8, seeded(6), poses=STEADY)
+    low, high = pairs.landmarks[..., :2].amin(1), pairs.landmarks[..., :2].amax(1)
+    torch.testing.assert_close((high - low).prod(-1).sqrt(), torch.full((8,), 90 * 32 / 192), rtol=1e-4, atol=0)
+    torch.testing.assert_close((high + low) / 2, torch.full((8, 2), 16.0), rtol=1e-4, atol=0)
+    assert not pairs.mirrored.any()
+
+
+def test_augmentation_stays_in_the_papers_ranges():
+    face, grid, batch = toy_face(), Grid(200, 192, 192, 1.5), 4000
+    landmarks = face.mesh().landmark_points().expand(batch, -1, -1)
+    camera, yaw, pitch = draw_camera(landmarks, face.unit, grid, PoseRange(), Dice.of(seeded(7), batch, "cpu"))
+    steady, steady_yaw, _ = draw_camera(landmarks, face.unit, grid, STEADY, Dice.of(seeded(7), batch, "cpu"))
+    assert torch.equal(yaw, steady_yaw)
+    zoom = camera.scale / steady.scale
+    assert 0.85 - 1e-4 <= zoom.min() < 0.87
+    assert 1.13 < zoom.max() <= 1.15 + 1e-4
+    centre = torch.tensor(grid.centre).expand(batch, 1, 3)
+    jitter = steady.inverse().then(camera)
+    moved = (jitter(centre) - centre)[:, 0]
+    assert 14 < moved[:, :2].abs().max() <= 15.01
+    assert moved[:, 2].abs().max() < 0.01
+    roll = torch.atan2(jitter.rotation[:, 1, 0], jitter.rotation[:, 0, 0]).rad2deg()
+    assert 44 < roll.max() <= 45.01
+    assert -45.01 <= roll.min() < -44
+
+
+def test_yaw_is_uniform_and_pitch_a_clipped_normal():
+    face, batch = toy_face(), 20000
+    landmarks = face.mesh().landmark_points().expand(batch, -1, -1)
+    _, yaw, pitch = draw_camera(landmarks, face.unit, Grid(), PoseRange(), Dice.of(seeded(8), batch, "cpu"))
+    assert yaw.abs().max() <= 90
+    assert float(yaw.std()) == pytest.approx(180 / 12**0.5, rel=0.02)
+    assert pitch.abs().max() <= 40
+    assert float(pitch.std()) == pytest.approx(15, rel=0.04)
+
+
+def test_a_fifth_of_the_samples_is_mirrored():
+    dice = Dice.of(seeded(9), 20000, "cpu")
+    assert float(dice.chance(PoseRange().mirror).mean()) == pytest.approx(0.2, abs=0.01)
+
+
+def test_the_pivot_of_every_sample_stands_at_048_of_the_depth(pairs):
+    """Also after scale jitter, which scales the depth about the pivot."""
+    assert PIVOT_DEPTH == 0.48
+    depth = pairs.landmarks[..., 2].mean(1)
+    assert (depth - WIDE.grid.centre[2]).abs().max() < 0.45 * 90 / 192 * WIDE.grid.side * 1.15
+
+
+def test_an_unknown_preset_is_refused():
+    with pytest.raises(InputError, match="unknown preset"):
+        make_pairs(toy_face(), "huge", 2, seeded(0))
