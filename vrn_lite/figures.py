@@ -131,7 +131,7 @@ def meshes_figure(
     Each part is a dictionary with ``vertices`` and ``triangles`` and, if wanted, ``colours`` (``[v, 3]``, or one colour
     name), ``intensity``, ``landmarks`` and ``opacity``; its name is the slider's label.
     """
-    points = np.concatenate([numbers(part["vertices"]).reshape(-1, 3) for part in parts.values()])
+    points = np.concatenate([numbers(part["vertices"])[np.unique(numbers(part["triangles"]))] for part in parts.values()])
     require(len(points) > 0, "the mesh is empty: there is nothing to draw")
     require(bool(np.isfinite(points).all()), "the mesh has vertices that are not finite (NaN or infinity): clean it first")
     scale = _fixed_point(points)
@@ -155,15 +155,21 @@ def _part_traces(
     vertices, triangles = numbers(part["vertices"]).astype(np.float64), numbers(part["triangles"])
     colours, intensity = part.get("colours"), part.get("intensity")
     named = isinstance(colours, str)
-    carried = [numbers(values).reshape(len(vertices), -1) for values in (None if named else colours, intensity) if values is not None]
+    carried = [numbers(values) for values in (None if named else colours, intensity) if values is not None]
+    for values in carried:
+        require(values.ndim > 0 and len(values) == len(vertices), f"one value per vertex is needed: {len(vertices)}, got {values.shape}")
+    vertices, triangles, carried = _used(vertices, triangles, [values.reshape(len(vertices), -1) for values in carried])
     vertices, triangles, carried = coarser(vertices, triangles, most or len(vertices), carried)
     x, y, z = np.rint(vertices * scale).astype(np.int16).T.copy()
     i, j, k = triangles.astype(np.uint16 if len(vertices) < 2**16 else np.int32).T.copy()
     look: dict[str, Any] = {"lighting": LIGHT, "color": colours if named else SKIN}
     if intensity is not None:
         low, high = intensity_range or (float(np.min(carried[-1])), float(np.max(carried[-1])))
-        bar = {"title": {"text": intensity_name}, "len": 0.7, "thickness": 14}
-        look = {"lighting": LIGHT, "intensity": carried[-1][:, 0].astype(np.float32), "cmin": low, "cmax": high, "colorscale": MAP, "colorbar": bar}
+        steps = np.rint(255 * ((carried[-1][:, 0] - low) / max(high - low, 1e-12)).clip(0, 1))
+        ticks = [tick for tick in MaxNLocator(5).tick_values(low, high) if low <= tick <= high]
+        bar = {"title": {"text": intensity_name}, "len": 0.7, "thickness": 14, "ticktext": [f"{tick:g}" for tick in ticks]}
+        bar["tickvals"] = [255 * (tick - low) / max(high - low, 1e-12) for tick in ticks]
+        look = {"lighting": LIGHT, "intensity": steps.astype(np.uint8), "cmin": 0, "cmax": 255, "colorscale": MAP, "colorbar": bar}
     elif colours is not None and not named:
         look = {"lighting": PHOTO_LIGHT, "vertexcolor": ["#" + rgb.tobytes().hex() for rgb in _bytes(carried[0])]}
     where = "x %{x}, y %{y}, z %{z}" + (f" (in 1/{scale:g} {unit})" if scale != 1 else f" ({unit})")
@@ -176,6 +182,12 @@ def _part_traces(
     if part.get("landmarks") is not None:
         traces.append(_landmark_trace(numbers(part["landmarks"]), scale))
     return traces
+
+
+def _used(vertices: np.ndarray, triangles: np.ndarray, carried: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+    """Only the vertices that a triangle uses."""
+    used, renumbered = np.unique(triangles, return_inverse=True)
+    return vertices[used], renumbered.reshape(triangles.shape), [values[used] for values in carried]
 
 
 def coarser(vertices: np.ndarray, triangles: np.ndarray, most: int, carried: Sequence[np.ndarray] = ()) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
@@ -303,12 +315,13 @@ def slices_figure(
     volume : ``[d, h, w]``, bits or probabilities; dark is 0, bright is 1.
     depth_scale : slices per pixel along the depth.
     slices : how many to keep, evenly spread.
-    start : the slice to begin with; by default the fullest one.
+    start : the slice to begin with; by default the first one that is half as full as the fullest.
     """
     values = numbers(volume).astype(np.float32)
     require(values.ndim == 3, f"volume must be [d, h, w], got {values.shape}")
     kept = np.unique(np.linspace(0, len(values) - 1, min(slices, len(values))).round().astype(int))
-    wanted = int(values.sum((1, 2)).argmax()) if start is None else start
+    full = values.sum((1, 2))
+    wanted = int((full >= full.max() / 2).argmax()) if start is None else start
     first = int(np.abs(kept - wanted).argmin())
     sources = [_data_address(values[d]) for d in kept]
     labels = [f"{d} (z = {(d + 0.5) / depth_scale:.1f} px)" for d in kept]

@@ -156,13 +156,13 @@ def vertex_normals(vertices: Float[Tensor, "b v 3"], triangles: Tensor) -> Float
 def shade(colours: Tensor, normals: Tensor, sample: Tensor, dice: Dice) -> Float[Tensor, "n 3"]:
     """Colours of fragments under one to three lights and a soft sky; `normals` ``[n, 3]`` in the voxel frame."""
     towards_viewer = torch.tensor([0.0, 0.0, -1.0], device=dice.device)
-    sky = dice.uniform(0.15, 0.7, 1) * (1 + 0.07 * dice.normal(3))
+    sky = dice.uniform(0.25, 0.7, 1) * (1 + 0.07 * dice.normal(3))
     light = sky[sample] * (1 - 0.25 * normals[:, 1:2])  # brighter from above: y points down
     gloss = torch.zeros_like(light[:, :1])
     shine, sharp = dice.uniform(0, 0.35, 1), dice.uniform(8, 40, 1)
     for number in range(3):
         direction = F.normalize(dice.normal(3) * torch.tensor([1.0, 0.7, 0.7], device=dice.device) + torch.tensor([0.0, -0.5, -1.0], device=dice.device), dim=-1)
-        strength = dice.uniform(0.1, 0.9, 1) * (1 if number == 0 else dice.chance(0.4, 1))
+        strength = dice.uniform(0.15, 0.9, 1) * (1 if number == 0 else dice.chance(0.4, 1))
         tint = 1 + 0.07 * dice.normal(3)
         wrap = dice.uniform(0, 0.4, 1)[sample]
         facing = (normals * direction[sample]).sum(-1, keepdim=True)
@@ -242,8 +242,8 @@ def occlude(images: Image, grid: Grid, dice: Dice) -> Image:
 
 
 def photograph(images: Image, dice: Dice) -> Image:
-    """What a camera does: gain per channel (paper section 3.4: 0.6 to 1.4), contrast, blur, grey, low resolution, noise."""
-    gain = dice.uniform(0.6, 1.4, 3, 1, 1)
+    """What a camera does: gain per channel (paper section 3.4: 0.6 to 1.4; milder in every second image), contrast, blur, grey, low resolution, noise."""
+    gain = 1 + dice.uniform(-0.4, 0.4, 3, 1, 1) * torch.where(dice.chance(0.5, 1, 1, 1) > 0, 1.0, 0.3)
     images = (images * gain).clamp(1e-4, 1) ** torch.exp(dice.uniform(-0.4, 0.4, 1, 1, 1))
     grey = images.mean(1, keepdim=True) * (1 + dice.chance(0.3, 1, 1, 1) * torch.tensor([0.1, 0.0, -0.15], device=dice.device)[:, None, None])
     images = torch.lerp(images, grey.expand_as(images), dice.chance(0.15, 1, 1, 1) * dice.uniform(0.7, 1, 1, 1, 1))

@@ -134,6 +134,7 @@ class Trainer:
     """
 
     def __init__(self, network: VRN, face: MorphableFace, *, samples: int, batch: int, seed: int, recipe: Recipe) -> None:
+        require(0 <= seed < 2_000, f"seed must lie between 0 and 1999, got {seed}: the held-out sets' seeds begin beyond")
         self.network, self.seed, self.recipe, self.step = network, seed, recipe, 0
         self.batch, self.samples = batch, samples
         self.device = next(network.parameters()).device
