@@ -1,5 +1,6 @@
 import pytest
 import torch
+
 from vrn_lite.frame import AUTHORS_DEPTH_SCALE, AUTHORS_SHAPE, Grid, InputError, require, voxel_centres
 
 

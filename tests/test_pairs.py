@@ -1,9 +1,11 @@
 import pytest
 import torch
 from shapes import toy_face
+
+from vrn_lite.camera import PIVOT_BEHIND_LANDMARKS
 from vrn_lite.faces import procedural
 from vrn_lite.faces.morphable import MorphableFace, grow_hair
-from vrn_lite.frame import PIVOT_DEPTH, Grid, InputError
+from vrn_lite.frame import Grid, InputError
 from vrn_lite.landmarks import FLIP, mirror
 from vrn_lite.mesh import signed_volume
 from vrn_lite.pairs import STEADY, FacePairs, PoseRange, draw_camera, make_pairs
@@ -187,11 +189,11 @@ def test_a_fifth_of_the_samples_is_mirrored():
     assert float(dice.chance(PoseRange().mirror).mean()) == pytest.approx(0.2, abs=0.01)
 
 
-def test_the_pivot_of_every_sample_stands_at_048_of_the_depth(pairs):
+def test_the_pivot_of_every_sample_stands_at_048_of_the_depth(face, pairs):
     """Also after scale jitter, which scales the depth about the pivot."""
-    assert PIVOT_DEPTH == 0.48
-    depth = pairs.landmarks[..., 2].mean(1)
-    assert (depth - WIDE.grid.centre[2]).abs().max() < 0.45 * 90 / 192 * WIDE.grid.side * 1.15
+    back = torch.tensor([0.0, 0.0, -PIVOT_BEHIND_LANDMARKS * face.unit])
+    pivot = pairs.camera.inverse()(pairs.truth.landmark_points()).mean(1, keepdim=True) + back
+    torch.testing.assert_close(pairs.camera(pivot)[:, 0, 2], torch.full((16,), 0.48 * 64 / 1.25), rtol=1e-4, atol=0)
 
 
 def test_an_unknown_preset_is_refused():

@@ -2,6 +2,7 @@ import json
 from dataclasses import replace
 
 import pytest
+
 from vrn_lite.frame import Grid, InputError
 from vrn_lite.presets import PRESETS, NetworkSize, Preset, preset
 

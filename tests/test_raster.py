@@ -5,6 +5,7 @@ import torch
 from scipy.spatial import Delaunay
 from shapes import box, bricks, icosphere, plain_fragments, tetrahedron, torus, toy_face, turns
 from torch import Tensor
+
 from vrn_lite.frame import InputError
 from vrn_lite.raster import Fragments, nearest, rasterize
 

@@ -3,8 +3,9 @@ import math
 import numpy as np
 import pytest
 import torch
-from shapes import Solid, box, bricks, icosphere, plain_volume, tetrahedron, torus, toy_face, turns
+from shapes import box, bricks, icosphere, plain_volume, tetrahedron, torus, toy_face, turns
 from torch import Tensor
+
 from vrn_lite.camera import place
 from vrn_lite.frame import Grid, InputError, voxel_centres
 from vrn_lite.mesh import boundary_edges, close, signed_volume

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from vrn_lite.frame import InputError, Triangles, Vertices, require
+from vrn_lite.frame import Triangles, Vertices, require
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,17 @@ class Mesh:
         require(self.landmarks is not None, "this mesh has no landmarks: give the 68 vertex numbers as `landmarks`")
         return self.vertices[..., self.landmarks, :]
 
+    def shown(self) -> Bool[Tensor, " t"]:
+        """Which triangles the image shows."""
+        return torch.ones_like(self.triangles[:, 0], dtype=torch.bool) if self.visible is None else self.visible
+
+    def bounding(self) -> Bool[Tensor, " t"]:
+        """Which triangles bound the solid."""
+        return torch.ones_like(self.triangles[:, 0], dtype=torch.bool) if self.solid is None else self.solid
+
     def solid_triangles(self) -> Triangles:
         """Triangles that bound the solid."""
-        return self.triangles if self.solid is None else self.triangles[self.solid]
+        return self.triangles[self.bounding()]
 
 
 def signed_volume(vertices: Vertices, triangles: Triangles) -> Float[Tensor, "*b"]:
@@ -169,19 +177,21 @@ def close(mesh: Mesh, wall: float) -> Mesh:
     ------
     InputError : the wall does not lie behind every vertex, or the boundary is no set of loops.
     """
-    if float(mesh.vertices[..., 2].min()) <= wall:
-        raise InputError(f"the wall at z = {wall:g} must lie behind every vertex; the rearmost is at z = {float(mesh.vertices[..., 2].min()):g}")
+    rearmost = float(mesh.vertices[..., 2].min())
+    require(rearmost > wall, f"the wall at z = {wall:g} must lie behind every vertex; the rearmost is at z = {rearmost:g}")
     closing = closing_of(mesh.triangles, mesh.vertices.shape[-2])
     vertices = closing.extend(mesh.vertices, torch.full(mesh.vertices.shape[:-2], wall, dtype=mesh.vertices.dtype))
     added = vertices.shape[-2] - mesh.vertices.shape[-2]
     face = torch.ones(mesh.vertices.shape[-2], dtype=torch.bool) if mesh.face is None else mesh.face
-    colours = mesh.colours if mesh.colours is None else torch.cat([mesh.colours, mesh.colours[..., :1, :].expand(*mesh.colours.shape[:-2], added, 3)], -2)
-    ones, zeros = torch.ones(len(mesh.triangles), dtype=torch.bool), torch.zeros(len(closing.triangles), dtype=torch.bool)
+    colours = mesh.colours
+    if colours is not None:
+        colours = torch.cat([colours, colours[..., :1, :].expand(*colours.shape[:-2], added, 3)], -2)
+    hidden = torch.zeros(len(closing.triangles), dtype=torch.bool)
     return Mesh(
         vertices,
         torch.cat([mesh.triangles, closing.triangles]),
-        visible=torch.cat([ones if mesh.visible is None else mesh.visible, zeros]),
-        solid=torch.cat([ones if mesh.solid is None else mesh.solid, ~zeros]),
+        visible=torch.cat([mesh.shown(), hidden]),
+        solid=torch.cat([mesh.bounding(), ~hidden]),
         colours=colours,
         face=torch.cat([face, torch.zeros(added, dtype=torch.bool)]),
         landmarks=mesh.landmarks,

@@ -49,9 +49,11 @@ class FacePairs:
         mesh = self.truth[index]
         if not bool(self.mirrored[index]):
             return mesh
-        vertices = mesh.vertices.clone()
+        vertices, landmarks = mesh.vertices.clone(), mesh.landmarks
         vertices[:, 0] = self.images.shape[-1] - vertices[:, 0]
-        return replace(mesh, vertices=vertices, triangles=mesh.triangles.flip(1), landmarks=mesh.landmarks[FLIP.to(mesh.landmarks.device)])
+        if landmarks is not None:
+            landmarks = landmarks[FLIP.to(landmarks.device)]
+        return replace(mesh, vertices=vertices, triangles=mesh.triangles.flip(1), landmarks=landmarks)
 
 
 @dataclass(frozen=True)
@@ -114,12 +116,11 @@ def make_pairs(
     mesh = face.sample(generator, batch)  # [b, v, 3], model frame, closed
     camera, yaw, pitch = draw_camera(mesh.landmark_points(), face.unit, grid, poses, dice)
     placed = mesh.moved(camera(dress(mesh.vertices, face, dice)))  # [b, v, 3], voxel frame
-    fragments = rasterize(placed.vertices, mesh.triangles, grid.height, grid.width, one_sided=~mesh.solid)
+    fragments = rasterize(placed.vertices, mesh.triangles, grid.height, grid.width, one_sided=~mesh.bounding())
     points = placed.landmark_points()
-    seen = nearest(fragments.where(mesh.visible[fragments.triangle]))
+    seen = nearest(fragments.where(mesh.shown()[fragments.triangle]))
     images = render(seen, placed.vertices, face, points[:, 8, :2], grid, dice)  # [b, 3, h, w]
-    solid = mesh.triangles[mesh.solid]
-    volumes = fill(fragments.where(mesh.solid[fragments.triangle]), grid.depth, grid.depth_scale, solid)  # [b, d, h, w]
+    volumes = fill(fragments.where(mesh.bounding()[fragments.triangle]), grid.depth, grid.depth_scale, mesh.solid_triangles())  # [b, d, h, w]
     return _mirrored(FacePairs(images, volumes, points, placed, dice.chance(poses.mirror) > 0, yaw, pitch, camera))
 
 

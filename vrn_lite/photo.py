@@ -41,7 +41,7 @@ SHIFT_X, SHIFT_Y, SCALE = 0.0, 0.175, 0.925
 its sqrt(width * height) is this share. Medians over frontal renders of ICT-FaceKit (yaw within 15 degrees, all
 expressions); `landmark_box` applies them, `fit_landmark_box` fitted them."""
 
-LOOKS = (((160, 190, 220, 250, 280), (0,), 0.15, 1.4), ((160, 190, 220, 250, 280), (-15, 15), 0.15, 1.4), ((360, 480, 600), (0,), 0.05, 0.2))
+LOOKS = (((160, 190, 220, 250, 280), (0,), 0.15, 1.4), ((160, 200, 240), (-15, 15), 0.15, 1.4), ((360, 480, 600), (0,), 0.05, 0.2))
 """Where the detector looks, in turn, until it finds a face: longer sides in pixels, in-plane tilts in degrees, smallest
 and largest square as shares of the longer side."""
 

@@ -72,11 +72,16 @@ class Dice:
         return F.interpolate(coarse, (height, width), mode="bilinear", align_corners=False)
 
 
-SKIN = [(0.98, 0.86, 0.77), (0.93, 0.76, 0.65), (0.85, 0.65, 0.52), (0.72, 0.52, 0.39), (0.55, 0.38, 0.27), (0.38, 0.25, 0.18), (0.25, 0.16, 0.12)]
-HAIR = [(0.05, 0.04, 0.03), (0.16, 0.10, 0.07), (0.33, 0.22, 0.14), (0.55, 0.38, 0.22), (0.80, 0.66, 0.42), (0.55, 0.55, 0.55), (0.90, 0.90, 0.88), (0.50, 0.18, 0.08)]
-IRIS = [(0.20, 0.12, 0.07), (0.35, 0.22, 0.10), (0.35, 0.45, 0.55), (0.30, 0.42, 0.28), (0.10, 0.07, 0.06)]
-LIPS = [(0.72, 0.42, 0.40), (0.60, 0.32, 0.30), (0.80, 0.20, 0.25), (0.45, 0.25, 0.22), (0.85, 0.55, 0.52)]
-CLOTH = [(0.1, 0.1, 0.12), (0.9, 0.9, 0.9), (0.2, 0.25, 0.5), (0.6, 0.1, 0.1), (0.9, 0.5, 0.1), (0.3, 0.5, 0.3), (0.8, 0.7, 0.5), (0.5, 0.3, 0.5)]
+def _palette(text: str) -> list[tuple[float, float, float]]:
+    """Colours from hexadecimal digits, two a channel."""
+    return [(int(code[:2], 16) / 255, int(code[2:4], 16) / 255, int(code[4:], 16) / 255) for code in text.split()]
+
+
+SKIN = _palette("fadbc4 edc2a6 d9a685 b88563 8c6145 61402e 40291f")
+HAIR = _palette("0d0a08 291a12 543824 8c6138 cca86b 8c8c8c e6e6e0 802e14")
+IRIS = _palette("331f12 59381a 59738c 4d6b47 1a120f")
+LIPS = _palette("b86b66 99524d cc3340 734038 d98c85")
+CLOTH = _palette("1a1a1f e6e6e6 334080 991a1a e6801a 4d804d ccb380 804d80")
 
 
 def dress(vertices: Vertices, face: MorphableFace, dice: Dice) -> Vertices:
@@ -156,12 +161,13 @@ def vertex_normals(vertices: Float[Tensor, "b v 3"], triangles: Tensor) -> Float
 def shade(colours: Tensor, normals: Tensor, sample: Tensor, dice: Dice) -> Float[Tensor, "n 3"]:
     """Colours of fragments under one to three lights and a soft sky; `normals` ``[n, 3]`` in the voxel frame."""
     towards_viewer = torch.tensor([0.0, 0.0, -1.0], device=dice.device)
+    spread, mainly = (torch.tensor(v, device=dice.device) for v in ([1.0, 0.7, 0.7], [0.0, -0.5, -1.0]))  # from above and the front
     sky = dice.uniform(0.25, 0.7, 1) * (1 + 0.07 * dice.normal(3))
     light = sky[sample] * (1 - 0.25 * normals[:, 1:2])  # brighter from above: y points down
     gloss = torch.zeros_like(light[:, :1])
     shine, sharp = dice.uniform(0, 0.35, 1), dice.uniform(8, 40, 1)
     for number in range(3):
-        direction = F.normalize(dice.normal(3) * torch.tensor([1.0, 0.7, 0.7], device=dice.device) + torch.tensor([0.0, -0.5, -1.0], device=dice.device), dim=-1)
+        direction = F.normalize(dice.normal(3) * spread + mainly, dim=-1)
         strength = dice.uniform(0.15, 0.9, 1) * (1 if number == 0 else dice.chance(0.4, 1))
         tint = 1 + 0.07 * dice.normal(3)
         wrap = dice.uniform(0, 0.4, 1)[sample]

@@ -50,12 +50,18 @@ class Recipe:
     clip: float
     weight_decay: float = 0.0
 
+    def optimiser_of(self, network: nn.Module) -> torch.optim.Optimizer:
+        """The optimiser for a network's weights."""
+        if self.optimiser == "adamw":
+            return torch.optim.AdamW(network.parameters(), lr=self.rate, weight_decay=self.weight_decay)
+        return torch.optim.RMSprop(network.parameters(), lr=self.rate)
+
     def rate_at(self, step: int, seen: float) -> float:
         """Learning rate at a step, when the share `seen` of all samples has gone by."""
         if self.optimiser == "rmsprop":
             return self.rate * (1.0 if seen < 1 - self.decay else self.final)
-        left = min(1.0, max(0.0, (1 - seen) / self.decay))
-        return self.rate * min(1.0, (step + 1) / self.warm_up) * (self.final + (1 - self.final) * left)
+        left = min(1.0, max(0.0, (1 - seen) / max(self.decay, 1e-9)))
+        return self.rate * min(1.0, (step + 1) / max(self.warm_up, 1)) * (self.final + (1 - self.final) * left)
 
 
 RECIPES = {
@@ -140,11 +146,8 @@ class Trainer:
         self.device = next(network.parameters()).device
         self.face = face.to(self.device)
         self.autocast = torch.autocast(self.device.type, torch.bfloat16)
-        network.to(memory_format=torch.channels_last)
-        adam = recipe.optimiser == "adamw"
-        self.optimiser: torch.optim.Optimizer = (
-            torch.optim.AdamW(network.parameters(), lr=recipe.rate, weight_decay=recipe.weight_decay) if adam else torch.optim.RMSprop(network.parameters(), lr=recipe.rate)
-        )
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimiser = recipe.optimiser_of(network)
 
     def pairs(self, step: int) -> FacePairs:
         """The samples of a step: all randomness comes from (seed, step), so that prefetching and resuming change nothing."""
@@ -196,14 +199,16 @@ class Trainer:
 
         Raises
         ------
-        InputError : unreadable file, another preset, another seed or batch.
+        InputError : unreadable file, another preset, seed, batch or optimiser.
         """
         try:
             state = torch.load(path, map_location=self.device, weights_only=True)
+            made_with = {"preset": state["preset"], "seed": state["seed"], "batch": state["batch"], "optimiser": state["recipe"]["optimiser"]}
         except Exception as error:
             raise InputError(f"cannot read the checkpoint {path}: {type(error).__name__}; delete it to start afresh") from error
-        for name, mine in (("preset", self.network.preset.to_dict()), ("seed", self.seed), ("batch", self.batch)):
-            require(state[name] == mine, f"the checkpoint {path} was made with {name} {state[name]}, not {mine}")
+        mine = {"preset": self.network.preset.to_dict(), "seed": self.seed, "batch": self.batch, "optimiser": self.recipe.optimiser}
+        for name, theirs in made_with.items():
+            require(theirs == mine[name], f"the checkpoint {path} was made with {name} {theirs!r}, not {mine[name]!r}")
         self.network.load_state_dict(state["network"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.step = state["step"]

@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
@@ -253,7 +254,7 @@ def _remove(paths: Iterable[Path]) -> None:
         path.unlink(missing_ok=True)
 
 
-def _save(target: Path, arrays: dict[str, np.ndarray]) -> None:
+def _save(target: Path, arrays: dict[str, Any]) -> None:
     """Write the model whole or not at all."""
     with tempfile.NamedTemporaryFile(dir=target.parent, suffix=".part", delete=False) as file:
         try:

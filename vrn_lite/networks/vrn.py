@@ -41,7 +41,10 @@ class VRN(nn.Module):
     def coarse(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d H W"]:
         """Logits before the last, bilinear step: ``[b, d, h / stem, w / stem]``."""
         grid = self.preset.grid
-        require(tuple(images.shape[-2:]) == (grid.height, grid.width), f"preset {self.preset.name} needs images of {grid.height} x {grid.width} pixels, got {tuple(images.shape[-2:])}")
+        require(
+            tuple(images.shape[-2:]) == (grid.height, grid.width),
+            f"preset {self.preset.name} needs images of {grid.height} x {grid.width} pixels, got {tuple(images.shape[-2:])}",
+        )
         x = self.stem(images)
         for stack in self.stacks:
             x = x + stack(x)
