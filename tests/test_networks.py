@@ -62,17 +62,22 @@ def test_an_hourglass_of_four_levels_has_13_m_plus_4_modules(m):
 @pytest.mark.parametrize("levels", [1, 3, 4])
 def test_the_recursion_hangs_on_the_pooled_branch(levels):
     """Every level sees half the resolution of the one above: the innermost modules see h / 2^levels."""
-    hourglass, seen = Hourglass(levels, 1, 8), []
-    place = hourglass
-    for _ in range(levels):
-        place.before.register_forward_hook(lambda module, args, out: seen.append(tuple(args[0].shape[-2:])))
-        place.skip.register_forward_hook(lambda module, args, out: seen.append(tuple(args[0].shape[-2:])))
+    hourglass, seen = Hourglass(levels, 1, 8), {}
+
+    def watch(part: nn.Module, label: str) -> None:
+        part.register_forward_pre_hook(lambda module, args: seen.update({label: tuple(args[0].shape[-2:])}))
+
+    place: nn.Module = hourglass
+    for level in range(levels):
+        watch(place.skip, f"skip {level}")
+        watch(place.before, f"before {level}")
         place = place.below
-    place.register_forward_hook(lambda module, args, out: seen.append(tuple(args[0].shape[-2:])))
+    watch(place, "innermost")
     assert hourglass(torch.rand(1, 8, 32, 48)).shape == (1, 8, 32, 48)
-    sizes = [(32 >> level, 48 >> level) for level in range(levels)]
-    below = [(32 >> level, 48 >> level) for level in range(1, levels + 1)]
-    assert seen == [size for pair in zip(sizes, below, strict=True) for size in pair] + [below[-1]]
+    for level in range(levels):
+        assert seen[f"skip {level}"] == (32 >> level, 48 >> level)
+        assert seen[f"before {level}"] == (16 >> level, 24 >> level)
+    assert seen["innermost"] == (32 >> levels, 48 >> levels)
 
 
 def test_every_module_of_an_hourglass_runs_once():

@@ -1,1 +1,73 @@
-"""vrn_lite."""
+"""vrn_lite: the executable edition of "Large Pose 3D Face Reconstruction from a Single Image via Direct Volumetric CNN Regression".
+
+The public names, in the order of the flow; each is imported from its room when it is first used::
+
+    face model --sample--> mesh --camera--> placed mesh --raster--> fragments --+--nearest--> image --network--> logits --surface--> mesh
+                                                                                +--parity --> volume ---loss-----^
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_ROOMS = {
+    "Grid": "frame",
+    "InputError": "frame",
+    "Preset": "presets",
+    "PRESETS": "presets",
+    "preset": "presets",
+    "Mesh": "mesh",
+    "MorphableFace": "faces.morphable",
+    "Similarity": "camera",
+    "Fragments": "raster",
+    "rasterize": "raster",
+    "voxelize": "volume",
+    "isosurface": "volume",
+    "FacePairs": "pairs",
+    "make_pairs": "pairs",
+    "VRN": "networks.vrn",
+    "icp": "align",
+    "iou": "metrics",
+    "nme": "metrics",
+    "Record": "training",
+    "train": "training",
+    "load": "training",
+    "heldout": "protocols",
+    "evaluate": "protocols",
+    "Reconstruction": "photo",
+    "reconstruct": "photo",
+}
+_WHOLE_ROOMS = ("faces", "figures", "widgets")
+
+__all__ = ["__version__", *_ROOMS, *_WHOLE_ROOMS]  # noqa: PLE0604
+
+if TYPE_CHECKING:
+    from vrn_lite import faces, figures, widgets
+    from vrn_lite.align import icp
+    from vrn_lite.camera import Similarity
+    from vrn_lite.faces.morphable import MorphableFace
+    from vrn_lite.frame import Grid, InputError
+    from vrn_lite.mesh import Mesh
+    from vrn_lite.metrics import iou, nme
+    from vrn_lite.networks.vrn import VRN
+    from vrn_lite.pairs import FacePairs, make_pairs
+    from vrn_lite.photo import Reconstruction, reconstruct
+    from vrn_lite.presets import PRESETS, Preset, preset
+    from vrn_lite.protocols import evaluate, heldout
+    from vrn_lite.raster import Fragments, rasterize
+    from vrn_lite.training import Record, load, train
+    from vrn_lite.volume import isosurface, voxelize
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its room (PEP 562): `import vrn_lite` itself stays quick."""
+    if name in _WHOLE_ROOMS:
+        return import_module(f"vrn_lite.{name}")
+    if name not in _ROOMS:
+        raise AttributeError(f"module 'vrn_lite' has no attribute {name!r}")
+    return getattr(import_module(f"vrn_lite.{_ROOMS[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

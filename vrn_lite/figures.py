@@ -548,7 +548,7 @@ def _paint(pixels: np.ndarray, points: np.ndarray, trace: Any) -> None:
     a, b, c = points[triangles.numpy()].transpose(1, 0, 2)
     sides = np.cross(b - a, c - a)
     normals = np.stack([np.bincount(triangles.numpy().ravel(), np.repeat(side, 3), len(points)) for side in sides.T], 1)
-    normals /= np.linalg.norm(normals, axis=1, keepdims=True).clip(1e-12)
+    normals = normals / np.linalg.norm(normals, axis=1, keepdims=True).clip(1e-12)
     light = np.array([-0.3, -0.45, -0.85]) / np.linalg.norm([0.3, 0.45, 0.85])
     flat = trace.vertexcolor is not None
     shade = (0.85 if flat else 0.35) + (0.15 if flat else 0.65) * np.abs(normals @ light)

@@ -17,7 +17,7 @@ import torch
 import trimesh
 from jaxtyping import Float, UInt8
 from PIL import Image as Pillow, ImageOps
-from scipy.ndimage import map_coordinates
+from scipy.ndimage import gaussian_filter, map_coordinates
 from skimage.data import lbp_frontal_face_cascade_filename
 from skimage.feature import Cascade
 from skimage.transform import resize, rotate
@@ -39,7 +39,7 @@ SMALLEST, MOST_PIXELS = 32, 130_000_000
 SHIFT_X, SHIFT_Y, SCALE = 0.0, 0.175, 0.925
 """From the detector's square box to the box of the 68 landmarks: its centre moves by these shares of the square's side,
 its sqrt(width * height) is this share. Medians over frontal renders of ICT-FaceKit (yaw within 15 degrees, all
-expressions); `landmark_box` applies them, `fit_landmark_box` fitted them."""
+expressions, 192 px); a test fits them again."""
 
 LOOKS = (((160, 190, 220, 250, 280), (0,), 0.15, 1.4), ((160, 200, 240), (-15, 15), 0.15, 1.4), ((360, 480, 600), (0,), 0.05, 0.2))
 """Where the detector looks, in turn, until it finds a face: longer sides in pixels, in-plane tilts in degrees, smallest
@@ -101,8 +101,7 @@ class Reconstruction:
         """Write an interactive page that needs no network: drag to turn, scroll to zoom."""
         from vrn_lite.figures import mesh_figure, write_html
 
-        figure = mesh_figure(self.mesh.vertices, self.mesh.faces, self.mesh.visual.vertex_colors[:, :3], title=title)
-        atomically(Path(path), lambda temporary: write_html(figure, temporary))
+        write_html(mesh_figure(self.mesh.vertices, self.mesh.faces, self.mesh.visual.vertex_colors[:, :3], title=title), path)
         return Path(path)
 
 
@@ -113,6 +112,7 @@ def reconstruct(
     *,
     level: float = 0.5,
     both_ways: bool = True,
+    smooth: float = 0.8,
 ) -> Reconstruction:
     """A 3D face from one photograph (paper section 3, the whole path).
 
@@ -123,12 +123,15 @@ def reconstruct(
     box : landmark-style box (x0, y0, x1, y1) in the photograph's pixels: brows to chin, ear to ear; None to detect it.
     level : probability at which the surface is drawn.
     both_ways : average over the image and its mirror image; twice the time, a smoother face.
+    smooth : standard deviation of a Gaussian, in pixels of the network's input, that takes the terraces off the surface,
+        as slices come out of the network independently; 0 for none. `Reconstruction.volume` stays as it is.
 
     Raises
     ------
     InputError : unreadable or tiny photograph, no face found, a box outside the photograph, unknown model.
     """
     require(0 < level < 1, f"level is a probability between 0 and 1, got {level:g}")
+    require(0 <= smooth < 10, f"smooth is a length between 0 and 10 pixels, got {smooth:g}")
     network = model if isinstance(model, VRN) else load("vrn" if model is None else model)
     grid, name = network.preset.grid, "the image" if isinstance(photo, np.ndarray | Pillow.Image) else str(photo)
     image = read_photo(photo)  # [H, W, 3] bytes
@@ -136,7 +139,8 @@ def reconstruct(
     window, to_voxels = crop(image, box, grid)  # [3, h, w]; photograph -> voxel frame
     volume = probabilities(network, window, both_ways)  # [d, h, w]
     try:
-        surface = largest_part(isosurface(volume, level, grid.depth_scale))  # voxel frame
+        blurred = gaussian_filter(volume.numpy(), (smooth * grid.depth_scale, smooth, smooth))
+        surface = largest_part(isosurface(blurred, level, grid.depth_scale))  # voxel frame
     except InputError as error:
         raise InputError(f"the network sees no face in {name} ({error}): pass --box X0 Y0 X1 Y1 around the face's landmarks") from error
     colours = paint(surface, window, grid)  # [v, 3] bytes

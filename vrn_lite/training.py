@@ -226,8 +226,9 @@ def atomically(path: Path, write: Callable[[Path], object]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(part)
         os.replace(part, path)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}; choose another folder, or free some space") from error
+    except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors report a read-only or full disk in their own ways
+        reason = str(getattr(error, "strerror", None) or error).splitlines()[0]
+        raise InputError(f"cannot write {path}: {reason}; choose another folder, or free some space") from error
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)

@@ -1,0 +1,215 @@
+"""Figures: small, upright, described, and the same without a browser."""
+
+import base64
+import json
+from io import BytesIO
+
+import numpy as np
+import plotly.graph_objects as go
+import pytest
+import torch
+import trimesh
+from PIL import Image
+
+from vrn_lite import figures
+from vrn_lite.frame import InputError
+
+BALL = trimesh.creation.icosphere(subdivisions=3, radius=20.0)
+POINTS = torch.tensor(BALL.vertices).float() + 40
+TRIANGLES = torch.tensor(BALL.faces)
+
+
+def size(figure):
+    return len(figure.to_json())
+
+
+def pixels(figure):
+    return np.asarray(Image.open(BytesIO(figures.picture(figure))).convert("RGB")).astype(int)
+
+
+def test_coordinates_are_fixed_point_and_come_back_within_half_a_step():
+    figure = figures.mesh_figure(POINTS, TRIANGLES)
+    mesh = figure.data[0]
+    assert np.asarray(mesh.x).dtype == np.int16
+    assert np.asarray(mesh.i).dtype == np.uint16
+    back = np.stack([mesh.x, mesh.y, mesh.z], 1) / 100
+    np.testing.assert_allclose(back, POINTS.numpy(), atol=0.0051)
+
+
+@pytest.mark.parametrize("most", [1e-3, 1.0, 300.0, 5000.0, 2e6])
+def test_every_size_of_mesh_fits_into_16_bits(most):
+    mesh = figures.mesh_figure(POINTS * most / 60, TRIANGLES).data[0]
+    assert 300 < np.abs(np.asarray(mesh.x, dtype=float)).max() < 32_768 or most < 10
+
+
+def test_axes_are_equal_labelled_and_in_true_units():
+    scene = figures.mesh_figure(POINTS * torch.tensor([1.0, 2.0, 0.5]), TRIANGLES).layout.scene
+    spans = {name: np.ptp(scene[f"{name}axis"].range) for name in "xyz"}
+    ratios = [scene.aspectratio[name] / spans[name] for name in "xyz"]
+    assert max(ratios) / min(ratios) == pytest.approx(1)
+    assert [scene[f"{name}axis"].title.text for name in "xyz"] == ["x right (px)", "y down (px)", "z away (px)"]
+    ticks = np.array([float(text) for text in scene.xaxis.ticktext])
+    np.testing.assert_allclose(np.array(scene.xaxis.tickvals) / 100, ticks, atol=0.006)
+
+
+def test_camera_looks_along_z_with_y_down():
+    camera = figures.mesh_figure(POINTS, TRIANGLES).layout.scene.camera
+    assert camera.up.y == -1
+    assert camera.eye.z < -3 * abs(camera.eye.x)
+    right, down, away = figures._view(camera)
+    assert right[0] > 0.9
+    assert down[1] > 0.9
+    assert away[2] > 0.9
+
+
+def test_still_picture_shows_right_to_the_right_and_down_below():
+    red = torch.zeros(len(POINTS), 3)
+    red[:, 0] = (POINTS[:, 0] > 40).float()
+    red[:, 2] = (POINTS[:, 1] > 40).float()
+    image = pixels(figures.mesh_figure(POINTS, TRIANGLES, red))
+    drawn = image.min(-1) < 200
+    rows, columns = np.nonzero(drawn)
+    middle = (int(rows.mean()), int(columns.mean()))
+    assert image[middle[0], middle[1] + 60, 0] > 120 > image[middle[0] - 40, middle[1] - 70, 0]
+    assert image[middle[0] + 70, middle[1] - 30, 2] > 120 > image[middle[0] - 70, middle[1] - 30, 2]
+
+
+def test_coarser_keeps_the_shape_and_averages_what_is_carried():
+    fine = trimesh.creation.icosphere(subdivisions=5, radius=20.0)
+    height = fine.vertices[:, 1:2]
+    points, triangles, (carried,) = figures.coarser(np.asarray(fine.vertices), np.asarray(fine.faces), 1500, [height])
+    assert 500 < len(points) <= 1500
+    assert triangles.max() < len(points)
+    np.testing.assert_allclose(np.linalg.norm(points, axis=1), 20, atol=0.6)
+    np.testing.assert_allclose(carried[:, 0], points[:, 1], atol=1e-9)
+
+
+def test_only_used_vertices_are_stored():
+    assert len(figures.mesh_figure(POINTS, TRIANGLES[:1]).data[0].x) == 3
+
+
+def test_a_coloured_mesh_for_a_notebook_fits_its_budget():
+    fine = trimesh.creation.icosphere(subdivisions=6, radius=60.0)
+    colours = np.random.default_rng(0).random((len(fine.vertices), 3))
+    figure = figures.mesh_figure(fine.vertices + 70, fine.faces, colours, most_vertices=figures.MOST_VERTICES)
+    assert size(figure) < 800_000
+
+
+def test_colours_are_taken_as_shares_or_bytes():
+    share = figures.mesh_figure(POINTS, TRIANGLES, torch.ones(len(POINTS), 3) * 0.2).data[0].vertexcolor
+    byte = figures.mesh_figure(POINTS, TRIANGLES, np.full((len(POINTS), 4), 51, np.uint8)).data[0].vertexcolor
+    assert share[0] == byte[0] == "#333333"
+
+
+def test_intensity_has_a_colour_bar_in_true_units():
+    mesh = figures.mesh_figure(POINTS, TRIANGLES, intensity=POINTS[:, 2], intensity_name="z (px)", intensity_range=(20, 60)).data[0]
+    assert mesh.colorbar.title.text == "z (px)"
+    shown = {float(text): value for text, value in zip(mesh.colorbar.ticktext, mesh.colorbar.tickvals, strict=True)}
+    assert shown[20.0] == pytest.approx(0)
+    assert shown[60.0] == pytest.approx(255)
+
+
+def test_values_for_another_mesh_are_refused():
+    with pytest.raises(InputError, match="one value per vertex"):
+        figures.mesh_figure(POINTS, TRIANGLES, intensity=torch.zeros(3))
+
+
+def test_meshes_that_cannot_be_drawn_are_refused():
+    with pytest.raises(InputError, match="empty"):
+        figures.mesh_figure(torch.zeros(0, 3), torch.zeros(0, 3, dtype=torch.long))
+    with pytest.raises(InputError, match="not finite"):
+        figures.mesh_figure(POINTS * float("nan"), TRIANGLES)
+
+
+def test_slider_shows_one_mesh_at_a_time_with_its_landmarks():
+    part = {"vertices": POINTS, "triangles": TRIANGLES, "landmarks": POINTS[:68]}
+    figure = figures.meshes_figure({"a": part, "b": {"vertices": POINTS + 1, "triangles": TRIANGLES}}, slider="shown")
+    assert [trace.visible for trace in figure.data] == [True, True, False]
+    assert [step.label for step in figure.layout.sliders[0].steps] == ["a", "b"]
+    assert list(figure.layout.sliders[0].steps[1].args[0]["visible"]) == [False, False, True]
+
+
+def test_every_slice_has_its_depth_and_its_pixels():
+    volume = torch.zeros(12, 16, 20, dtype=torch.bool)
+    volume[4:, 3:9, 5:15] = True
+    figure = figures.slices_figure(volume, depth_scale=1.5, slices=12)
+    steps = figure.layout.sliders[0].steps
+    assert [step.label for step in steps][0] == "0 (z = 0.3 px)"
+    assert figure.layout.sliders[0].active == 4
+    source = steps[4].args[0]["source"][0]
+    image = np.asarray(Image.open(BytesIO(base64.b64decode(source.split(",")[1]))).convert("L"))
+    bright = image > 128
+    assert np.array_equal(bright, volume[4].numpy())
+    assert figure.data[0].source == source
+    assert list(steps[4].args[1]) == [0]
+
+
+def test_a_full_volume_fits_the_budget():
+    z, y, x = np.mgrid[:200, :192, :192]
+    solid = ((x - 96) / 45) ** 2 + ((y - 96) / 60) ** 2 + ((z - 100) / 70) ** 2 < 1
+    assert size(figures.slices_figure(solid, depth_scale=1.5, slices=64)) < 400_000
+
+
+def test_images_stand_side_by_side_with_their_landmarks():
+    figure = figures.images_figure({"a": torch.rand(3, 32, 32), "b": np.zeros((32, 48))}, landmarks={"b": torch.rand(68, 3) * 32})
+    assert [trace.type for trace in figure.data] == ["image", "image", "scatter"]
+    assert figure.layout.xaxis.domain[1] < figure.layout.xaxis2.domain[0]
+    assert tuple(figure.layout.yaxis2.range) == (32, 0)
+    assert "px" in figure.layout.xaxis2.title.text
+    assert figure.data[2].xaxis == "x2"
+
+
+def test_curves_are_told_apart_without_colour():
+    figure = figures.curves_figure({"a": ([1, 2], [3, 4]), "b": ([1, 2], [4, 5])}, "n (voxels)", "error", log=True)
+    assert len({trace.line.dash for trace in figure.data}) == len({trace.marker.symbol for trace in figure.data}) == 2
+    assert figure.layout.xaxis.type == "log"
+    assert len(np.unique(pixels(figure).reshape(-1, 3), axis=0)) > 10
+
+
+@pytest.fixture
+def drawn():
+    return figures.mesh_figure(POINTS, TRIANGLES, title="A ball & more")
+
+
+def test_shown_figure_speaks_to_every_reader(drawn, monkeypatch):
+    shown = figures.show(drawn, "A ball.")
+    bundle = shown._repr_mimebundle_()
+    assert set(bundle) == {"application/vnd.plotly.v1+json", "image/png", "text/plain"}
+    assert bundle["text/plain"] == repr(shown) == "A ball."
+    assert base64.b64decode(bundle["image/png"]).startswith(b"\x89PNG")
+    json.dumps(bundle)
+    monkeypatch.setenv("COLAB_NOTEBOOK_ID", "x")
+    assert "cdn" in shown._repr_mimebundle_()["text/html"]
+
+
+def test_a_figure_without_description_is_refused(drawn):
+    with pytest.raises(InputError, match="description"):
+        figures.show(drawn, " ")
+
+
+def test_the_still_picture_is_the_same_twice(drawn):
+    assert figures.picture(drawn) == figures.picture(drawn)
+
+
+def test_html_needs_no_network(drawn, tmp_path):
+    figures.write_html(drawn, tmp_path / "ball.html")
+    text = (tmp_path / "ball.html").read_text(encoding="utf-8")
+    assert "<title>A ball &amp; more</title>" in text
+    assert '<html lang="en">' in text
+    assert 'src="http' not in text
+    assert len(text) > 3_000_000
+    assert [path.name for path in tmp_path.iterdir()] == ["ball.html"]
+
+
+def test_profile_is_one_of_three(monkeypatch):
+    monkeypatch.setenv("VRN_LITE_PROFILE", "cpu")
+    assert figures.profile() == "cpu"
+    monkeypatch.delenv("VRN_LITE_PROFILE")
+    assert figures.profile() in ("cpu", "gpu")
+    monkeypatch.setenv("VRN_LITE_PROFILE", "fast")
+    with pytest.raises(InputError, match="ci, cpu or gpu, got 'fast'"):
+        figures.profile()
+
+
+def test_all_figures_are_plain_plotly(drawn):
+    assert type(drawn) is go.Figure

@@ -1,0 +1,219 @@
+"""The command line: ``vrn-lite reconstruct | train | evaluate | models | preview | fetch | bench``.
+
+What a user got wrong ends in one line on standard error and exit code 2.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from vrn_lite.frame import InputError, require
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="3D faces from single photographs by volumetric regression.", pretty_exceptions_enable=False)
+
+Faces = Annotated[str, typer.Option(help="Where faces come from: procedural, ict, or auto (ict where it has been fetched).")]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point: run the command; what a user got wrong becomes one line on standard error and exit code 2."""
+    try:
+        code = app(arguments, prog_name="vrn-lite", standalone_mode=False)
+    except InputError as error:
+        code = _complain(str(error))
+    except KeyboardInterrupt:
+        code = _complain("interrupted", 130)
+    except Exception as error:  # typer's own: its class has moved between versions, its methods have not
+        if type(error).__name__ == "Abort":
+            code = _complain("interrupted", 130)
+        elif not hasattr(error, "format_message"):
+            raise
+        else:
+            code = _complain(f"{error.format_message()} (see vrn-lite --help)") if error.format_message() else 2
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _complain(message: str, code: int = 2) -> int:
+    """One line on standard error, whatever the message holds."""
+    print(f"vrn-lite: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+@app.command()
+def reconstruct(
+    photos: Annotated[list[Path] | None, typer.Argument(metavar="[PHOTO]...", help="Photographs; none: the astronaut that scikit-image carries.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("out"),
+    model: Annotated[str | None, typer.Option(help="Weights: a name that `vrn-lite models` lists, or a .safetensors file.")] = None,
+    box: Annotated[tuple[float, float, float, float] | None, typer.Option(metavar="X0 Y0 X1 Y1", help="Brows to chin, ear to ear, in pixels.")] = None,
+) -> None:
+    """Turn photographs into 3D faces: NAME.obj, NAME.ply, NAME.glb and NAME.html each.
+
+    One bad photograph does not stop the others; the exit code is then 2.
+    """
+    import skimage.data
+
+    from vrn_lite.photo import reconstruct as reconstruct_one
+    from vrn_lite.training import load
+
+    jobs: list[tuple[str, Any]] = [(photo.stem, photo) for photo in photos or []] or [("astronaut", skimage.data.astronaut())]
+    names = [name for name, _ in jobs]
+    require(len(set(names)) == len(names), f"two photographs would be written under one name ({', '.join(names)}): run them one at a time with different --out")
+    require(box is None or len(jobs) == 1, f"--box belongs to one photograph, got {len(jobs)}: run them one at a time")
+    network, code = load("vrn" if model is None else model), 0
+    for name, photo in jobs:
+        try:
+            result = reconstruct_one(photo, network, box)
+            for suffix, write in (("obj", result.to_obj), ("ply", result.to_ply), ("glb", result.to_glb), ("html", result.to_html)):
+                print(write(out / f"{name}.{suffix}"))
+        except InputError as error:
+            code = _complain(str(error))
+    raise typer.Exit(code)
+
+
+@app.command()
+def train(
+    variant: Annotated[str, typer.Argument(help="vrn")] = "vrn",
+    preset: Annotated[str, typer.Option(help="tiny, lite, colab, paper or paper_full.")] = "lite",
+    samples: Annotated[int, typer.Option(min=1, help="How many faces to see in all.")] = 20_000,
+    batch: Annotated[int | None, typer.Option(min=1, help="Faces a step; the preset's by default.")] = None,
+    recipe: Annotated[str, typer.Option(help="fast, or the paper's.")] = "fast",
+    seed: Annotated[int, typer.Option(help="Of weights and faces.")] = 0,
+    faces: Faces = "auto",
+    resume: Annotated[Path, typer.Option(help="Folder of checkpoint, log and weights; a checkpoint there is continued.")] = Path("out/train"),
+) -> None:
+    """Train a network on faces made on the fly; ends with weights that `reconstruct --model` takes."""
+    from tqdm import tqdm
+
+    from vrn_lite.training import build, save_weights, train as run
+
+    source, network = _source(faces), build(variant, preset, seed)
+    resume.mkdir(parents=True, exist_ok=True)
+    records = run(network, face=source, samples=samples, batch=batch, seed=seed, recipe=recipe, folder=resume)
+    with tqdm(total=samples, unit=" faces", smoothing=0.05) as bar, (resume / "log.csv").open("a", buffering=1) as log:
+        for record in records:
+            bar.update(record.samples - bar.n)
+            bar.set_postfix(loss=f"{record.loss:.4f}", iou=f"{record.iou:.3f}")
+            log.write(f"{record.step},{record.samples},{record.loss:.6f},{record.iou:.4f},{record.rate:.3g}\n")
+    weights = resume / f"{variant}.safetensors"
+    save_weights(network, weights, data=source.name, seed=seed, samples=samples)
+    print(weights)
+
+
+@app.command()
+def evaluate(
+    models: Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...", help="Names or .safetensors files; none: all that ship.")] = None,
+    protocol: Annotated[str, typer.Option(help="heldout: unseen faces at all poses.")] = "heldout",
+    faces: Faces = "auto",
+    count: Annotated[int, typer.Option("--n", min=1, help="How many faces.")] = 256,
+    seed: Annotated[int, typer.Option(help="Of the held-out faces.")] = 2017,
+    out: Annotated[Path | None, typer.Option("--json", help="Write the numbers of every face here.")] = None,
+) -> None:
+    """Measure networks on faces that training never saw, beside the oracle and the mean face."""
+    from vrn_lite.protocols import evaluate as run
+    from vrn_lite.training import atomically, load, shipped
+
+    require(protocol == "heldout", f"unknown protocol {protocol!r}: choose heldout")
+    source, results = _source(faces), {}
+    print("| model | faces | method | IoU | IoU front | NME | NME rigid |\n|---|---|---|---|---|---|---|")
+    for name in models or list(shipped()):
+        table = run(load(name), source, n=count, seed=seed)
+        results[name] = table.to_dict()
+        for method in ("network", "oracle", "mean face"):
+            mean = table.of(method).mean()
+            print(f"| {name} | {source.name} | {method} | " + " | ".join(f"{mean[key]:.4f}" for key in ("iou", "iou_front", "nme", "nme_rigid")) + " |")
+    if out is not None:
+        atomically(out, lambda part: part.write_text(json.dumps(results, indent=1)))
+
+
+@app.command()
+def models() -> None:
+    """List the weights that ship, and what they say of themselves."""
+    from vrn_lite.training import shipped, weights_metadata
+
+    for name, path in shipped().items():
+        facts = weights_metadata(path)
+        print(f"{name}: {facts.pop('variant')}, preset {facts.pop('preset')['name']}, {path.stat().st_size / 2**20:.1f} MiB")
+        for key in sorted(facts):
+            print(f"  {key}: {facts[key] if isinstance(facts[key], str) else json.dumps(facts[key])}")
+
+
+@app.command()
+def preview(
+    faces: Faces = "procedural",
+    out: Annotated[Path, typer.Option(help="PNG file.")] = Path("out/preview.png"),
+    seed: Annotated[int, typer.Option(help="Of the faces.")] = 0,
+) -> None:
+    """Draw 24 random faces at yaw -90 to 90 degrees with expressions and their 68 landmarks."""
+    import torch
+
+    from vrn_lite.pairs import STEADY, make_pairs
+    from vrn_lite.training import atomically
+
+    pairs = make_pairs(_source(faces), "paper", 24, torch.Generator().manual_seed(seed), poses=STEADY)
+    order = pairs.yaw.argsort()
+    figure = _contact_sheet(pairs.images[order].permute(0, 2, 3, 1).numpy(), pairs.landmarks[order].numpy())
+    atomically(out, lambda part: figure.savefig(part, format="png", dpi=96))
+    print(out)
+
+
+@app.command()
+def fetch(what: Annotated[str, typer.Argument(help="ict: the ICT-FaceKit model (MIT licence, about 390 MB).")] = "ict") -> None:
+    """Download a face model, check it, and convert it once."""
+    from vrn_lite.faces.ict_facekit import fetch_ict
+
+    require(what == "ict", f"unknown source {what!r}: choose ict")
+    print(fetch_ict())
+
+
+@app.command()
+def bench(repeats: Annotated[int, typer.Option(min=1, help="Alternating runs; the median counts.")] = 9) -> None:
+    """Time voxelize beside other libraries, and make_pairs at three sizes."""
+    from vrn_lite.bench import run
+    from vrn_lite.faces import procedural
+
+    faces = tuple(face for face in (_fetched(), procedural()) if face is not None)
+    print("| task | by | median | unit | runs | volume error | note |\n|---|---|---|---|---|---|---|")
+    for line in run(faces, repeats):
+        value = "" if line.value is None else f"{line.value:.4g}"
+        error = "" if line.volume_error is None else f"{line.volume_error:.3%}"
+        print(f"| {line.task} | {line.by} | {value} | {line.unit} | {line.runs} | {error} | {line.note} |", flush=True)
+
+
+def _contact_sheet(images: Any, landmarks: Any, columns: int = 8) -> Any:
+    """A matplotlib figure of images ``[b, h, w, 3]`` with their landmarks ``[b, 68, 3]`` as lines."""
+    from matplotlib.figure import Figure
+
+    from vrn_lite.landmarks import CLOSED, GROUPS
+
+    rows = -(-len(images) // columns)
+    figure = Figure(figsize=(2 * columns, 2 * rows))
+    for number, (image, points) in enumerate(zip(images, landmarks, strict=True)):
+        axis = figure.add_axes((number % columns / columns, 1 - (number // columns + 1) / rows, 1 / columns, 1 / rows))
+        axis.imshow(image)
+        axis.axis("off")
+        for name, group in GROUPS.items():
+            line = [*group, group[0]] if name in CLOSED else [*group]
+            axis.plot(points[line, 0] - 0.5, points[line, 1] - 0.5, color="white", linewidth=0.7)  # imshow puts pixel centres at integers
+    return figure
+
+
+def _fetched() -> Any:
+    """The ICT model where it has been fetched, else None."""
+    from vrn_lite.faces import ict
+    from vrn_lite.faces.ict_facekit import cached_model
+
+    return ict() if cached_model().is_file() else None
+
+
+def _source(name: str) -> Any:
+    """The face model of that name."""
+    from vrn_lite.faces import ict, procedural
+
+    require(name in ("auto", "procedural", "ict"), f"unknown faces {name!r}: choose procedural, ict or auto")
+    return ict() if name == "ict" else (_fetched() if name == "auto" else None) or procedural()
+
+
+if __name__ == "__main__":
+    main()
