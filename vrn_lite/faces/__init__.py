@@ -1,13 +1,13 @@
 """Where faces come from: every source gives one `MorphableFace`."""
 
 from vrn_lite.faces.ict_facekit import ict
-from vrn_lite.faces.morphable import MorphableFace
+from vrn_lite.faces.morphable import MorphableFace, grow_hair
 
 __all__ = ["MorphableFace", "ict", "procedural"]
 
 
 def procedural() -> MorphableFace:
     """The built-in sculpted face: nothing to download, no licence to ask for."""
-    from vrn_lite.faces.sculpted import procedural as sculpt
+    from vrn_lite.faces.sculpted import procedural as sculpt  # its head takes a second to build
 
-    return sculpt()
+    return grow_hair(sculpt())
