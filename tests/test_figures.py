@@ -2,9 +2,11 @@
 
 import base64
 import json
+import re
 from io import BytesIO
 
 import numpy as np
+import plotly
 import plotly.graph_objects as go
 import pytest
 import torch
@@ -14,6 +16,7 @@ from PIL import Image
 from vrn_lite import figures
 from vrn_lite.frame import InputError
 
+TYPED_ARRAYS = int(plotly.__version__.split(".")[0]) >= 6
 BALL = trimesh.creation.icosphere(subdivisions=3, radius=20.0)
 POINTS = torch.tensor(BALL.vertices).float() + 40
 TRIANGLES = torch.tensor(BALL.faces)
@@ -92,7 +95,7 @@ def test_a_coloured_mesh_for_a_notebook_fits_its_budget():
     fine = trimesh.creation.icosphere(subdivisions=6, radius=60.0)
     colours = np.random.default_rng(0).random((len(fine.vertices), 3))
     figure = figures.mesh_figure(fine.vertices + 70, fine.faces, colours, most_vertices=figures.MOST_VERTICES)
-    assert size(figure) < 800_000
+    assert size(figure) < (800_000 if TYPED_ARRAYS else 1_200_000)
 
 
 def test_colours_are_taken_as_shares_or_bytes():
@@ -104,9 +107,10 @@ def test_colours_are_taken_as_shares_or_bytes():
 def test_intensity_has_a_colour_bar_in_true_units():
     mesh = figures.mesh_figure(POINTS, TRIANGLES, intensity=POINTS[:, 2], intensity_name="z (px)", intensity_range=(20, 60)).data[0]
     assert mesh.colorbar.title.text == "z (px)"
-    shown = {float(text): value for text, value in zip(mesh.colorbar.ticktext, mesh.colorbar.tickvals, strict=True)}
-    assert shown[20.0] == pytest.approx(0)
-    assert shown[60.0] == pytest.approx(255)
+    for label, value in zip(mesh.colorbar.ticktext, mesh.colorbar.tickvals, strict=True):
+        assert value == pytest.approx(255 * (float(label) - 20) / 40)
+    assert len(mesh.colorbar.ticktext) >= 3
+    assert (np.asarray(mesh.intensity).min(), np.asarray(mesh.intensity).max()) == (0, 255)
 
 
 def test_values_for_another_mesh_are_refused():
@@ -196,7 +200,7 @@ def test_html_needs_no_network(drawn, tmp_path):
     text = (tmp_path / "ball.html").read_text(encoding="utf-8")
     assert "<title>A ball &amp; more</title>" in text
     assert '<html lang="en">' in text
-    assert 'src="http' not in text
+    assert not re.search(r"<script[^>]+src=|<link", text)
     assert len(text) > 3_000_000
     assert [path.name for path in tmp_path.iterdir()] == ["ball.html"]
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
-from shapes import landmark_plan
 
+from shapes import landmark_plan
 from vrn_lite.faces import procedural
 from vrn_lite.landmarks import CLOSED, FLIP, GROUPS, gaussians, mirror
 

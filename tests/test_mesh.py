@@ -2,8 +2,8 @@ import math
 
 import pytest
 import torch
-from shapes import box, bricks, icosphere, tetrahedron, torus, toy_face, turns
 
+from shapes import box, bricks, icosphere, tetrahedron, torus, toy_face, turns
 from vrn_lite.frame import InputError
 from vrn_lite.mesh import Mesh, boundary_edges, boundary_loops, close, closing_of, signed_volume
 

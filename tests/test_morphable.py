@@ -2,8 +2,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from shapes import toy_face
 
+from shapes import toy_face
 from vrn_lite.faces import procedural
 from vrn_lite.faces.morphable import MorphableFace, grow_hair
 from vrn_lite.frame import InputError

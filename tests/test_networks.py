@@ -30,7 +30,7 @@ def vrn_parameters(name: str, channels: int = 3, m: int | None = None) -> int:
     """Closed form of the whole network."""
     size, depth = preset(name).network, preset(name).grid.depth
     first, f, m = size.stem_features, size.features, m or size.modules
-    stem = 49 * channels * first + 3 * first + residual_parameters(first, 2 * first) + residual_parameters(2 * first, 2 * first) + residual_parameters(2 * first, f)
+    stem = 49 * channels * first + 3 * first + sum(residual_parameters(*widths) for widths in ((first, 2 * first), (2 * first, 2 * first), (2 * first, f)))
     projection = f * f + 3 * f
     hourglass = ((3 * m + 1) * size.levels + m) * residual_parameters(f, f)
     return stem + size.stacks * (hourglass + 2 * projection) + projection + f * depth + depth

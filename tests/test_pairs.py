@@ -1,7 +1,7 @@
 import pytest
 import torch
-from shapes import toy_face
 
+from shapes import toy_face
 from vrn_lite.camera import PIVOT_BEHIND_LANDMARKS
 from vrn_lite.faces import procedural
 from vrn_lite.faces.morphable import MorphableFace, grow_hair

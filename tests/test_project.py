@@ -23,7 +23,7 @@ CONDA = {"torch": "pytorch-cpu", "matplotlib": "matplotlib-base"}
 IMPORTED_AS = {"skimage": "scikit-image", "PIL": "pillow"}
 OPTIONAL = {"eos", "pyvista"}
 ROOMS = ("frame presets mesh faces camera raster render volume landmarks pairs datasets networks align metrics "
-         "training protocols baselines photo figures widgets cli").split()  # fmt: skip
+         "training protocols baselines photo bench figures widgets cli").split()  # fmt: skip
 
 
 def conda_dependencies(path: Path) -> set[str]:

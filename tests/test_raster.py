@@ -3,9 +3,9 @@ from itertools import pairwise
 import pytest
 import torch
 from scipy.spatial import Delaunay
-from shapes import box, bricks, icosphere, plain_fragments, tetrahedron, torus, toy_face, turns
 from torch import Tensor
 
+from shapes import box, bricks, icosphere, plain_fragments, tetrahedron, torus, toy_face, turns
 from vrn_lite.frame import InputError
 from vrn_lite.raster import Fragments, nearest, rasterize
 

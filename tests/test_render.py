@@ -1,7 +1,7 @@
 import pytest
 import torch
-from shapes import icosphere, torus, toy_face
 
+from shapes import icosphere, torus, toy_face
 from vrn_lite.faces.morphable import MorphableFace, grow_hair
 from vrn_lite.frame import Grid
 from vrn_lite.raster import nearest, rasterize

@@ -6,10 +6,10 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from shapes import toy_face
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, interpolate
 
+from shapes import toy_face
 from vrn_lite.frame import InputError
 from vrn_lite.networks.vrn import VRN
 from vrn_lite.presets import preset

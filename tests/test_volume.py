@@ -3,9 +3,9 @@ import math
 import numpy as np
 import pytest
 import torch
-from shapes import box, bricks, icosphere, plain_volume, tetrahedron, torus, toy_face, turns
 from torch import Tensor
 
+from shapes import box, bricks, icosphere, plain_volume, tetrahedron, torus, toy_face, turns
 from vrn_lite.camera import place
 from vrn_lite.frame import Grid, InputError, voxel_centres
 from vrn_lite.mesh import boundary_edges, close, signed_volume
@@ -58,10 +58,10 @@ def surface_distance(point: Tensor, vertices: Tensor, triangles: Tensor) -> floa
 def beside_the_surface(volume: Tensor) -> Tensor:
     """Voxels ``[n, 3]`` that differ from a neighbour: if all of them are right, so are all others."""
     rim = torch.zeros_like(volume)
-    for axis in range(3):
-        differs = volume.diff(dim=axis).bool() if volume.dtype != torch.bool else volume.narrow(axis, 1, volume.shape[axis] - 1) ^ volume.narrow(axis, 0, volume.shape[axis] - 1)
-        rim.narrow(axis, 0, volume.shape[axis] - 1).logical_or_(differs)
-        rim.narrow(axis, 1, volume.shape[axis] - 1).logical_or_(differs)
+    for axis, size in enumerate(volume.shape):
+        differs = volume.narrow(axis, 1, size - 1) ^ volume.narrow(axis, 0, size - 1)
+        rim.narrow(axis, 0, size - 1).logical_or_(differs)
+        rim.narrow(axis, 1, size - 1).logical_or_(differs)
     return rim.nonzero()
 
 

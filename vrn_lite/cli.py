@@ -10,8 +10,6 @@ from typing import Annotated, Any
 
 import typer
 
-from vrn_lite.frame import InputError, require
-
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="3D faces from single photographs by volumetric regression.", pretty_exceptions_enable=False)
 
 Faces = Annotated[str, typer.Option(help="Where faces come from: procedural, ict, or auto (ict where it has been fetched).")]
@@ -21,18 +19,24 @@ def main(arguments: list[str] | None = None) -> None:
     """Entry point: run the command; what a user got wrong becomes one line on standard error and exit code 2."""
     try:
         code = app(arguments, prog_name="vrn-lite", standalone_mode=False)
-    except InputError as error:
-        code = _complain(str(error))
     except KeyboardInterrupt:
         code = _complain("interrupted", 130)
-    except Exception as error:  # typer's own: its class has moved between versions, its methods have not
-        if type(error).__name__ == "Abort":
-            code = _complain("interrupted", 130)
-        elif not hasattr(error, "format_message"):
-            raise
-        else:
-            code = _complain(f"{error.format_message()} (see vrn-lite --help)") if error.format_message() else 2
+    except Exception as error:
+        code = _explain(error)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _explain(error: Exception) -> int:
+    """The exit code for an `InputError` or a wrong command line, with its line printed; anything else is raised again."""
+    from vrn_lite.frame import InputError
+
+    if type(error).__name__ == "Abort":
+        return _complain("interrupted", 130)
+    if hasattr(error, "format_message"):  # typer's own: its classes have moved between versions, this method has not
+        return _complain(f"{error.format_message()} (see vrn-lite --help)") if error.format_message() else 2
+    if isinstance(error, InputError):
+        return _complain(str(error))
+    raise error
 
 
 def _complain(message: str, code: int = 2) -> int:
@@ -54,6 +58,7 @@ def reconstruct(
     """
     import skimage.data
 
+    from vrn_lite.frame import InputError, require
     from vrn_lite.photo import reconstruct as reconstruct_one
     from vrn_lite.training import load
 
@@ -89,7 +94,7 @@ def train(
     from vrn_lite.training import build, save_weights, train as run
 
     source, network = _source(faces), build(variant, preset, seed)
-    resume.mkdir(parents=True, exist_ok=True)
+    _make(resume)
     records = run(network, face=source, samples=samples, batch=batch, seed=seed, recipe=recipe, folder=resume)
     with tqdm(total=samples, unit=" faces", smoothing=0.05) as bar, (resume / "log.csv").open("a", buffering=1) as log:
         for record in records:
@@ -111,6 +116,7 @@ def evaluate(
     out: Annotated[Path | None, typer.Option("--json", help="Write the numbers of every face here.")] = None,
 ) -> None:
     """Measure networks on faces that training never saw, beside the oracle and the mean face."""
+    from vrn_lite.frame import require
     from vrn_lite.protocols import evaluate as run
     from vrn_lite.training import atomically, load, shipped
 
@@ -162,6 +168,7 @@ def preview(
 def fetch(what: Annotated[str, typer.Argument(help="ict: the ICT-FaceKit model (MIT licence, about 390 MB).")] = "ict") -> None:
     """Download a face model, check it, and convert it once."""
     from vrn_lite.faces.ict_facekit import fetch_ict
+    from vrn_lite.frame import require
 
     require(what == "ict", f"unknown source {what!r}: choose ict")
     print(fetch_ict())
@@ -199,6 +206,16 @@ def _contact_sheet(images: Any, landmarks: Any, columns: int = 8) -> Any:
     return figure
 
 
+def _make(folder: Path) -> None:
+    """Make a folder that can be written."""
+    from vrn_lite.frame import InputError
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write in {folder}: {error.strerror}; choose another folder") from error
+
+
 def _fetched() -> Any:
     """The ICT model where it has been fetched, else None."""
     from vrn_lite.faces import ict
@@ -210,6 +227,7 @@ def _fetched() -> Any:
 def _source(name: str) -> Any:
     """The face model of that name."""
     from vrn_lite.faces import ict, procedural
+    from vrn_lite.frame import require
 
     require(name in ("auto", "procedural", "ict"), f"unknown faces {name!r}: choose procedural, ict or auto")
     return ict() if name == "ict" else (_fetched() if name == "auto" else None) or procedural()

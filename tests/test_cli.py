@@ -1,0 +1,234 @@
+"""The command line: what it writes, and one line with exit code 2 for what a user got wrong."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import skimage.data
+import torch
+import trimesh
+from PIL import Image
+from safetensors.torch import save_file
+
+from vrn_lite import photo
+from vrn_lite.cli import main
+from vrn_lite.networks.vrn import VRN
+from vrn_lite.presets import preset
+from vrn_lite.training import build, load, save_weights, shipped
+
+needs_weights = pytest.mark.skipif(not shipped(), reason="needs shipped weights")
+
+
+@pytest.fixture
+def run(capsys, tmp_path, monkeypatch):
+    """Run a command line in an empty folder: (exit code, standard output, standard error)."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+    def call(*arguments):
+        with pytest.raises(SystemExit) as left:
+            main([str(argument) for argument in arguments])
+        out, error = capsys.readouterr()
+        return left.value.code, out, error
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """Weights of an untrained tiny network."""
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    save_weights(build("vrn", "tiny"), path, data="none")
+    return path
+
+
+@pytest.fixture(scope="module")
+def astronaut(tmp_path_factory):
+    path = tmp_path_factory.mktemp("photos") / "astronaut.png"
+    Image.fromarray(skimage.data.astronaut()).save(path)
+    return path
+
+
+def refused(result, *texts):
+    """Exit code 2, one line on standard error with these texts, nothing on standard output, nothing written."""
+    code, out, error = result
+    assert (code, out) == (2, "")
+    assert error.count("\n") == 1
+    assert error.startswith("vrn-lite: ")
+    for text in texts:
+        assert text in error
+    assert os.listdir() == []
+
+
+def test_missing_photograph(run, tiny):
+    refused(run("reconstruct", "nowhere.jpg", "--model", tiny), "no such photograph: nowhere.jpg")
+
+
+def test_folder_as_photograph(run, tiny, tmp_path):
+    refused(run("reconstruct", tmp_path, "--model", tiny), "is no file")
+
+
+def test_text_named_jpg(run, tiny, tmp_path):
+    (tmp_path / "text.jpg").write_text("This is no photograph.\n" * 9)
+    refused(run("reconstruct", tmp_path / "text.jpg", "--model", tiny), "text.jpg is not an image", "save it as JPEG, PNG or WebP")
+
+
+def test_empty_file(run, tiny, tmp_path):
+    (tmp_path / "empty.jpg").touch()
+    refused(run("reconstruct", tmp_path / "empty.jpg", "--model", tiny), "empty.jpg is empty")
+
+
+def test_five_by_five(run, tiny, tmp_path):
+    Image.new("RGB", (5, 5)).save(tmp_path / "small.png")
+    refused(run("reconstruct", tmp_path / "small.png", "--model", tiny), "5 x 5 pixels", "at least 32 x 32")
+
+
+def test_large_photograph_without_a_face(run, tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(photo, "LOOKS", photo.LOOKS[:1])
+    Image.new("L", (12_000, 9_000), 130).save(tmp_path / "large.png")
+    refused(run("reconstruct", tmp_path / "large.png", "--model", tiny), "no face found in", "pass --box X0 Y0 X1 Y1")
+
+
+def test_no_face(run, tiny, tmp_path):
+    Image.fromarray(skimage.data.coffee()).save(tmp_path / "coffee.png")
+    refused(run("reconstruct", tmp_path / "coffee.png", "--model", tiny), "no face found in", "coffee.png: pass --box X0 Y0 X1 Y1")
+
+
+@pytest.mark.parametrize("box", ["9000 9000 9100 9100", "100 100 90 90", "nan 0 10 10", "-90 -90 -10 -10"])
+def test_box_outside_or_empty(run, tiny, astronaut, box):
+    refused(run("reconstruct", astronaut, "--model", tiny, "--box", *box.split()), "box")
+
+
+@pytest.mark.parametrize("folder", ["file", "file/below"])
+def test_output_folder_that_cannot_be_written(run, tiny, astronaut, tmp_path, folder):
+    (tmp_path / "file").touch()
+    box = ("--box", 176, 87, 269, 179)
+    refused(run("reconstruct", astronaut, "--model", tiny, "--out", tmp_path / folder, *box), "cannot write", "choose another folder")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="the administrator may write everywhere")
+def test_read_only_folder(run, tiny, astronaut, tmp_path):
+    (tmp_path / "locked").mkdir(mode=0o500)
+    box = ("--box", 176, 87, 269, 179)
+    refused(run("reconstruct", astronaut, "--model", tiny, "--out", tmp_path / "locked", *box), "cannot write", "Permission denied")
+
+
+def test_truncated_weights(run, tiny, astronaut, tmp_path):
+    for length in (0, 7, 900, tiny.stat().st_size - 1):
+        (tmp_path / "cut.safetensors").write_bytes(tiny.read_bytes()[:length])
+        refused(run("reconstruct", astronaut, "--model", tmp_path / "cut.safetensors"), "cannot read the weights", "cut.safetensors")
+
+
+def test_weights_of_another_preset(run, astronaut, tmp_path):
+    metadata = {"variant": "vrn", "preset": json.dumps(preset("lite").to_dict())}
+    save_file(build("vrn", "tiny").state_dict(), tmp_path / "other.safetensors", metadata)
+    refused(run("reconstruct", astronaut, "--model", tmp_path / "other.safetensors"), "do not fit", "'lite'")
+
+
+def test_unknown_model(run, astronaut):
+    refused(run("reconstruct", astronaut, "--model", "nothing"), "no weights 'nothing'", "choose one of")
+
+
+def test_photographs_of_one_name(run, tiny):
+    refused(run("reconstruct", "a/face.jpg", "b/face.png", "--model", tiny), "under one name")
+
+
+@pytest.mark.parametrize(
+    "arguments", [("reconstruct", "--box", "1", "2"), ("frobnicate",), ("train", "--preset"), ("reconstruct", "--nonsense"), ("bench", "--repeats", "0")]
+)
+def test_wrong_command_lines(run, arguments):
+    refused(run(*arguments), "see vrn-lite --help")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("train", "nonsense"), "unknown variant 'nonsense'"),
+        (("train", "vrn", "--preset", "huge"), "unknown preset 'huge'"),
+        (("train", "vrn", "--faces", "cats"), "unknown faces 'cats'"),
+        (("evaluate", "--protocol", "moon"), "unknown protocol 'moon'"),
+        (("evaluate", "nothing"), "no weights 'nothing'"),
+        (("fetch", "moon"), "unknown source 'moon'"),
+    ],
+)
+def test_wrong_names(run, arguments, text):
+    code, _, error = run(*arguments)
+    assert code == 2
+    assert text in error
+    assert error.count("\n") == 1
+
+
+def test_one_bad_photograph_does_not_stop_the_others(run, tiny, astronaut, tmp_path, monkeypatch):
+    monkeypatch.setattr(photo, "detect_face", lambda *_: (176, 87, 269, 179))
+    code, out, error = run("reconstruct", "nowhere.jpg", astronaut, "--model", tiny)
+    assert code == 2
+    assert error.splitlines() == ["vrn-lite: no such photograph: nowhere.jpg"]
+    assert sorted(os.listdir("out")) == [f"astronaut.{suffix}" for suffix in ("glb", "html", "obj", "ply")]
+    assert len(out.splitlines()) == 4
+
+
+@needs_weights
+def test_no_argument_turns_the_astronaut_into_a_face(run):
+    began = time.process_time()
+    code, out, error = run("reconstruct")
+    assert time.process_time() - began < 60
+    assert (code, error) == (0, "")
+    assert [line.replace(os.sep, "/") for line in out.splitlines()] == [f"out/astronaut.{suffix}" for suffix in ("obj", "ply", "glb", "html")]
+    meshes = [trimesh.load(f"out/astronaut.{suffix}", process=False, force="mesh") for suffix in ("obj", "ply", "glb")]
+    for mesh in meshes:
+        assert mesh.is_watertight
+        assert len(mesh.vertices) == len(meshes[0].vertices) > 5000
+        x, y, z = mesh.vertices.T
+        assert abs((x.min() + x.max()) / 2 - 223) < 20  # over the astronaut's face
+        assert abs((y.min() + y.max()) / 2 + 130) < 30
+        assert 80 < np.ptp(x) < 200
+        nose = mesh.vertices[z.argmax()]  # the nearest point to the viewer
+        assert abs(nose[0] - 223) < 35
+        assert abs(nose[1] + 135) < 45
+
+
+@needs_weights
+def test_shipped_weights_work_one_image_at_a_time():
+    network = load("vrn")
+    assert isinstance(network, VRN)
+    assert not network.training
+    assert torch.isfinite(network(torch.rand(1, 3, network.preset.grid.height, network.preset.grid.width))).all()
+
+
+@needs_weights
+def test_models_tells_what_the_weights_say(run):
+    code, out, error = run("models")
+    assert (code, error) == (0, "")
+    for name in shipped():
+        assert f"{name}: " in out
+    for key in ("preset", "data", "seed", "samples"):
+        assert key in out
+
+
+def test_preview_draws_24_faces(run):
+    code, out, error = run("preview", "--out", "new/sheet.png")
+    assert (code, error, out.strip().replace(os.sep, "/")) == (0, "", "new/sheet.png")
+    with Image.open("new/sheet.png") as sheet:
+        assert min(sheet.size) > 400
+        assert len(np.unique(np.asarray(sheet.convert("RGB")).reshape(-1, 3), axis=0)) > 1000
+
+
+def test_train_writes_weights_that_reconstruct_takes(run, astronaut):
+    code, out, _ = run("train", "vrn", "--preset", "tiny", "--samples", 8, "--batch", 4, "--faces", "procedural", "--resume", "new")
+    assert code == 0
+    assert set(os.listdir("new")) == {"checkpoint.pt", "log.csv", "vrn.safetensors"}
+    assert load(out.strip()).preset.name == "tiny"
+    assert run("evaluate", out.strip(), "--n", 2, "--faces", "procedural", "--json", "new/a.json")[0] == 0
+    with open("new/a.json") as file:
+        assert json.load(file)
+
+
+def test_help_is_quick_because_it_loads_no_network():
+    code = "import sys\nfrom vrn_lite.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "reconstruct" in done.stdout
