@@ -4,7 +4,6 @@ Nothing here aims at a beautiful picture. The network must not be able to rely o
 might lack, so that everything but the geometry is drawn at random (domain randomisation).
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -291,7 +290,3 @@ def render(fragments: Fragments, vertices: Vertices, face: MorphableFace, chin: 
     canvas = images.permute(0, 2, 3, 1).contiguous()
     canvas.view(-1, 3)[fragments.pixel] = lit
     return photograph(occlude(canvas.permute(0, 3, 1, 2), grid, dice), dice)
-
-
-Renderer = Callable[[Fragments, Vertices, MorphableFace, Float[Tensor, "b 2"], Grid, Dice], Image]
-"""The signature of `render`: `make_pairs` accepts another one (a plain shading in tests and figures)."""
