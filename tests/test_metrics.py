@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 import trimesh
-from test_align import dented_ball, turned
 
+from test_align import dented_ball, turned
 from vrn_lite.align import icp
 from vrn_lite.frame import InputError
 from vrn_lite.mesh import Mesh

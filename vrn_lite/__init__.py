@@ -40,7 +40,7 @@ _ROOMS = {
 }
 _WHOLE_ROOMS = ("faces", "figures", "widgets")
 
-__all__ = ["__version__", *_ROOMS, *_WHOLE_ROOMS]  # noqa: PLE0604
+__all__ = ["__version__", *_ROOMS, *_WHOLE_ROOMS]
 
 if TYPE_CHECKING:
     from vrn_lite import faces, figures, widgets

@@ -364,11 +364,11 @@ def _colour_table() -> Float[np.ndarray, "256 3"]:
 
 def _image_axes(figure: go.Figure, size: Sequence[int], axis: str = "", domain: tuple[float, float] = (0, 1), title: str = "x right (px)") -> None:
     height, width = size
-    x = {"range": [0, width], "domain": domain, "title": {"text": title}, "constrain": "domain", "zeroline": False, "anchor": f"y{axis}"}
+    x = {"range": [0, width], "domain": domain, "title": {"text": title, "standoff": 6}, "constrain": "domain", "zeroline": False, "anchor": f"y{axis}"}
     y = {"range": [height, 0], "scaleanchor": f"x{axis}", "constrain": "domain", "zeroline": False, "anchor": f"x{axis}", "automargin": True}
     if domain[0] == 0:
         y["title"] = {"text": "y down (px)"}
-    figure.update_layout({f"xaxis{axis}": x, f"yaxis{axis}": y, "margin_b": 52, "margin_l": 56})
+    figure.update_layout({f"xaxis{axis}": x, f"yaxis{axis}": y, "margin_b": 68, "margin_l": 56})
 
 
 def images_figure(images: Mapping[str, Array], title: str = "", *, landmarks: Mapping[str, Array] | None = None) -> go.Figure:
