@@ -20,8 +20,6 @@ from vrn_lite.networks.vrn import VRN
 from vrn_lite.presets import preset
 from vrn_lite.training import build, load, save_weights, shipped
 
-needs_weights = pytest.mark.skipif(not shipped(), reason="needs shipped weights")
-
 
 @pytest.fixture
 def run(capsys, tmp_path, monkeypatch):
@@ -171,7 +169,6 @@ def test_one_bad_photograph_does_not_stop_the_others(run, tiny, astronaut, tmp_p
     assert len(out.splitlines()) == 4
 
 
-@needs_weights
 def test_no_argument_turns_the_astronaut_into_a_face(run):
     began = time.process_time()
     code, out, error = run("reconstruct")
@@ -191,7 +188,6 @@ def test_no_argument_turns_the_astronaut_into_a_face(run):
         assert abs(nose[1] + 135) < 45
 
 
-@needs_weights
 def test_shipped_weights_work_one_image_at_a_time():
     network = load("vrn")
     assert isinstance(network, VRN)
@@ -199,7 +195,6 @@ def test_shipped_weights_work_one_image_at_a_time():
     assert torch.isfinite(network(torch.rand(1, 3, network.preset.grid.height, network.preset.grid.width))).all()
 
 
-@needs_weights
 def test_models_tells_what_the_weights_say(run):
     code, out, error = run("models")
     assert (code, error) == (0, "")

@@ -248,5 +248,8 @@ def plain_images(face, identity: torch.Tensor, grid: Grid) -> np.ndarray:
 def test_a_face_detector_finds_the_faces(face):
     images = (255 * plain_images(face, random_faces(face, 20), Grid(192, 192, 192))).astype(np.uint8)
     detector = Cascade(skimage.data.lbp_frontal_face_cascade_filename())
-    found = [bool(detector.detect_multi_scale(image, scale_factor=1.2, step_ratio=1, min_size=(60, 60), max_size=(180, 180))) for image in images]
+    found = []
+    for image in images:
+        squares = detector.detect_multi_scale(image, scale_factor=1.2, step_ratio=1, min_size=(60, 60), max_size=(180, 180))
+        found.append(any(np.hypot(s["c"] + s["width"] / 2 - 96, s["r"] + s["width"] / 2 - 96) < 30 for s in squares))  # the crop puts the face there
     assert np.mean(found) >= 0.9

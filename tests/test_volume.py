@@ -166,8 +166,8 @@ def test_volume_of_turned_boxes_over_60_poses():
     """The counting noise of flat walls is larger: up to 0.2 % of a single box."""
     vertices, triangles = CORNERED["box"]
     errors = volume_errors(vertices @ turns(POSES).mT + shifts(POSES), triangles)
-    assert errors.abs().max() < 0.004
-    assert errors.mean().abs() < 0.0004
+    assert errors.abs().max() < 0.002
+    assert errors.mean().abs() < 0.0002
 
 
 def test_volume_of_lattice_aligned_solids_is_exact_over_60_places():
@@ -188,14 +188,11 @@ def test_every_voxel_of_a_head_is_on_the_right_side(ict_face):
     deep = Grid(320, 192, 192, 2.0)
     vertices, triangles = posed_heads(ict_face, 3, deep, seed=9)
     for head in vertices:
-        wrong_sides(head, triangles, deep, count=100, most=1)
+        wrong_sides(head, triangles, deep)
 
 
-def wrong_sides(vertices: Tensor, triangles: Tensor, grid: Grid, count: int = 300, most: int = 0) -> None:
-    """Compare voxels beside the surface with the winding number.
-
-    `most` of them may differ: where lips or lids cross, parity and winding number are different sets (DESIGN: 0.001 to 0.006 %).
-    """
+def wrong_sides(vertices: Tensor, triangles: Tensor, grid: Grid, count: int = 300) -> None:
+    """Compare voxels beside the surface with the winding number; they may differ within 0.02 px of the surface only."""
     volume = voxelize(vertices, triangles, grid.shape, grid.depth_scale)
     voxels = beside_the_surface(volume)
     voxels = voxels[torch.randperm(len(voxels), generator=torch.Generator().manual_seed(10))[:count]]
@@ -203,7 +200,7 @@ def wrong_sides(vertices: Tensor, triangles: Tensor, grid: Grid, count: int = 30
     inside = winding_number(points, vertices, triangles).round() != 0
     wrong = (inside != volume[tuple(voxels.T)]).nonzero()[:, 0]
     far = [i for i in wrong.tolist() if surface_distance(points[i], vertices, triangles) > 0.02]
-    assert len(far) <= most
+    assert not far
 
 
 # Laws

@@ -23,7 +23,6 @@ from torch import Tensor
 
 Image = Float[Tensor, "*b 3 h w"]
 Volume = Bool[Tensor, "*b d h w"]
-Logits = Float[Tensor, "*b d h w"]
 Vertices = Float[Tensor, "*b v 3"]
 Triangles = Int[Tensor, "t 3"]
 Landmarks = Float[Tensor, "*b 68 3"]

@@ -3,7 +3,6 @@
 import numpy as np
 import torch
 import trimesh
-from jaxtyping import Float
 from skimage.measure import marching_cubes
 from torch import Tensor
 
@@ -112,8 +111,3 @@ def isosurface(volume: Tensor | np.ndarray, level: float = 0.5, depth_scale: flo
     indices, faces, _, _ = marching_cubes(padded, level)
     points = (indices - 0.5)[:, ::-1] / (1.0, 1.0, depth_scale)  # padding moved the centre of voxel 0 from 1/2 to 1
     return trimesh.Trimesh(points, faces, process=False)
-
-
-def depth_range(shape: tuple[int, int, int], depth_scale: float) -> Float[Tensor, "2"]:
-    """First and last depth that the grid's voxel centres reach, in pixels."""
-    return torch.tensor([0.5, shape[0] - 0.5]) / depth_scale
