@@ -3,6 +3,7 @@ import torch
 
 from shapes import toy_face
 from vrn_lite.camera import PIVOT_BEHIND_LANDMARKS
+from vrn_lite.dice import Dice
 from vrn_lite.faces import procedural
 from vrn_lite.faces.morphable import MorphableFace, grow_hair
 from vrn_lite.frame import Grid, InputError
@@ -10,7 +11,6 @@ from vrn_lite.landmarks import FLIP, mirror
 from vrn_lite.mesh import signed_volume
 from vrn_lite.pairs import STEADY, FacePairs, PoseRange, draw_camera, make_pairs
 from vrn_lite.presets import NetworkSize, Preset, preset
-from vrn_lite.render import Dice
 from vrn_lite.volume import voxelize
 
 WIDE = Preset("wide", Grid(64, 64, 96, 1.25), NetworkSize(stem=2, levels=4, features=16, modules=1))

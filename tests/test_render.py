@@ -2,10 +2,12 @@ import pytest
 import torch
 
 from shapes import icosphere, torus, toy_face
+from vrn_lite.dice import SKIN, Dice
 from vrn_lite.faces.morphable import MorphableFace, grow_hair
 from vrn_lite.frame import Grid
 from vrn_lite.raster import nearest, rasterize
-from vrn_lite.render import SKIN, Dice, _blurred, albedo, background, dress, occlude, photograph, render, shade, shoulders, textures, vertex_normals
+from vrn_lite.render import albedo, dress, render, shade, vertex_normals
+from vrn_lite.scenery import _blurred, background, occlude, photograph, shoulders, textures
 
 GRID = Grid(32, 40, 48, 1.5)
 

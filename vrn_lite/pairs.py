@@ -7,13 +7,14 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from vrn_lite.camera import Similarity, augmentation, place
+from vrn_lite.dice import Dice
 from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.frame import Grid, Image, Landmarks, Volume
 from vrn_lite.landmarks import FLIP, mirror
 from vrn_lite.mesh import Mesh
 from vrn_lite.presets import Preset, preset as preset_named
 from vrn_lite.raster import nearest, rasterize
-from vrn_lite.render import Dice, dress, render
+from vrn_lite.render import dress, render
 from vrn_lite.volume import fill
 
 
