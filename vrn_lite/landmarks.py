@@ -6,6 +6,8 @@ from torch import Tensor
 
 from vrn_lite.frame import Landmarks
 
+COUNT = 68
+
 GROUPS = {
     "jaw": range(0, 17),
     "brow left": range(17, 22),
@@ -45,3 +47,26 @@ def gaussians(points: Float[Tensor, "*b l n"], height: int, width: int, sigma: f
     columns = torch.exp(-0.5 * ((torch.arange(width, device=points.device) + 0.5 - x) / sigma) ** 2)
     rows = torch.exp(-0.5 * ((torch.arange(height, device=points.device) + 0.5 - y) / sigma) ** 2)
     return rows[..., :, None] * columns[..., None, :]
+
+
+def heatmaps(points: Float[Tensor, "*b l n"], height: int, width: int, sigma: float = 1.0) -> Float[Tensor, "*b l h w"]:
+    """What a network is trained to say of the landmarks: each map of `gaussians`, scaled to sum 1 over its cells.
+
+    A point far outside has its map's weight in the nearest cells of the border.
+    """
+    x, y = points[..., 0, None], points[..., 1, None]
+    columns = torch.softmax(-0.5 * ((torch.arange(width, device=points.device) + 0.5 - x) / sigma) ** 2, -1)
+    rows = torch.softmax(-0.5 * ((torch.arange(height, device=points.device) + 0.5 - y) / sigma) ** 2, -1)
+    return rows[..., :, None] * columns[..., None, :]
+
+
+def decode(logits: Float[Tensor, "*b l h w"]) -> Float[Tensor, "*b l 2"]:
+    """The landmarks (x, y), in cells, that heat-maps stand for: the mean of the softmax over the cells.
+
+    Of a map log(`heatmaps`) it gives back the point, to 1e-4 cells where the border is five sigma away.
+    """
+    height, width = logits.shape[-2:]
+    share = logits.flatten(-2).softmax(-1).view(logits.shape)
+    x = share.sum(-2) @ (torch.arange(width, device=logits.device) + 0.5)
+    y = share.sum(-1) @ (torch.arange(height, device=logits.device) + 0.5)
+    return torch.stack((x, y), -1)

@@ -15,7 +15,7 @@ from vrn_lite.mesh import Mesh
 from vrn_lite.presets import Preset, preset as preset_named
 from vrn_lite.raster import nearest, rasterize
 from vrn_lite.render import dress, render
-from vrn_lite.volume import fill
+from vrn_lite.volume import fill, voxelize
 
 
 @dataclass(frozen=True)
@@ -141,3 +141,18 @@ def _mirrored(pairs: FacePairs) -> FacePairs:
         images[flip] = images[flip].flip(-1)
     pairs.landmarks[flip] = mirror(pairs.landmarks[flip], pairs.images.shape[-1])
     return pairs
+
+
+def unaligned(pairs: FacePairs, unit: float, grid: Grid) -> FacePairs:
+    """The same images with targets that do not follow them: every face frontal, centred and at its own frontal scale.
+
+    Identity, expression and mirroring stay; yaw, pitch, roll and jitter are taken out of volumes, landmarks, truth and
+    camera (paper section 5, first ablation). `unit` is the source's outer interocular distance.
+    """
+    upright, back = torch.zeros(len(pairs), device=pairs.images.device), pairs.camera.inverse()
+    camera = place(back(pairs.truth.landmark_points()), upright, upright, upright, unit, grid)
+    truth = pairs.truth.moved(back.then(camera)(pairs.truth.vertices))
+    volumes, landmarks = voxelize(truth.vertices, truth.solid_triangles(), grid.shape, grid.depth_scale), truth.landmark_points()
+    flip = pairs.mirrored
+    volumes[flip], landmarks[flip] = volumes[flip].flip(-1), mirror(landmarks[flip], grid.width)
+    return replace(pairs, volumes=volumes, landmarks=landmarks, truth=truth, camera=camera)

@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.resources import files
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -19,12 +21,20 @@ from torch import Tensor, nn
 
 from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.frame import InputError, require
-from vrn_lite.metrics import iou
-from vrn_lite.networks.vrn import VRN
-from vrn_lite.pairs import FacePairs, make_pairs
+from vrn_lite.landmarks import decode, heatmaps
+from vrn_lite.metrics import iou, landmark_nme
+from vrn_lite.networks.vrn import VRN, GuidedVRN, LandmarkHourglass, MultitaskVRN, Network, UnalignedVRN
+from vrn_lite.pairs import FacePairs, make_pairs, unaligned
 from vrn_lite.presets import Preset
 
-VARIANTS: dict[str, Callable[[Preset | str], VRN]] = {"vrn": VRN}
+VARIANTS: dict[str, Callable[[Preset | str], Network]] = {
+    "vrn": VRN,
+    "multitask": MultitaskVRN,
+    "guided": GuidedVRN,
+    "landmarks": LandmarkHourglass,
+    "unaligned": UnalignedVRN,
+    "guided_sigma2": partial(GuidedVRN, sigma=2.0),
+}
 """Trainable networks by name."""
 
 
@@ -73,12 +83,13 @@ RECIPES = {
 
 @dataclass(frozen=True)
 class Record:
-    """What one step of training reports: step and samples so far, loss, IoU of the batch, rate, samples a second, seconds."""
+    """What one step of training reports: step and samples so far, loss, IoU and landmark NME of the batch, rate, samples a second, seconds."""
 
     step: int
     samples: int
     loss: float
     iou: float
+    landmark_nme: float
     rate: float
     samples_per_second: float
     seconds: float
@@ -88,7 +99,7 @@ class Record:
 def _bilinear(size_in: int, size_out: int, device: torch.device) -> Float[Tensor, "o i"]:
     """Bilinear resampling of one axis as a matrix (half-pixel centres, edges repeated)."""
     eye = torch.eye(size_in, device=device)[None]
-    return torch.nn.functional.interpolate(eye, size=size_out, mode="linear", align_corners=False)[0].T.contiguous()
+    return F.interpolate(eye, size=size_out, mode="linear", align_corners=False)[0].T.contiguous()
 
 
 class _CrossEntropyAtFullSize(torch.autograd.Function):
@@ -133,15 +144,54 @@ def voxel_loss(coarse: Float[Tensor, "b d H W"], volumes: Bool[Tensor, "b d h w"
     return _CrossEntropyAtFullSize.apply(coarse, volumes)
 
 
+def landmark_loss(logits: Float[Tensor, "b l H W"], landmarks: Float[Tensor, "b l n"], sigma: float = 1.0) -> Float[Tensor, ""]:
+    """How far the softmax of each map is from a Gaussian around the landmark: the mean Kullback-Leibler divergence.
+
+    `landmarks` are in cells of the maps. At its minimum, 0, `decode` gives the landmarks back.
+    """
+    truth = heatmaps(landmarks, logits.shape[-2], logits.shape[-1], sigma).flatten(-2)
+    return F.kl_div(logits.float().flatten(-2).log_softmax(-1), truth, reduction="none").sum(-1).mean()
+
+
+class Outcome(NamedTuple):
+    """What a network makes of a batch: the loss, and, where it has them, coarse logits of the volume and landmarks in pixels."""
+
+    loss: Float[Tensor, ""]
+    coarse: Float[Tensor, "b d H W"] | None
+    landmarks: Float[Tensor, "b 68 2"] | None
+
+
+class Objective(nn.Module):
+    """A network with the loss that trains it."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor, volumes: Tensor, landmarks: Tensor) -> Outcome:
+        """The outcome of a batch of pairs; the two losses of VRN-Multitask count alike (paper section 3.3)."""
+        network, coarse, maps = self.network, None, None
+        cell = network.preset.network.stem
+        if isinstance(network, LandmarkHourglass):
+            maps = network(images)
+        elif isinstance(network, MultitaskVRN):
+            coarse, maps = network.tasks(images)
+        else:
+            coarse = network.coarse(images, landmarks) if isinstance(network, GuidedVRN) else network.coarse(images)
+        losses = [] if coarse is None else [voxel_loss(coarse, volumes)]
+        losses += [] if maps is None else [landmark_loss(maps, landmarks / cell)]
+        return Outcome(torch.stack(losses).sum(), coarse, None if maps is None else cell * decode(maps.detach().float()))
+
+
 class Trainer:
     """A network, its optimiser and where they are; `records` runs them. `train` is the short way in.
 
     Parameters are those of `train`.
     """
 
-    def __init__(self, network: VRN, face: MorphableFace, *, samples: int, batch: int, seed: int, recipe: Recipe) -> None:
+    def __init__(self, network: Network, face: MorphableFace, *, samples: int, batch: int, seed: int, recipe: Recipe) -> None:
         require(0 <= seed < 2_000, f"seed must lie between 0 and 1999, got {seed}: the held-out sets' seeds begin beyond")
-        self.network, self.seed, self.recipe, self.step = network, seed, recipe, 0
+        self.network, self.objective, self.seed, self.recipe, self.step = network, Objective(network), seed, recipe, 0
         self.batch, self.samples = batch, samples
         self.device = next(network.parameters()).device
         self.face = face.to(self.device)
@@ -152,26 +202,35 @@ class Trainer:
     def pairs(self, step: int) -> FacePairs:
         """The samples of a step: all randomness comes from (seed, step), so that prefetching and resuming change nothing."""
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
-        return make_pairs(self.face, self.network.preset, self.batch, generator)
+        pairs = make_pairs(self.face, self.network.preset, self.batch, generator)
+        return unaligned(pairs, self.face.unit, self.network.preset.grid) if isinstance(self.network, UnalignedVRN) else pairs
 
-    def update(self, pairs: FacePairs) -> tuple[float, float]:
-        """One step of the optimiser: (loss, IoU)."""
+    def update(self, pairs: FacePairs) -> tuple[float, float, float]:
+        """One step of the optimiser: (loss, IoU, landmark NME)."""
         rate = self.recipe.rate_at(self.step, self.step * self.batch / self.samples)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.network.train()
         with self.autocast:
-            coarse = self.network.coarse(pairs.images.contiguous(memory_format=torch.channels_last))
-        loss = voxel_loss(coarse, pairs.volumes)
+            outcome = self.objective(pairs.images.contiguous(memory_format=torch.channels_last), pairs.volumes, pairs.landmarks)
         self.optimiser.zero_grad()
-        loss.backward()
+        outcome.loss.backward()
         if self.recipe.clip:
             nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
         self.optimiser.step()
         self.step += 1
-        with torch.no_grad():
-            few = torch.nn.functional.interpolate(coarse[:2].detach().float(), size=pairs.volumes.shape[-2:], mode="bilinear") > 0
-        return float(loss.detach()), float(iou(few, pairs.volumes[:2]).mean())
+        return (float(outcome.loss.detach()), *self.quality(outcome, pairs))
+
+    @torch.no_grad()
+    def quality(self, outcome: Outcome, pairs: FacePairs) -> tuple[float, float]:
+        """IoU of the first two samples and landmark NME of the batch; NaN for what the network does not give."""
+        overlap = error = float("nan")
+        if outcome.coarse is not None:
+            few = F.interpolate(outcome.coarse[:2].detach().float(), size=pairs.volumes.shape[-2:], mode="bilinear") > 0
+            overlap = float(iou(few, pairs.volumes[:2]).mean())
+        if outcome.landmarks is not None:
+            error = float(landmark_nme(outcome.landmarks, pairs.landmarks).mean())
+        return overlap, error
 
     def records(self) -> Iterator[Record]:
         """Train until `samples` have been seen; the next batch is made while this one is used."""
@@ -183,11 +242,11 @@ class Trainer:
                 pairs = ahead.result()
                 if self.step + 1 < last:
                     ahead = maker.submit(self.pairs, self.step + 1)
-                loss, overlap = self.update(pairs)
+                loss, overlap, error = self.update(pairs)
                 require(loss == loss, f"the loss is not a number at step {self.step}: use a smaller learning rate")
                 seconds = time.perf_counter() - began
                 speed = (self.step - first) * self.batch / seconds
-                yield Record(self.step, self.step * self.batch, loss, overlap, self.optimiser.param_groups[0]["lr"], speed, seconds)
+                yield Record(self.step, self.step * self.batch, loss, overlap, error, self.optimiser.param_groups[0]["lr"], speed, seconds)
 
     def save(self, path: Path) -> None:
         """Write a checkpoint that `restore` continues from, at once or not at all."""
@@ -235,7 +294,7 @@ def atomically(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def train(
-    variant: str | VRN,
+    variant: str | Network,
     preset: Preset | str = "lite",
     *,
     face: MorphableFace,
@@ -251,7 +310,7 @@ def train(
 
     Parameters
     ----------
-    variant : "vrn", or a network, which is then trained in place (keep it to use it afterwards).
+    variant : a name from `VARIANTS`, or a network, which is then trained in place (keep it to use it afterwards).
     preset : sizes of grid and network, when `variant` is a name.
     face : where the faces come from.
     samples : how many samples to see in all; the learning rate falls towards this number.
@@ -266,7 +325,7 @@ def train(
     InputError : unknown variant, preset or recipe; a checkpoint that does not fit.
     """
     require(isinstance(recipe, Recipe) or recipe in RECIPES, f"unknown recipe {recipe!r}: choose one of {', '.join(RECIPES)}")
-    network = variant if isinstance(variant, VRN) else build(variant, preset, seed)
+    network = variant if isinstance(variant, Network) else build(variant, preset, seed)
     network.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     trainer = Trainer(
         network, face, samples=samples, batch=batch or network.preset.batch, seed=seed, recipe=recipe if isinstance(recipe, Recipe) else RECIPES[recipe]
@@ -284,7 +343,7 @@ def train(
         trainer.save(path)
 
 
-def build(variant: str, preset: Preset | str, seed: int = 0) -> VRN:
+def build(variant: str, preset: Preset | str, seed: int = 0) -> Network:
     """A network with fresh weights, the same for the same seed; the global random state is left as it was."""
     require(variant in VARIANTS, f"unknown variant {variant!r}: choose one of {', '.join(VARIANTS)}")
     with torch.random.fork_rng(devices=[]):
@@ -300,7 +359,7 @@ def shipped() -> dict[str, Path]:
     return {path.stem: path for path in sorted(Path(str(WEIGHTS)).glob("*.safetensors"))}
 
 
-def save_weights(network: VRN, path: str | Path, **facts: object) -> None:
+def save_weights(network: Network, path: str | Path, **facts: object) -> None:
     """Write float16 weights (batch-norm statistics float32) as safetensors, with variant, preset and `facts` in the metadata."""
     state = {k: (v.contiguous() if "running" in k or not v.is_floating_point() else v.half().contiguous()) for k, v in network.state_dict().items()}
     metadata = {"variant": network.variant, "preset": json.dumps(network.preset.to_dict())} | {k: json.dumps(v) for k, v in facts.items()}
@@ -323,7 +382,7 @@ def weights_metadata(path: str | Path) -> dict:
     return {"variant": found.pop("variant")} | {k: json.loads(v) for k, v in found.items()}
 
 
-def load(name: str | Path = "vrn", preset: Preset | str | None = None, device: torch.device | str | None = None) -> VRN:
+def load(name: str | Path = "vrn", preset: Preset | str | None = None, device: torch.device | str | None = None) -> Network:
     """A trained network in eval mode: one that ships, by name, or a safetensors file.
 
     Raises
