@@ -38,15 +38,17 @@ def mirror(points: Landmarks, width: int) -> Landmarks:
     return flipped
 
 
-def gaussians(points: Float[Tensor, "*b l n"], height: int, width: int, sigma: float = 1.0) -> Float[Tensor, "*b l h w"]:
+def gaussians(points: Float[Tensor, "*b l n"], height: int, width: int, sigma: float = 1.0, dtype: torch.dtype = torch.float32) -> Float[Tensor, "*b l h w"]:
     """One Gaussian of height 1 and spread `sigma` (cells) around each point ``(x, y)`` of a `height` x `width` map.
 
-    Only x and y of the points are used, in cells of the map; cell (r, c) has its centre at (c + 1/2, r + 1/2).
+    Only x and y of the points are used, in cells of the map; cell (r, c) has its centre at (c + 1/2, r + 1/2). A point
+    that is missing (NaN) gives an empty map. The landmarks lie last in memory, as convolutions like their channels.
     """
-    x, y = points[..., 0, None], points[..., 1, None]
-    columns = torch.exp(-0.5 * ((torch.arange(width, device=points.device) + 0.5 - x) / sigma) ** 2)
-    rows = torch.exp(-0.5 * ((torch.arange(height, device=points.device) + 0.5 - y) / sigma) ** 2)
-    return rows[..., :, None] * columns[..., None, :]
+    columns, rows = (
+        torch.exp(-0.5 * ((torch.arange(size, device=points.device)[:, None] + 0.5 - points[..., None, :, axis]) / sigma) ** 2).nan_to_num().to(dtype)
+        for axis, size in ((0, width), (1, height))
+    )
+    return (rows[..., :, None, :] * columns[..., None, :, :]).movedim(-1, -3)
 
 
 def heatmaps(points: Float[Tensor, "*b l n"], height: int, width: int, sigma: float = 1.0) -> Float[Tensor, "*b l h w"]:

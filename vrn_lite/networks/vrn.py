@@ -137,7 +137,7 @@ class GuidedVRN(Chain):
 
     def __init__(self, preset: Preset | str, sigma: float = 1.0) -> None:
         size = preset_named(preset)
-        super().__init__(size, 3 + COUNT, size.grid.depth)
+        super().__init__(size, 3 + COUNT, size.grid.depth, size.network.guided_modules)
         self.sigma = sigma
         self.variant = "guided" if sigma == 1 else f"guided_sigma{sigma:g}"
 
@@ -150,13 +150,14 @@ class GuidedVRN(Chain):
         """
         fits = landmarks.ndim == 3 and landmarks.shape[:2] == (len(images), COUNT) and landmarks.shape[2] >= 2
         require(fits, f"landmarks must be [{len(images)}, {COUNT}, 2 or 3], got {tuple(landmarks.shape)}")
-        maps = gaussians(landmarks, images.shape[-2], images.shape[-1], self.sigma)
-        return torch.cat((images, torch.nan_to_num(maps).to(images)), 1)
+        device = images.device.type
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else images.dtype
+        maps = gaussians(landmarks, images.shape[-2], images.shape[-1], self.sigma, dtype)
+        return torch.cat((images.to(dtype).contiguous(memory_format=torch.channels_last), maps), 1)
 
     def coarse(self, images: Float[Tensor, "b 3 h w"], landmarks: Float[Tensor, "b 68 n"]) -> Float[Tensor, "b d H W"]:
         """Logits before the last, bilinear step."""
-        inputs = self.inputs(images, landmarks)
-        return self.run(inputs.contiguous(memory_format=torch.channels_last))
+        return self.run(self.inputs(images, landmarks))
 
     def forward(self, images: Float[Tensor, "b 3 h w"], landmarks: Float[Tensor, "b 68 n"]) -> Float[Tensor, "b d h w"]:
         """Logits ``[b, d, h, w]`` of images ``[b, 3, h, w]`` and landmarks (pixels)."""
