@@ -108,6 +108,16 @@ def test_left_and_right_move_mostly_alike():
     assert torch.corrcoef(torch.stack((left[both], right[both])))[0, 1] > 0.5
 
 
+def test_both_eyes_look_the_same_way():
+    names = ("eyeLookIn_L", "eyeLookIn_R", "eyeLookOut_L", "eyeLookOut_R", "eyeLookUp_L", "eyeLookUp_R", "eyeLookDown_L", "eyeLookDown_R")
+    toy = toy_face()
+    face = replace(toy, expression=torch.zeros(8, *toy.mean.shape), expression_names=names, often=(), needs={})
+    into_l, into_r, out_l, out_r, up_l, up_r, down_l, down_r = face.draw_expression(seeded(15), 4000).unbind(1)
+    for left, right in ((into_l, out_r), (out_l, into_r), (up_l, up_r), (down_l, down_r)):
+        assert ((left - right).abs() <= 0.1 * left + 1e-6).all()
+        assert 0.1 < (left > 0).float().mean() < 0.25
+
+
 def test_identity_coefficients_are_standard_normal_cut_at_three():
     drawn = toy_face().draw_identity(seeded(10), 20000)
     assert drawn.abs().max() <= 3

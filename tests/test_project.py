@@ -22,8 +22,8 @@ COLAB = {"plotly": "5.24.1", "ipywidgets": "7.7.1", "numpy": "2.1.3", "scikit-im
 CONDA = {"torch": "pytorch-cpu", "matplotlib": "matplotlib-base"}
 IMPORTED_AS = {"skimage": "scikit-image", "PIL": "pillow"}
 OPTIONAL = {"eos", "pyvista"}
-ROOMS = ("frame presets mesh faces camera raster dice scenery render volume landmarks pairs datasets networks align metrics "
-         "training protocols baselines photo bench figures widgets cli").split()  # fmt: skip
+ROOMS = ("frame presets mesh faces camera raster dice scenery wardrobe render volume landmarks pairs datasets networks align metrics "
+         "training protocols baselines portrait photo bench figures widgets cli").split()  # fmt: skip
 
 
 def conda_dependencies(path: Path) -> set[str]:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -6,8 +8,8 @@ from vrn_lite.dice import SKIN, Dice
 from vrn_lite.faces.morphable import MorphableFace, grow_hair
 from vrn_lite.frame import Grid
 from vrn_lite.raster import nearest, rasterize
-from vrn_lite.render import albedo, dress, render, shade, vertex_normals
-from vrn_lite.scenery import _blurred, background, occlude, photograph, shoulders, textures
+from vrn_lite.render import albedo, render, shade, vertex_normals
+from vrn_lite.wardrobe import Outfit, dress
 
 GRID = Grid(32, 40, 48, 1.5)
 
@@ -25,7 +27,8 @@ def rendered(face: MorphableFace, seed: int, scale: float = 2.0):
     vertices = scale * face.mean * torch.tensor([1.0, -1.0, -1.0]) + torch.tensor([24.0, 20.0, 20.0])
     vertices = vertices.expand(6, -1, -1)
     seen = nearest(rasterize(vertices, face.triangles, GRID.height, GRID.width))
-    return seen, render(seen, vertices, face, vertices[:, face.landmarks[8], :2], GRID, dice(seed))
+    outfit = dress(face.mean.expand(6, -1, -1), face, dice(seed))
+    return seen, render(seen, vertices, face, outfit, vertices[:, face.landmarks], GRID, dice(seed))
 
 
 def test_images_lie_between_0_and_1(face):
@@ -58,6 +61,7 @@ def test_the_face_is_painted_exactly_on_its_fragments(face, monkeypatch):
     monkeypatch.setattr("vrn_lite.render.shoulders", lambda images, *_: images)
     monkeypatch.setattr("vrn_lite.render.occlude", lambda images, *_: images)
     monkeypatch.setattr("vrn_lite.render.photograph", lambda images, _: images)
+    monkeypatch.setattr("vrn_lite.render.glasses", lambda images, *_: images)
     monkeypatch.setattr("vrn_lite.render.shade", lambda colours, *_: torch.ones_like(colours))
     seen, images = rendered(face, 6)
     silhouette = torch.zeros(6 * 40 * 48, dtype=torch.bool)
@@ -97,27 +101,28 @@ def test_normals_of_a_batch_are_those_of_its_meshes():
     torch.testing.assert_close(vertex_normals(batch, triangles)[1:], vertex_normals(batch[1:], triangles))
 
 
-def test_dressing_moves_the_hair_and_nothing_else(face):
-    vertices = face.mean.expand(6, -1, -1)
-    moved = (dress(vertices, face, dice(10)) - vertices).abs().amax(-1)
-    hair = face.regions["hair"] > 0
-    assert (moved[:, ~hair] == 0).all()
-    assert (moved[:, hair].amax(1) > 0).sum() >= 4  # some are bald
-
-
-def test_a_face_without_hair_is_left_alone():
-    bald = toy_face()
-    vertices = bald.mean.expand(6, -1, -1)
-    assert torch.equal(dress(vertices, bald, dice(11)), vertices)
-
-
 def test_colours_lie_between_0_and_1_and_follow_the_regions(face):
-    colours = albedo(face, dice(12, batch=200))
+    colours = albedo(face, dress(face.mean.expand(200, -1, -1), face, dice(11, batch=200)), dice(12, batch=200))
     assert 0 <= colours.min() <= colours.max() <= 1
     lips, skin = face.regions["lips"] > 0.8, (face.regions["lips"] < 0.01) & (face.regions["scalp"] == 0) & (face.regions["hair"] == 0)
     redness = colours[..., 0] - colours[..., 1]
     assert redness[:, lips].mean() > redness[:, skin].mean() + 0.02
     assert colours[:, skin].mean(1).std() > 0.15  # skin from dark to light
+
+
+def test_cloth_has_one_colour_where_hair_has_another(face):
+    shell = face.regions["hair"] > 0.5
+    half = (shell & (face.mean[:, 0] > 0)).float().expand(50, -1)
+    colours = albedo(face, Outfit(face.mean.expand(50, -1, -1), half, torch.zeros(50, 1)), dice(19, batch=50))
+    left, right = colours[:, shell & (face.mean[:, 0] > 0)], colours[:, shell & (face.mean[:, 0] < 0)]
+    assert left.std(1).max() < 1e-5
+    assert (left.mean(1) - right.mean(1)).abs().amax(1).median() > 0.1
+
+
+def test_a_face_without_regions_has_skin_only():
+    plain = replace(toy_face(), regions={})
+    colours = albedo(plain, dress(plain.mean.expand(6, -1, -1), plain, dice(20)), dice(20))
+    assert 0 <= colours.min() <= colours.max() <= 1
 
 
 def test_light_from_the_viewer_side_leaves_the_back_darker():
@@ -126,48 +131,3 @@ def test_light_from_the_viewer_side_leaves_the_back_darker():
     lit = shade(torch.full((800, 3), 0.5), normals, torch.arange(400).repeat(2), d)
     assert (lit >= 0).all()
     assert lit[:400].mean() > 1.3 * lit[400:].mean()
-
-
-def test_backgrounds_are_images():
-    images = background(GRID, dice(14))
-    assert images.shape == (6, 3, 40, 48)
-    assert 0 <= images.min() < images.max() <= 1
-
-
-def test_textures_are_the_photographs_that_scikit_image_carries():
-    bank = textures()
-    assert bank.shape[1:] == (3, 256, 256)
-    assert 0 <= bank.min() < bank.max() <= 1
-    assert bank.flatten(1).std(1).min() > 0.02
-
-
-def test_clothes_hang_below_the_chin():
-    chin = torch.tensor([[24.0, 15.0]]).expand(50, 2)
-    images = shoulders(torch.zeros(50, 3, 40, 48), chin, GRID, dice(15, batch=50))
-    assert (images[:, :, :16] == 0).all()
-    assert (images[:, :, -1, 24] > 0).any()
-
-
-def test_occluders_cover_few_pixels_of_few_images():
-    images = occlude(torch.full((300, 3, 40, 48), -1.0), GRID, dice(16, batch=300))
-    touched = (images != -1).any(1)
-    assert 0.1 < touched.flatten(1).any(1).float().mean() < 0.4
-    assert touched.float().mean() < 0.1
-
-
-def test_a_blur_of_nothing_is_the_identity_and_a_blur_keeps_constants():
-    images = torch.rand(2, 3, 12, 14, generator=torch.Generator().manual_seed(17))
-    torch.testing.assert_close(_blurred(images, torch.zeros(2)), images)
-    flat = torch.full((2, 3, 12, 14), 0.3)
-    torch.testing.assert_close(_blurred(flat, torch.tensor([0.5, 1.6])), flat)
-    blurred = _blurred(images, torch.tensor([0.0, 1.5]))
-    torch.testing.assert_close(blurred[0], images[0])
-    assert blurred[1].std() < 0.6 * images[1].std()
-
-
-def test_a_photograph_has_gain_per_channel_and_stays_in_range():
-    images = photograph(torch.full((200, 3, 8, 8), 0.5), dice(18, batch=200))
-    assert 0 <= images.min() <= images.max() <= 1
-    channels = images.mean((2, 3))
-    assert channels.std(0).min() > 0.05
-    assert (channels[:, 0] - channels[:, 2]).std() > 0.05

@@ -1,10 +1,10 @@
 """Seeded chance for a batch of pictures, and the colours to choose from."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 
@@ -38,6 +38,11 @@ class Dice:
         """``[b, *shape]`` of 0 and 1, 1 with the given probability."""
         return (torch.rand(self.batch, *shape, generator=self.generator) < probability).float().to(self.device)
 
+    def some(self, share: float) -> tuple[Int[Tensor, " k"], "Dice"]:
+        """Numbers of the samples that a random share holds, and dice for these alone."""
+        index = (torch.rand(self.batch, generator=self.generator) < share).nonzero()[:, 0]
+        return index.to(self.device), replace(self, batch=len(index))
+
     def pick(self, colours: list[tuple[float, float, float]], spread: float) -> Float[Tensor, "b 3"]:
         """A colour from a list, blended with a second one and jittered."""
         table = torch.tensor(colours)
@@ -61,4 +66,5 @@ SKIN = palette("fadbc4 edc2a6 d9a685 b88563 8c6145 61402e 40291f")
 HAIR = palette("0d0a08 291a12 543824 8c6138 cca86b 8c8c8c e6e6e0 802e14")
 IRIS = palette("331f12 59381a 59738c 4d6b47 1a120f")
 LIPS = palette("b86b66 99524d cc3340 734038 d98c85")
+MAKEUP = palette("1a1518 5c2f4a 3d4a73 8c5a3c b0607a 4a6b66")
 CLOTH = palette("1a1a1f e6e6e6 334080 991a1a e6801a 4d804d ccb380 804d80")

@@ -14,8 +14,9 @@ from vrn_lite.landmarks import FLIP, mirror
 from vrn_lite.mesh import Mesh
 from vrn_lite.presets import Preset, preset as preset_named
 from vrn_lite.raster import nearest, rasterize
-from vrn_lite.render import dress, render
+from vrn_lite.render import render
 from vrn_lite.volume import fill, voxelize
+from vrn_lite.wardrobe import dress, hair_triangles
 
 
 @dataclass(frozen=True)
@@ -116,11 +117,14 @@ def make_pairs(
     dice = Dice.of(generator, batch, device)
     mesh = face.sample(generator, batch)  # [b, v, 3], model frame, closed
     camera, yaw, pitch = draw_camera(mesh.landmark_points(), face.unit, grid, poses, dice)
-    placed = mesh.moved(camera(dress(mesh.vertices, face, dice)))  # [b, v, 3], voxel frame
-    fragments = rasterize(placed.vertices, mesh.triangles, grid.height, grid.width, one_sided=~mesh.bounding())
+    outfit = dress(mesh.vertices, face, dice)
+    placed = mesh.moved(camera(outfit.vertices))  # [b, v, 3], voxel frame
+    both_sides = mesh.bounding().clone()
+    both_sides[: len(face.triangles)] |= hair_triangles(face)
+    fragments = rasterize(placed.vertices, mesh.triangles, grid.height, grid.width, one_sided=~both_sides)
     points = placed.landmark_points()
     seen = nearest(fragments.where(mesh.shown()[fragments.triangle]))
-    images = render(seen, placed.vertices, face, points[:, 8, :2], grid, dice)  # [b, 3, h, w]
+    images = render(seen, placed.vertices, face, outfit, points, grid, dice)  # [b, 3, h, w]
     volumes = fill(fragments.where(mesh.bounding()[fragments.triangle]), grid.depth, grid.depth_scale, mesh.solid_triangles())  # [b, d, h, w]
     return _mirrored(FacePairs(images, volumes, points, placed, dice.chance(poses.mirror) > 0, yaw, pitch, camera))
 

@@ -24,7 +24,7 @@ from scipy.spatial.transform import Rotation
 from skimage.measure import points_in_poly
 from tqdm import tqdm
 
-from vrn_lite.faces.morphable import MorphableFace
+from vrn_lite.faces.morphable import MorphableFace, grow_hair
 from vrn_lite.frame import InputError, require
 
 Points = Float[np.ndarray, "v 3"]
@@ -111,25 +111,21 @@ def ict(path: str | os.PathLike[str] | None = None) -> MorphableFace:
     patch = np.concatenate([np.arange(len(quads)), np.flatnonzero(quads)]) < PATCH_POLYGONS
     regions = _regions(neutral, neutral[landmarks])
     seen = patch | _seen(neutral, triangles)
-    # The hair is a second skin over the scalp, which the renderer may lift off.
-    hair = triangles[seen & (regions["hair"][triangles].max(1) > 0)]
-    (skin, numbers), (strands, hair_numbers) = (np.unique(part, return_inverse=True) for part in (triangles[seen], hair))
-    rows = np.concatenate([skin, strands])
-    masks = {name: mask[rows].astype(np.float32) for name, mask in regions.items()}
-    masks["hair"][: len(skin)] = 0
-    return MorphableFace(
+    rows, numbers = np.unique(triangles[seen], return_inverse=True)
+    bald = MorphableFace(
         name="ict",
         mean=torch.from_numpy(neutral[rows]),
         identity=torch.from_numpy(data["identity"][:, rows].astype(np.float32)),
         expression=torch.from_numpy(expression[:, rows]),
         expression_names=names,
-        triangles=torch.from_numpy(np.concatenate([numbers.reshape(-1, 3), len(skin) + hair_numbers.reshape(-1, 3)]).astype(np.int64)),
+        triangles=torch.from_numpy(numbers.reshape(-1, 3).astype(np.int64)),
         landmarks=torch.from_numpy(landmarks.astype(np.int64)),
-        patch=torch.from_numpy(np.concatenate([patch[seen], np.zeros(len(hair), dtype=bool)])),
-        regions={name: torch.from_numpy(mask) for name, mask in masks.items()},
+        patch=torch.from_numpy(patch[seen]),
+        regions={name: torch.from_numpy(mask[rows].astype(np.float32)) for name, mask in regions.items()},
         often=("jawOpen", "mouthSmile"),
         needs={"mouthClose": "jawOpen"},
     )
+    return grow_hair(bald)
 
 
 def _load(path: Path) -> dict[str, np.ndarray]:
@@ -288,7 +284,8 @@ def _seen(points: Points, triangles: Int[np.ndarray, "t 3"]) -> Bool[np.ndarray,
     """Triangles ``[t]`` that some camera may see: no inner eyeballs, roots and backs of teeth, eye sockets, roof of the mouth."""
     corners = points[triangles]
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    forward = normal[:, 2] > -0.2 * np.linalg.norm(normal, axis=1)
+    size = np.linalg.norm(normal, axis=1)
+    forward = normal[:, 2] > -0.2 * size
     x, y, z = corners.mean(1).T
     part = np.zeros(len(points), dtype=np.int8)
     for number, name in enumerate(("mouth_socket", "gums_tongue", "teeth"), start=1):
@@ -296,7 +293,7 @@ def _seen(points: Points, triangles: Int[np.ndarray, "t 3"]) -> Bool[np.ndarray,
     for side in ("left", "right"):
         part[SPANS[f"eye_socket_{side}"]], part[SPANS[f"eyeball_{side}"]], part[SPANS[f"iris_{side}"]] = 4, 5, 6
     rules = {
-        1: y < -1.8,
+        1: (y < -1.8) & (abs(x) > 0.6) & (normal[:, 2] < 0.6 * size),
         2: forward & (y > -4.6) & (y < -1) & (abs(x) < 2.6),
         3: forward & (y > CROWNS[0]) & (y < CROWNS[1]) & (abs(x) < 2.7),
         4: z > 8.6,
@@ -330,7 +327,6 @@ def _regions(points: Points, landmarks: Float[np.ndarray, "68 3"]) -> dict[str, 
         "mouth": mouth,
         "neck": skin * _soft(jaw - y, 1.0),
         "scalp": hairy * _soft(inside, 1.2),
-        "hair": hairy * _soft(inside - 1.0, 2.4),
         "beard": skin * cheeks * _soft(z - 2.9, 1.6) * _soft(y - jaw + 1.0, 1.5) * (1 - lips),
     }
 

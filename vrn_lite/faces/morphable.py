@@ -9,6 +9,9 @@ from torch import Tensor
 from vrn_lite.frame import Triangles, require
 from vrn_lite.mesh import Closing, Mesh, closing_of
 
+GAZE = {"eyeLookIn_L": "eyeLookOut_R", "eyeLookOut_L": "eyeLookIn_R", "eyeLookUp_L": "eyeLookUp_R", "eyeLookDown_L": "eyeLookDown_R"}
+"""Where the left eye looks, and what the right one does then."""
+
 
 @dataclass(frozen=True)
 class MorphableFace:
@@ -102,11 +105,14 @@ class MorphableFace:
         return torch.randn(*batch, len(self.identity), generator=generator).clamp_(-3, 3)
 
     def draw_expression(self, generator: torch.Generator, *batch: int) -> Float[Tensor, "*b e"]:
-        """Expression coefficients in [0, 1]: a few are active at a time, both sides mostly alike; one face in seven is neutral."""
+        """Expression coefficients in [0, 1]: a few are active at a time, both sides mostly alike; one face in seven is neutral.
+
+        Both eyes look the same way, with a few degrees of difference.
+        """
         bases = [name.removesuffix("_L").removesuffix("_R") for name in self.expression_names]
         order = sorted(set(bases))
         column = torch.tensor([order.index(base) for base in bases])
-        rate = torch.tensor([0.35 if base in self.often else 0.07 for base in order])
+        rate = torch.tensor([0.35 if base in self.often else 0.2 if base.startswith("eyeLook") else 0.07 for base in order])
 
         def uniform(*shape: int) -> Tensor:
             return torch.rand(*batch, *shape, generator=generator)
@@ -114,7 +120,12 @@ class MorphableFace:
         moving = (uniform(len(order)) < rate) & (uniform(1) > 1 / 7)
         strength = uniform(len(order)) * moving
         one_sided = torch.where(uniform(len(order)) < 0.25, 1.0, 0.15)[..., column]
-        expression = strength[..., column] * (1 - one_sided * uniform(len(bases)))
+        sided = uniform(len(bases))
+        expression = strength[..., column] * (1 - one_sided * sided)
+        for left, right in GAZE.items():
+            if {left, right} <= set(self.expression_names):
+                leader, follower = (self.expression_names.index(name) for name in (left, right))
+                expression[..., follower] = expression[..., leader] * (1 - 0.1 * sided[..., follower])
         for name, basis in self.needs.items():
             capped, cap = self.expression_names.index(name), self.expression_names.index(basis)
             expression[..., capped] = expression[..., capped].minimum(expression[..., cap])
