@@ -8,6 +8,9 @@ from vrn_lite import bench
 from vrn_lite.faces import procedural
 from vrn_lite.frame import InputError
 from vrn_lite.mesh import boundary_edges, signed_volume
+from vrn_lite.pairs import make_pairs
+from vrn_lite.presets import preset
+from vrn_lite.training import RECIPES, Trainer, build
 
 
 @pytest.fixture
@@ -58,10 +61,77 @@ def test_pair_rates_are_medians_per_second():
 
 def test_all_measurements_come_one_by_one(monkeypatch, quick_trimesh):
     monkeypatch.setattr(bench, "PRESETS", ("tiny",))
-    lines = list(bench.run((toy_face(), procedural()), repeats=1, slow_repeats=1, batch=2))
-    assert [line.by for line in lines[3:]] == ["toy faces", "procedural faces"]
+    monkeypatch.setattr(bench, "training_rates", lambda face, preset, **_: bench.TrainingRates(6, 2))
+    lines = list(bench.run((toy_face(), procedural()), repeats=1, slow_repeats=1, batch=2, preset="tiny", steps=1))
+    assert [line.by for line in lines[3:5]] == ["toy faces", "procedural faces"]
+    assert [(line.value, line.unit) for line in lines[5:]] == [(6, "samples/s"), (2, "samples/s"), (3, "times")]
+    assert all(line.task == "train vrn, preset tiny" and "toy faces" in line.note for line in lines[5:])
 
 
 def test_no_repeats_are_refused():
     with pytest.raises(InputError, match="at least 1, got 0"):
         next(bench.run(repeats=0))
+
+
+def test_an_unknown_preset_is_refused_before_anything_is_timed():
+    with pytest.raises(InputError, match="unknown preset 'huge'"):
+        next(bench.run(preset="huge"))
+
+
+# Training beside the plain way
+
+
+def test_training_rates_are_positive_and_the_ratio_is_their_quotient():
+    rates = bench.training_rates(toy_face(), "tiny", rounds=2, steps=2, warm_up=1, batch=2, workers=1)
+    assert min(rates.ours, rates.plain) > 0
+    assert rates.ratio == rates.ours / rates.plain
+
+
+def test_no_rounds_are_refused():
+    with pytest.raises(InputError, match="rounds, steps and batch must be at least 1, got 0, 8 and 16"):
+        bench.training_rates(toy_face(), "tiny", rounds=0)
+
+
+def plain_trainer(**options) -> bench.PlainTrainer:
+    return bench.PlainTrainer(toy_face(), preset("tiny"), **{"steps": 2, "batch": 4, "workers": 0, "seed": 3} | options)
+
+
+def test_both_ways_compute_the_same_loss_on_the_same_pairs():
+    """And take the same step: up to bfloat16, the losses stay alike."""
+    plain, face = plain_trainer(), toy_face()
+    ours = Trainer(build("vrn", "tiny", seed=3), face, samples=8, batch=4, seed=3, recipe=RECIPES["fast"])
+    for name, value in ours.network.state_dict().items():
+        assert torch.equal(value, plain.network.state_dict()[name]), name
+    for group in plain.optimiser.param_groups:
+        group["lr"] = ours.recipe.rate_at(0, 0)  # ours warms up
+    for seed in (0, 1):
+        pairs = make_pairs(face, "tiny", 4, torch.Generator().manual_seed(seed))
+        loss = ours.update(pairs)[0]
+        assert loss == pytest.approx(plain.update(pairs.images, pairs.volumes), rel=0.02)
+    assert type(plain.optimiser) is type(ours.optimiser)
+
+
+def test_the_plain_way_is_float32_and_channels_first():
+    plain, seen = plain_trainer(), []
+    plain.network.stem.register_forward_hook(lambda module, inputs, output: seen.append((inputs[0], output)))
+    images, volumes = next(iter(plain.loader))
+    assert images.shape == (4, 3, 32, 32)
+    assert volumes.shape == (4, 32, 32, 32)
+    plain.update(images, volumes)
+    for tensor in seen[0]:
+        assert tensor.dtype == torch.float32
+        assert tensor.is_contiguous()
+
+
+def test_single_pairs_are_seeded_by_their_number():
+    pairs = bench.SinglePairs(toy_face(), preset("tiny"), 3, seed=1)
+    assert len(pairs) == 3
+    assert all(torch.equal(one, two) for one, two in zip(pairs[2], pairs[2], strict=True))
+    assert not torch.equal(pairs[0][0], pairs[1][0])
+    made = make_pairs(toy_face(), "tiny", 1, torch.Generator().manual_seed(1_000_003))
+    assert torch.equal(pairs[0][1], made.volumes[0])
+
+
+def test_every_run_of_the_plain_way_has_its_steps():
+    plain = plain_trainer(steps=3)
+    assert [len(list(plain.records())) for _ in range(2)] == [3, 3]

@@ -14,7 +14,7 @@ import trimesh
 from PIL import Image
 from safetensors.torch import save_file
 
-from vrn_lite import photo
+from vrn_lite import photo, portrait
 from vrn_lite.cli import main
 from vrn_lite.networks.vrn import VRN
 from vrn_lite.presets import preset
@@ -86,7 +86,7 @@ def test_five_by_five(run, tiny, tmp_path):
 
 
 def test_large_photograph_without_a_face(run, tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(photo, "LOOKS", photo.LOOKS[:1])
+    monkeypatch.setattr(portrait, "LOOKS", portrait.LOOKS[:1])
     Image.new("L", (12_000, 9_000), 130).save(tmp_path / "large.png")
     refused(run("reconstruct", tmp_path / "large.png", "--model", tiny), "no face found in", "pass --box X0 Y0 X1 Y1")
 
@@ -129,6 +129,49 @@ def test_weights_of_another_preset(run, astronaut, tmp_path):
 
 def test_unknown_model(run, astronaut):
     refused(run("reconstruct", astronaut, "--model", "nothing"), "no weights 'nothing'", "choose one of")
+
+
+@pytest.fixture(scope="module")
+def variants(tmp_path_factory):
+    """Weights of untrained tiny networks, by variant."""
+    folder = tmp_path_factory.mktemp("variants")
+    for name in ("guided", "landmarks", "unaligned"):
+        save_weights(build(name, "tiny"), folder / f"{name}.safetensors")
+    return {path.stem: path for path in folder.iterdir()}
+
+
+def test_a_landmark_network_is_no_model_and_a_volume_network_no_detector(run, astronaut, tiny, variants):
+    refused(run("reconstruct", astronaut, "--model", variants["landmarks"]), "finds landmarks and no face")
+    refused(run("reconstruct", astronaut, "--model", variants["guided"], "--detector", tiny), "finds no landmarks", "choose landmarks or multitask")
+
+
+def test_guided_without_a_detector_is_refused_where_none_ships(run, astronaut, variants, monkeypatch):
+    monkeypatch.setattr(photo, "shipped", dict)
+    refused(run("reconstruct", astronaut, "--model", variants["guided"]), "a guided network needs landmarks")
+
+
+def test_guided_reconstructs_with_a_detector(run, astronaut, variants):
+    box = ("--box", 176, 87, 269, 179)
+    code, out, error = run("reconstruct", astronaut, "--model", variants["guided"], "--detector", variants["landmarks"], *box)
+    assert (code, error, len(out.splitlines())) == (0, "", 4)
+
+
+def test_evaluate_prints_one_table_for_all(run, tiny, variants):
+    models = (variants["guided"], variants["landmarks"], variants["unaligned"], tiny)
+    code, out, error = run("evaluate", *models, "--detector", variants["landmarks"], "--faces", "procedural", "--n", 1, "--json", "a.json")
+    assert (code, error) == (0, "")
+    head, rule, *lines = ([cell.strip() for cell in line.strip("|").split("|")] for line in out.splitlines())
+    assert head == ["model", "faces", "landmarks", "IoU", "IoU front", "NME", "NME rigid", "landmark NME"]
+    assert rule == ["---"] * 8
+    assert [line[2] for line in lines] == ["detected", "true"] + 6 * ["none"]
+    assert [line[0].split(", ")[0] for line in lines[-2:]] == ["oracle", "mean face"]
+    assert lines[2][3:7] == [""] * 4
+    assert lines[-2][3] == "1.0000"
+    with open("a.json") as file:
+        stored = json.load(file)
+    assert set(stored) == {str(path) for path in models}
+    assert set(stored[str(models[0])]["methods"]) == {"network", "true landmarks", "oracle", "mean face"}
+    assert f"{stored[str(tiny)]['methods']['network']['nme']:.4f}" == lines[5][5]
 
 
 def test_photographs_of_one_name(run, tiny):

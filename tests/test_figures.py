@@ -163,6 +163,48 @@ def test_images_stand_side_by_side_with_their_landmarks():
     assert figure.data[2].xaxis == "x2"
 
 
+def test_pages_are_turned_by_a_slider_from_the_one_to_begin_with():
+    pages = {"dark": np.zeros((8, 10)), "bright": np.ones((8, 10))}
+    figure = figures.pages_figure(pages, "Pages", slider="page", start=1, bar="value")
+    assert [step.label for step in figure.layout.sliders[0].steps] == ["dark", "bright"]
+    assert figure.data[0].source == figure.layout.sliders[0].steps[1].args[0]["source"][0]
+    assert figure.data[1].marker.colorbar.title.text == "value"
+    assert len(figures.pages_figure(pages, slider="page").data) == 1
+    figure.update_layout(yaxis={"tickvals": [4], "ticktext": ["a<br>row"]}, xaxis_showticklabels=False)
+    assert pixels(figure).std() > 10
+
+
+def test_pages_of_different_sizes_are_refused():
+    with pytest.raises(InputError, match="one size"):
+        figures.pages_figure({"a": np.zeros((4, 4)), "b": np.zeros((4, 5))}, slider="page")
+    with pytest.raises(InputError, match="no images"):
+        figures.pages_figure({}, slider="page")
+
+
+def test_a_diagram_has_a_closed_box_where_it_was_asked_for():
+    boxes = {"first": [(1, 0, 2, 4, "a"), (5, 1, 2, 2, "b")], "second": [(9, 0, 1, 1, "c")]}
+    figure = figures.boxes_figure(boxes, [[(0, 0), (10, 0)]], x_title="x", y_title="y")
+    lines, first, second, words = figure.data
+    assert (lines.x, lines.y) == ((0, 10, None), (0, 0, None))
+    assert first.x[:6] == (0, 2, 2, 0, 0, None)
+    assert first.y[:6] == (-2, -2, 2, 2, -2, None)
+    assert second.name == "second"
+    assert words.text == ("a", "b", "c")
+    image = pixels(figure)
+    for colour in figures.COLOURS[:2]:
+        wanted = [int(colour[at : at + 2], 16) for at in (1, 3, 5)]
+        assert (np.abs(image - wanted).max(-1) < 12).sum() > 100
+
+
+def test_bars_stand_side_by_side_and_are_told_apart_without_colour():
+    figure = figures.bars_figure({"a": {"left": 1, "right": 2}, "b": {"left": 3, "right": 0.5}}, "place", "share (%)")
+    assert figure.layout.barmode == "group"
+    assert figure.data[0].x == ("left", "right")
+    assert figure.data[1].y == (3, 0.5)
+    assert figure.data[0].marker.pattern.shape != figure.data[1].marker.pattern.shape
+    assert pixels(figure).std() > 10
+
+
 def test_curves_are_told_apart_without_colour():
     figure = figures.curves_figure({"a": ([1, 2], [3, 4]), "b": ([1, 2], [4, 5])}, "n (voxels)", "error", log=True)
     assert len({trace.line.dash for trace in figure.data}) == len({trace.marker.symbol for trace in figure.data}) == 2
@@ -217,3 +259,77 @@ def test_profile_is_one_of_three(monkeypatch):
 
 def test_all_figures_are_plain_plotly(drawn):
     assert type(drawn) is go.Figure
+
+
+def ball(radius=20.0, shape=(48, 64, 64), depth_scale=1.5):
+    z, y, x = np.mgrid[: shape[0], : shape[1], : shape[2]] + 0.5
+    return torch.tensor((x - 32) ** 2 + (y - 32) ** 2 + (z / depth_scale - 32) ** 2 < radius**2)
+
+
+def test_relief_is_lit_from_the_upper_left_on_white():
+    image = figures.relief(ball(), 1.5).mean(0)
+    assert image.shape == (64, 64)
+    assert torch.equal(image[:8], torch.ones(8, 64))
+    assert image[24, 24] > image[32, 32] > image[42, 42]
+    assert image[42, 42] < 0.5 < image[24, 24] < 1
+
+
+def test_relief_of_a_batch_is_the_reliefs_of_its_members():
+    volumes = torch.stack([ball(), ball(12.0)])
+    both = figures.relief(volumes, 1.5)
+    assert both.shape == (2, 3, 64, 64)
+    assert torch.equal(both[1], figures.relief(volumes[1], 1.5))
+
+
+def test_relief_takes_probabilities_and_empty_and_full_volumes():
+    assert torch.equal(figures.relief(torch.zeros(8, 16, 16)), torch.ones(3, 16, 16))
+    assert bool(figures.relief(torch.ones(8, 16, 16)).isfinite().all())
+    assert torch.allclose(figures.relief(ball().float() * 0.999, 1.5), figures.relief(ball(), 1.5), atol=0.05)
+
+
+def test_a_slope_is_the_depths_derivative_and_stops_at_the_outline():
+    depth = torch.arange(6.0).expand(1, 5, 6) * 0.5
+    inside = torch.ones(1, 5, 6, dtype=torch.bool)
+    inside[..., 3:] = False
+    assert torch.equal(figures._slope(depth, inside, 2)[0, 0], torch.tensor([0.25, 0.5, 0.25, 0, 0, 0]))
+    assert torch.equal(figures._slope(depth, inside, 1), torch.zeros(1, 5, 6))
+
+
+def test_a_sheet_has_a_named_column_for_each_kind_and_a_row_for_each_face():
+    points = torch.rand(2, 68, 3) * 16
+    figure = figures.sheet_figure({"image": torch.rand(2, 3, 16, 20), "truth": torch.rand(2, 3, 16, 20)}, landmarks={"truth": points})
+    assert list(figure.layout.xaxis.ticktext) == ["image", "truth"]
+    assert list(figure.layout.xaxis.tickvals) == [10, 30]
+    assert tuple(figure.layout.xaxis.range) == (0, 40)
+    assert tuple(figure.layout.yaxis.range) == (32, 0)
+    first, second = figure.data[1:]
+    assert first.x[0] == pytest.approx(float(points[0, 0, 0]) + 20, abs=0.01)
+    assert second.y[0] == pytest.approx(float(points[1, 0, 1]) + 16, abs=0.01)
+    assert len(np.unique(pixels(figure).reshape(-1, 3), axis=0)) > 50
+
+
+def test_landmarks_that_are_missing_are_not_drawn():
+    figure = figures.sheet_figure({"image": torch.rand(1, 3, 16, 16)}, landmarks={"image": torch.full((1, 68, 2), float("nan"))})
+    assert json.loads(figure.to_json())["data"][1]["type"] == "scatter"
+    assert pixels(figure).std() > 0
+
+
+def test_panels_share_their_curves_names_and_looks():
+    line = ([0, 1], [1.0, 2.0])
+    figure = figures.panels_figure({"loss": {"training": line}, "IoU": {"training": line, "held-out": line}}, "samples")
+    assert [trace.name for trace in figure.data] == ["training", "training", "held-out"]
+    assert [trace.showlegend for trace in figure.data] == [True, False, True]
+    assert figure.data[0].line.color == figure.data[1].line.color != figure.data[2].line.color
+    assert [figure.layout[axis].title.text for axis in ("yaxis", "yaxis2")] == ["loss", "IoU"]
+    assert figure.layout.xaxis.domain[1] < figure.layout.xaxis2.domain[0]
+
+
+def test_a_thinned_curve_keeps_its_mean_and_its_span():
+    x, y = list(range(600)), [value % 7 for value in range(600)]
+    short = figures.thinned(x, y, most=60)
+    assert [len(part) for part in short] == [60, 60]
+    assert np.mean(short[1]) == pytest.approx(np.mean(y))
+    assert short[0] == sorted(short[0])
+    assert figures.thinned([], []) == ([], [])
+    assert figures.thinned([1.0], [float("nan")]) == ([], [])
+    assert figures.thinned([3, 4], [5.0, 6.0]) == ([3.0, 4.0], [5.0, 6.0])

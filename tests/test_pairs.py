@@ -9,7 +9,7 @@ from vrn_lite.faces.morphable import MorphableFace, grow_hair
 from vrn_lite.frame import Grid, InputError
 from vrn_lite.landmarks import FLIP, mirror
 from vrn_lite.mesh import signed_volume
-from vrn_lite.pairs import STEADY, FacePairs, PoseRange, draw_camera, make_pairs
+from vrn_lite.pairs import STEADY, FacePairs, PoseRange, draw_camera, make_pairs, unaligned
 from vrn_lite.presets import NetworkSize, Preset, preset
 from vrn_lite.volume import voxelize
 
@@ -103,8 +103,9 @@ def test_a_mirrored_sample_is_the_mirror_image_of_the_plain_one(face):
     assert torch.equal(flipped.truth.vertices, plain.truth.vertices)
 
 
-def depth_picture(fragments, vertices, face, chin, grid, dice):
+def depth_picture(fragments, *others):
     """Instead of a photograph: the depth of what is seen, infinity where nothing is."""
+    *_, grid, dice = others
     canvas = torch.full((dice.batch * grid.height * grid.width,), float("inf"))
     canvas[fragments.pixel] = fragments.depth.float()
     return canvas.view(dice.batch, 1, grid.height, grid.width).expand(-1, 3, -1, -1).clone()
@@ -199,3 +200,88 @@ def test_the_pivot_of_every_sample_stands_at_048_of_the_depth(face, pairs):
 def test_an_unknown_preset_is_refused():
     with pytest.raises(InputError, match="unknown preset"):
         make_pairs(toy_face(), "huge", 2, seeded(0))
+
+
+# Targets that do not follow the image
+
+
+FRONTAL = PoseRange(yaw=0, pitch=0, angle=0, shift=0, zoom=0, mirror=0.5)
+
+
+@pytest.fixture(scope="module")
+def upright(face, pairs) -> FacePairs:
+    return unaligned(pairs, face.unit, WIDE.grid)
+
+
+def test_without_alignment_the_images_and_their_poses_stay(pairs, upright):
+    for name in ("images", "mirrored", "yaw", "pitch"):
+        assert torch.equal(getattr(upright, name), getattr(pairs, name)), name
+    assert len(upright) == len(pairs)
+    assert upright.volumes.shape == pairs.volumes.shape
+
+
+def test_taking_the_alignment_out_leaves_its_argument_alone(face, pairs):
+    again = make_pairs(face, WIDE, 16, seeded(0), poses=PoseRange(mirror=0.5))
+    unaligned(again, face.unit, WIDE.grid)
+    assert all(same(pairs, again))
+
+
+def test_unaligned_volumes_are_the_voxelized_truth(upright):
+    for index in range(16):
+        expected = voxelize(*solid_of(upright, index), WIDE.grid.shape, WIDE.grid.depth_scale)
+        different = (expected ^ upright.volumes[index]).sum()
+        assert expected.any()
+        assert different <= (1e-4 * expected.sum() if upright.mirrored[index] else 0)
+
+
+def test_unaligned_landmarks_are_those_of_the_truth(upright):
+    for index in range(16):
+        torch.testing.assert_close(upright.landmarks[index], upright.mesh(index).landmark_points())
+
+
+def test_identity_and_expression_stay(pairs, upright):
+    """The two truths of a sample differ by a similarity: all distances have one ratio."""
+    ends = torch.randint(pairs.truth.vertices.shape[1], (2, 400), generator=seeded(0))
+    before, after = ((p.truth.vertices[:, ends[0]] - p.truth.vertices[:, ends[1]]).norm(dim=-1) for p in (pairs, upright))
+    ratio = after.sum(1) / before.sum(1)
+    torch.testing.assert_close(after, ratio[:, None] * before, rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(ratio, upright.camera.scale / pairs.camera.scale, rtol=1e-4, atol=0)
+    assert (signed_volume(upright.truth.vertices, upright.truth.solid_triangles()) > 0).all()
+
+
+def test_the_unaligned_camera_leads_from_the_model_frame_to_its_truth(pairs, upright):
+    model = pairs.camera.inverse()(pairs.truth.vertices)
+    torch.testing.assert_close(upright.camera(model), upright.truth.vertices, rtol=1e-4, atol=1e-3)
+
+
+def test_every_unaligned_face_is_frontal_centred_and_of_one_size(pairs, upright):
+    frontal = torch.diag(torch.tensor([1.0, -1.0, -1.0])).expand(16, 3, 3)
+    torch.testing.assert_close(upright.camera.rotation, frontal, rtol=0, atol=1e-5)
+    low, high = upright.landmarks[..., :2].amin(1), upright.landmarks[..., :2].amax(1)
+    torch.testing.assert_close((high - low).prod(-1).sqrt(), torch.full((16,), 90 / 192 * WIDE.grid.side), rtol=1e-4, atol=0)
+    torch.testing.assert_close((high + low) / 2, torch.tensor([[48.0, 32.0]]).expand(16, -1), rtol=1e-4, atol=1e-3)
+
+
+def test_the_unaligned_targets_do_not_depend_on_pose_and_jitter(face):
+    """The same heads in two poses have two images and one volume."""
+    turned, steady = (make_pairs(face, WIDE, 6, seeded(11), poses=poses) for poses in (PoseRange(mirror=0.5), FRONTAL))
+    one, two = (unaligned(pairs, face.unit, WIDE.grid) for pairs in (turned, steady))
+    assert (one.volumes ^ two.volumes).sum() <= 1e-3 * two.volumes.sum()
+    assert (turned.volumes ^ steady.volumes).sum() > 0.1 * two.volumes.sum()
+    torch.testing.assert_close(one.landmarks, two.landmarks, rtol=0, atol=1e-2)
+
+
+def test_mirrored_samples_have_mirrored_unaligned_targets(face):
+    plain, flipped = (unaligned(make_pairs(face, WIDE, 4, seeded(4), poses=PoseRange(mirror=share)), face.unit, WIDE.grid) for share in (0, 1))
+    assert torch.equal(flipped.volumes, plain.volumes.flip(-1))
+    assert torch.equal(flipped.landmarks, mirror(plain.landmarks, 96))
+    assert torch.equal(flipped.truth.vertices, plain.truth.vertices)
+
+
+def test_a_frontal_batch_without_jitter_is_its_own_unaligned_one(face):
+    pairs = make_pairs(face, WIDE, 6, seeded(12), poses=FRONTAL)
+    same_again = unaligned(pairs, face.unit, WIDE.grid)
+    assert 0 < pairs.mirrored.sum() < 6
+    torch.testing.assert_close(same_again.truth.vertices, pairs.truth.vertices, rtol=0, atol=1e-2)
+    torch.testing.assert_close(same_again.landmarks, pairs.landmarks, rtol=0, atol=1e-2)
+    assert (same_again.volumes ^ pairs.volumes).sum() <= 1e-3 * pairs.volumes.sum()

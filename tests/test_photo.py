@@ -15,9 +15,10 @@ from PIL import Image
 
 from vrn_lite import photo
 from vrn_lite.frame import FACE_SIZE, Grid, InputError, voxel_centres
-from vrn_lite.networks.vrn import VRN
-from vrn_lite.pairs import PoseRange, make_pairs
-from vrn_lite.photo import crop, detect_face, largest_part, paint, probabilities, read_photo, reconstruct
+from vrn_lite.landmarks import FLIP
+from vrn_lite.networks.vrn import VRN, GuidedVRN, LandmarkHourglass, UnalignedVRN
+from vrn_lite.photo import best, crop, detect_face, find_landmarks, largest_part, locate, networks_for, paint, probabilities, reconstruct
+from vrn_lite.training import build, save_weights
 from vrn_lite.volume import isosurface
 
 GRID = Grid(32, 32, 32)
@@ -36,6 +37,45 @@ class Ball(VRN):
         return self.answer.expand(len(images), -1, -1, -1)
 
 
+class Surveyor(LandmarkHourglass):
+    """A detector that knows where landmarks are in the ramp photograph, and reads off a crop's colours where the crop is."""
+
+    def __init__(self, points):
+        super().__init__("tiny")
+        self.points = torch.tensor(points, dtype=torch.float32)
+        self.eval()
+
+    def landmarks(self, images):
+        return torch.stack([self.seen(255 * image.double()) for image in images]).float()
+
+    def seen(self, image):
+        (x, across), (y, down) = self.line(image[0, 16]), self.line(image[1, :, 16])
+        where = (self.points - torch.stack((x, y))) / torch.stack((across, down))
+        return where[FLIP] if across < 0 else where  # a mirrored face: its landmarks are numbered the other way
+
+    @staticmethod
+    def line(values):
+        """Photograph's coordinate at the crop's edge, and its change per pixel of the crop."""
+        slope = (values[22] - values[10]) / 12
+        return values[16] + 0.5 - 16.5 * slope, slope
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_ships():
+    """What these tests say holds whatever weights ship; networks made here see no real faces."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(photo, "shipped", dict)
+        yield
+
+
+@pytest.fixture(scope="module")
+def points():
+    """68 landmarks that span `BOX`."""
+    inside = np.random.default_rng(0).uniform(0.05, 0.95, (68, 2))
+    inside[[0, 8, 16, 20]] = (0, 0.3), (0.5, 1), (1, 0.3), (0.4, 0)
+    return np.array(BOX[:2]) + inside * (80, 100)
+
+
 @pytest.fixture(scope="module")
 def ramp():
     """A photograph whose red grows with x and whose green grows with y."""
@@ -48,92 +88,13 @@ def ball(ramp):
     return reconstruct(ramp, Ball().eval(), BOX, smooth=0, average=False)
 
 
-# Reading
-
-
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_every_exif_orientation_reads_upright(tmp_path, ramp, orientation):
-    stored = {2: np.fliplr, 3: lambda a: np.rot90(a, 2), 4: np.flipud, 5: lambda a: a.transpose(1, 0, 2), 6: np.rot90}
-    stored |= {7: lambda a: np.rot90(a, 2).transpose(1, 0, 2), 8: lambda a: np.rot90(a, -1)}
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    Image.fromarray(np.ascontiguousarray(stored.get(orientation, np.copy)(ramp))).save(tmp_path / "a.png", exif=exif)
-    np.testing.assert_array_equal(read_photo(tmp_path / "a.png"), ramp)
-
-
-@pytest.mark.parametrize(
-    ("mode", "suffix"), [("RGB", "jpg"), ("RGB", "webp"), ("CMYK", "jpg"), ("CMYK", "tif"), ("YCbCr", "jpg"), ("P", "png"), ("RGBA", "webp")]
-)
-def test_every_colour_mode_reads_alike(tmp_path, mode, suffix):
-    face = skimage.data.astronaut()[:256, 100:356]
-    Image.fromarray(face).convert(mode).save(tmp_path / f"a.{suffix}", quality=95)
-    read = read_photo(tmp_path / f"a.{suffix}")
-    assert (read.shape, read.dtype) == ((256, 256, 3), np.uint8)
-    assert np.abs(read.astype(float) - face).mean() < (20 if mode == "P" else 4)
-
-
-def test_grey_reads_as_three_equal_channels(tmp_path):
-    grey = skimage.data.camera()
-    Image.fromarray(grey).save(tmp_path / "a.png")
-    Image.fromarray(grey > 128).save(tmp_path / "b.png")
-    assert (read_photo(tmp_path / "a.png") == grey[..., None]).all()
-    assert (read_photo(tmp_path / "b.png") == 255 * (grey > 128)[..., None]).all()
-
-
-@pytest.mark.parametrize("suffix", ["png", "tif"])
-def test_sixteen_bits_read_as_eight(tmp_path, suffix):
-    deep = np.repeat(np.arange(0, 65536, 257, dtype=np.uint16)[None], 64, 0)
-    Image.fromarray(deep).save(tmp_path / f"a.{suffix}")
-    np.testing.assert_array_equal(read_photo(tmp_path / f"a.{suffix}")[..., 0], deep // 257)
-
-
-def test_transparent_is_white(tmp_path, ramp):
-    alpha = np.dstack([ramp, np.where(np.arange(256) < 128, 255, 0)[None].repeat(200, 0).astype(np.uint8)])
-    Image.fromarray(alpha).save(tmp_path / "a.png")
-    for read in (read_photo(tmp_path / "a.png"), read_photo(alpha)):
-        np.testing.assert_array_equal(read[:, :128], ramp[:, :128])
-        assert (read[:, 128:] == 255).all()
-
-
-def test_arrays_of_every_number_type_read_alike(ramp):
-    for same in (ramp, ramp / 255, (ramp / 255).astype(np.float32), ramp.astype(np.uint16) * 257, Image.fromarray(ramp)):
-        np.testing.assert_array_equal(read_photo(same), ramp)
-
-
-@pytest.mark.parametrize(
-    ("array", "text"),
-    [
-        (np.zeros((5, 5, 3)), "5 x 5 pixels"),
-        (np.zeros((64, 64, 2)), r"\[h, w, 3\]"),
-        (np.zeros((0, 64, 3)), "empty"),
-        (np.full((64, 64), np.nan), "not finite"),
-        (np.full((64, 64), 7.0), r"lies in \[0, 1\]"),
-        (np.full((64, 64), "a"), "holds numbers"),
-    ],
-)
-def test_arrays_that_are_no_photograph_are_refused(array, text):
-    with pytest.raises(InputError, match=text):
-        read_photo(array)
-
-
-def test_truncated_photograph_is_refused(tmp_path):
-    Image.fromarray(skimage.data.astronaut()).save(tmp_path / "a.jpg")
-    (tmp_path / "a.jpg").write_bytes((tmp_path / "a.jpg").read_bytes()[:9000])
-    with pytest.raises(InputError, match="damaged"):
-        read_photo(tmp_path / "a.jpg")
-
-
-@pytest.mark.parametrize("side", [12_000, 20_000])
-def test_more_pixels_than_memory_holds_are_refused(tmp_path, side):
-    Image.new("1", (side, side)).save(tmp_path / "a.png")
-    with pytest.raises(InputError, match="reduce it to at most 130 million"):
-        read_photo(tmp_path / "a.png")
+# The whole way
 
 
 LARGE = """
 import sys, torch
 from vrn_lite.photo import reconstruct
-result = reconstruct(sys.argv[1])
+result = reconstruct(sys.argv[1], recrop=False)
 memory = [line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")]
 print(*result.box, *memory)
 """
@@ -149,51 +110,102 @@ def test_a_photograph_of_108_million_pixels_takes_less_than_two_gigabytes(tmp_pa
     np.testing.assert_allclose(np.array(box) * 512 / 12_000, detect_face(np.asarray(small)), atol=12)
 
 
-# Finding
+# Landmarks
 
 
-def test_astronaut_is_found():
-    box = np.array(detect_face(skimage.data.astronaut()))
-    np.testing.assert_allclose(box, (176, 87, 269, 179), atol=12)
+def test_landmarks_are_found_in_the_photographs_pixels(ramp, points):
+    for box in (BOX, (110.0, 60.0, 190.0, 130.0)):
+        np.testing.assert_allclose(find_landmarks(Surveyor(points), ramp, box), points, atol=0.02)
 
 
-def test_detection_follows_the_photograph():
-    image = skimage.data.astronaut()
-    box = np.array(detect_face(image))
-    mirrored = np.array(detect_face(np.ascontiguousarray(image[:, ::-1])))
-    np.testing.assert_allclose((512, 0, 512, 0) + mirrored[[2, 1, 0, 3]] * (-1, 1, -1, 1), box, atol=2)
-    shifted = np.array(detect_face(np.ascontiguousarray(image[40:, 90:])))
-    np.testing.assert_allclose(shifted + (90, 40, 90, 40), box, atol=10)
+def test_a_crop_that_is_right_stays_and_another_becomes_right(ramp, points):
+    for box in (BOX, (105.0, 60.0, 165.0, 145.0), (80.0, 20.0, 190.0, 150.0)):
+        around, found = locate(Surveyor(points), ramp, box)
+        np.testing.assert_allclose(around, BOX, atol=0.05)
+        np.testing.assert_allclose(found, points, atol=0.02)
+        assert locate(Surveyor(points), ramp, box, recrop=False)[0] == box
 
 
-@pytest.mark.parametrize("angle", [-20, 20])
-def test_tilted_face_is_found(angle):
-    upright = np.array(detect_face(skimage.data.astronaut()))
-    tilted = np.asarray(Image.fromarray(skimage.data.astronaut()).rotate(angle, center=(222, 133), fillcolor="gray"))
-    np.testing.assert_allclose(detect_face(tilted), upright, atol=20)
+@pytest.mark.parametrize("spoil", [lambda p: 140 + 1.8 * (p - 140), lambda p: 140 + 0.5 * (p - 140), lambda p: p + (0, 105), lambda p: p * np.nan])
+def test_implausible_landmarks_leave_the_crop_alone(ramp, points, spoil):
+    assert locate(Surveyor(spoil(points)), ramp, BOX)[0] == BOX
 
 
-def test_no_face_says_what_to_do(monkeypatch):
-    monkeypatch.setattr(photo, "LOOKS", photo.LOOKS[:1])
-    with pytest.raises(InputError, match=r"no face found in cat\.png: pass --box X0 Y0 X1 Y1"):
-        detect_face(skimage.data.chelsea(), "cat.png")
+def test_every_copy_is_guided_by_the_landmarks_that_it_shows(ramp, points):
+    seen = []
+
+    class Watched(GuidedVRN):
+        def forward(self, images, landmarks):
+            seen.append((images, landmarks))
+            return images.mean(1, keepdim=True).expand(-1, 32, -1, -1)
+
+    detector = Surveyor(points)
+    result = reconstruct(ramp, Watched("tiny").eval(), BOX, detector=detector, level=0.6)
+    assert len(seen) == 8
+    for images, landmarks in seen:
+        torch.testing.assert_close(landmarks, detector.landmarks(images), atol=0.02, rtol=0)
+    np.testing.assert_allclose(result.landmarks, points, atol=0.02)
+    np.testing.assert_allclose(result.box, BOX, atol=0.05)
 
 
-def test_the_box_constants_fit_again(ict_face, monkeypatch):
-    for name, neutral in (("DOWN", 0.0), ("SCALE", 1.0), ("LOOKS", photo.LOOKS[:1])):
-        monkeypatch.setattr(photo, name, neutral)
-    poses = PoseRange(yaw=15, pitch=5, pitch_most=10, angle=5, shift=10, mirror=0)
-    pairs, fits = make_pairs(ict_face, "paper", 20, torch.Generator().manual_seed(5), poses=poses), []
-    for image, points in zip(pairs.images, pairs.landmarks[..., :2].numpy(), strict=True):
-        try:
-            x0, y0, x1, y1 = detect_face(read_photo(image.permute(1, 2, 0).numpy().clip(0, 1)))
-        except InputError:
-            continue
-        low, high, side = points.min(0), points.max(0), x1 - x0
-        fits.append([*((low + high - (x0 + x1, y0 + y1)) / 2 / side), np.prod(high - low) ** 0.5 / side])
-    assert len(fits) >= 10
-    monkeypatch.undo()
-    np.testing.assert_allclose(np.median(fits, axis=0), (0, photo.DOWN, photo.SCALE), atol=0.07)
+def test_the_mesh_lies_where_the_new_crop_says(ramp, points, ball):
+    result = reconstruct(ramp, Ball().eval(), (90.0, 20.0, 190.0, 150.0), detector=Surveyor(points), smooth=0, average=False)
+    np.testing.assert_allclose(result.mesh.bounds, ball.mesh.bounds, atol=0.05)
+    torch.testing.assert_close(result.volume, ball.volume)
+
+
+def test_an_unaligned_face_stands_over_the_box_in_one_colour(ramp, ball):
+    class Frontal(UnalignedVRN):
+        forward = Ball.forward
+
+    network = Frontal("tiny").eval()
+    network.answer = Ball().answer
+    result = reconstruct(ramp, network, BOX, smooth=0)
+    torch.testing.assert_close(result.volume, ball.volume)  # shifts of the image do not shift it
+    np.testing.assert_allclose(result.mesh.bounds, ball.mesh.bounds, atol=0.01)
+    (colour,) = np.unique(result.mesh.visual.vertex_colors[:, :3], axis=0)
+    np.testing.assert_allclose(colour, (140, 90, 90), atol=4)
+
+
+@pytest.mark.parametrize("variant", ["vrn", "multitask", "guided", "unaligned", "guided_sigma2"])
+def test_every_variant_reconstructs(tmp_path, ramp, variant):
+    for name in (variant, "landmarks"):
+        save_weights(build(name, "tiny"), tmp_path / f"{name}.safetensors")
+    detector = tmp_path / "landmarks.safetensors"
+    result = reconstruct(ramp, tmp_path / f"{variant}.safetensors", BOX, detector=detector, average=False, level=0.4)
+    assert result.landmarks.shape == (68, 2)
+    assert result.mesh.is_watertight
+
+
+def test_the_best_is_guided_where_its_detector_ships_too(monkeypatch, tmp_path):
+    for names, expected in ((("vrn",), "vrn"), (("vrn", "guided"), "vrn"), (("guided", "landmarks", "vrn"), "guided")):
+        monkeypatch.setattr(photo, "shipped", lambda names=names: dict.fromkeys(names, tmp_path))
+        assert best() == expected
+
+
+def test_a_multitask_network_is_its_own_detector():
+    network = build("multitask", "tiny")
+    assert networks_for(network) == (network, network)
+    vrn, landmarks = build("vrn", "tiny"), build("landmarks", "tiny")
+    assert networks_for(vrn) == (vrn, None)
+    assert networks_for(network, landmarks) == (network, landmarks)
+
+
+@pytest.mark.parametrize(
+    ("model", "detector", "text"),
+    [
+        ("landmarks", None, "finds landmarks and no face"),
+        ("guided", None, "needs landmarks, and no detector ships"),
+        ("guided", "vrn", "'vrn' network finds no landmarks"),
+    ],
+)
+def test_networks_that_do_not_fit_each_other_are_refused(tmp_path, model, detector, text):
+    if detector:
+        save_weights(build(detector, "tiny"), tmp_path / "detector.safetensors")
+    with pytest.raises(InputError, match=text):
+        networks_for(build(model, "tiny"), tmp_path / "detector.safetensors" if detector else None)
+    with pytest.raises(InputError, match="a guided network needs landmarks"):
+        probabilities(build("guided", "tiny").eval(), torch.zeros(3, 32, 32))
 
 
 # Cropping

@@ -12,6 +12,12 @@ def test_a_preset_survives_json(name):
     assert Preset.from_dict(json.loads(json.dumps(preset(name).to_dict()))) == PRESETS[name]
 
 
+def test_what_is_not_set_is_not_stored():
+    """So that checkpoints made before a field existed still fit."""
+    assert "guided_modules" not in preset("colab").to_dict()["network"]
+    assert preset("paper_full").to_dict()["network"]["guided_modules"] == 4
+
+
 @pytest.mark.parametrize("name", PRESETS)
 def test_the_bottom_of_every_hourglass_is_at_least_2_x_2(name):
     p = preset(name)

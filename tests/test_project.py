@@ -20,10 +20,10 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SOURCES = sorted((ROOT / "vrn_lite").rglob("*.py"))
 COLAB = {"plotly": "5.24.1", "ipywidgets": "7.7.1", "numpy": "2.1.3", "scikit-image": "0.25.2"}
 CONDA = {"torch": "pytorch-cpu", "matplotlib": "matplotlib-base"}
-IMPORTED_AS = {"skimage": "scikit-image", "PIL": "pillow"}
+IMPORTED_AS = {"skimage": "scikit-image", "PIL": "pillow", "IPython": "ipython"}
 OPTIONAL = {"eos", "pyvista"}
 ROOMS = ("frame presets mesh faces camera raster dice scenery wardrobe render volume landmarks pairs datasets networks align metrics "
-         "training protocols baselines portrait photo bench figures widgets cli").split()  # fmt: skip
+         "recipes objective store records training protocols baselines portrait photo bench figures widgets cli").split()  # fmt: skip
 
 
 def conda_dependencies(path: Path) -> set[str]:

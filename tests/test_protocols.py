@@ -9,10 +9,26 @@ import torch
 
 from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.frame import InputError
-from vrn_lite.networks.vrn import VRN
-from vrn_lite.pairs import STEADY, make_pairs
+from vrn_lite.networks.vrn import VRN, LandmarkHourglass, UnalignedVRN
+from vrn_lite.pairs import STEADY, make_pairs, unaligned
 from vrn_lite.presets import PRESETS
-from vrn_lite.protocols import CHUNK, Row, Table, by_mean_face, evaluate, front_slices, heldout, heldout_seed, score
+from vrn_lite.protocols import (
+    CHUNK,
+    Row,
+    Table,
+    by_guided,
+    by_mean_face,
+    by_oracle,
+    compare,
+    evaluate,
+    front_slices,
+    heldout,
+    heldout_seed,
+    put_back,
+    score,
+    summary,
+)
+from vrn_lite.training import build
 
 
 @pytest.fixture(scope="module")
@@ -142,13 +158,108 @@ def test_an_untrained_network_is_scored_without_a_crash(ict_face):
 
 
 def test_a_network_that_knows_the_truth_scores_as_the_oracle(ict_face, pairs, bounds):
-    class Knowing(VRN):
+    class Oracle(VRN):
         def forward(self, images):
             return 50.0 * (pairs.volumes[: len(images)].float() - 0.5)
 
-    table = evaluate(Knowing("tiny").eval(), ict_face, n=6, bounds=False)
+    table = evaluate(Oracle("tiny").eval(), ict_face, n=6, bounds=False)
     assert table.of("network").mean()["nme"] == pytest.approx(bounds.of("oracle").mean()["nme"], rel=0.01)
     assert table.of("network").mean()["iou"] == 1
+
+
+class Knowing(UnalignedVRN):
+    """An unaligned network that knows the frontal volumes of the held-out set's first faces."""
+
+    def __init__(self, pairs, unit):
+        super().__init__("tiny")
+        self.volumes = unaligned(pairs, unit, self.preset.grid).volumes
+        self.eval()
+
+    def forward(self, images):
+        return 50.0 * (self.volumes[: len(images)].float() - 0.5)
+
+
+class Told(LandmarkHourglass):
+    """A detector that knows the landmarks of the held-out set's first faces, up to an offset in pixels."""
+
+    def __init__(self, pairs, offset=0.0):
+        super().__init__("tiny")
+        self.truth = pairs.landmarks[..., :2] + torch.tensor([offset, 0.0])
+        self.eval()
+
+    def landmarks(self, images):
+        return self.truth[: len(images)]
+
+
+def test_an_unaligned_network_that_knows_the_truth_scores_as_the_oracle_in_both_frames(ict_face, pairs, bounds):
+    table = evaluate(Knowing(pairs, ict_face.unit), ict_face, n=6, bounds=False)
+    assert table.methods == ("network", "put back")
+    frontal, moved, oracle = table.of("network").mean(), table.of("put back").mean(), bounds.of("oracle").mean()
+    assert frontal["iou"] == 1
+    assert frontal["nme"] == pytest.approx(oracle["nme"], abs=0.01)
+    assert moved["nme"] == pytest.approx(oracle["nme"], abs=0.01)
+    assert moved["iou"] > 0.9
+    assert math.isnan(moved["landmark_nme"])
+
+
+def test_mirrored_faces_are_put_back_too(ict_face):
+    grid = PRESETS["tiny"].grid
+    turned = make_pairs(ict_face, "tiny", 8, torch.Generator().manual_seed(1))
+    assert 0 < turned.mirrored.sum() < 8
+    frontal = unaligned(turned, ict_face.unit, grid)
+    rows = score("put back", lambda pairs: put_back(by_oracle(grid)(frontal), frontal, pairs, grid), turned, grid)
+    assert max(row.nme for row in rows) < 0.08
+
+
+def test_a_detector_that_knows_the_truth_guides_as_the_truth_does(ict_face, pairs):
+    table = evaluate(build("guided", "tiny").eval(), ict_face, detector=Told(pairs), n=3, bounds=False)
+    assert table.methods == ("network", "true landmarks")
+    assert [replace(row, method="network") for row in table.of("true landmarks").rows] == list(table.of("network").rows)
+    assert table.mean()["landmark_nme"] == 0
+
+
+def test_guided_rows_carry_the_error_of_the_landmarks_that_guide(ict_face, pairs):
+    network, eyes = build("guided", "tiny").eval(), pairs.landmarks[:3, 36] - pairs.landmarks[:3, 45]
+    table = evaluate(network, ict_face, detector=Told(pairs, offset=2.0), n=3, bounds=False)
+    expected = (2.0 / eyes.norm(dim=-1)).tolist()
+    assert table.of("network").column("landmark_nme").tolist() == pytest.approx(expected, rel=1e-4)
+    assert evaluate(network, ict_face, n=2, bounds=False).methods == ("true landmarks",)
+    blind = next(iter(by_guided(network, lambda pairs: torch.full_like(pairs.landmarks, math.nan))(pairs)))
+    assert blind.volume.shape == PRESETS["tiny"].grid.shape
+
+
+def test_a_landmark_network_has_one_score_and_multitask_has_all(ict_face):
+    landmarks, multitask = (evaluate(build(name, "tiny").eval(), ict_face, n=2, bounds=False) for name in ("landmarks", "multitask"))
+    known = {name for name, value in landmarks.mean().items() if not math.isnan(value)}
+    assert known == {"n", "landmark_nme"}
+    assert landmarks.to_dict()["methods"]["network"].keys() == {"n", "landmark_nme", "by_yaw"}
+    assert landmarks.to_dict()["rows"][0].keys() == {"method", "sample", "yaw", "pitch", "landmark_nme"}
+    assert not any(math.isnan(value) for value in multitask.mean().values())
+
+
+def test_comparing_equals_evaluating_one_by_one(ict_face, pairs):
+    networks = {name: build(name, "tiny").eval() for name in ("unaligned", "guided")} | {"finer": build("landmarks", "lite").eval()}
+    seen = []
+    tables = compare(networks, ict_face, detector=Told(pairs), n=1, progress=lambda done, total: seen.append((done, total)))
+    assert list(tables) == list(networks)
+    for name, network in networks.items():
+        assert tables[name].to_dict() == evaluate(network, ict_face, detector=Told(pairs), n=1).to_dict()
+    assert seen == [(done, 9) for done in range(1, 10)]  # 2 + 2 + 1 ways and twice two bounds
+
+
+def test_the_summary_names_every_way_once(ict_face, pairs):
+    networks = {name: build(name, "tiny").eval() for name in ("unaligned", "guided", "vrn")}
+    lines = summary(compare(networks, ict_face, detector=Told(pairs), n=1))
+    assert [(line["model"], line["landmarks"]) for line in lines] == [
+        ("unaligned, in a frontal frame", "none"),
+        ("unaligned, put back", "none"),
+        ("guided", "detected"),
+        ("guided", "true"),
+        ("vrn", "none"),
+        ("oracle, tiny", "none"),
+        ("mean face, tiny", "none"),
+    ]
+    assert {(line["faces"], line["n"]) for line in lines} == {("ict", 1)}
 
 
 def row(yaw, score=0.5):
@@ -165,7 +276,7 @@ def test_bins_of_yaw_hold_every_row_once():
 def test_table_survives_json(bounds):
     stored = json.loads(json.dumps(bounds.to_dict()))
     assert stored["methods"]["oracle"]["nme"] == bounds.of("oracle").mean()["nme"]
-    assert tuple(Row(**values) for values in stored["rows"]) == bounds.rows
+    assert Table(tuple(Row(**values) for values in stored["rows"]), "tiny", "ict").to_dict() == stored
     assert (stored["preset"], stored["source"]) == ("tiny", "ict")
 
 
@@ -175,6 +286,9 @@ def test_table_survives_json(bounds):
         (lambda face: evaluate(None, face), "preset must be given"),
         (lambda face: evaluate(VRN("tiny"), face), "training mode"),
         (lambda face: evaluate(VRN("tiny").eval(), face, preset="lite"), "belongs to preset 'tiny'"),
+        (lambda face: evaluate(build("guided", "tiny").eval(), face, detector=LandmarkHourglass("tiny")), "training mode"),
+        (lambda face: evaluate(build("guided", "tiny").eval(), face, detector=LandmarkHourglass("lite").eval()), "detector belongs to preset 'lite'"),
+        (lambda face: compare({"a": VRN("tiny")}, face), "training mode"),
         (lambda face: list(heldout(face, 0)), "n = 0"),
         (lambda face: Table((row(0.0),), "tiny", "none").of("oracle"), "choose one of network"),
     ],

@@ -50,6 +50,79 @@ WRONG = {  # as a learner might write them, and a word of the hint that each des
         "torch.stack((width - 1 - points[flip][:, 0], *points[flip][:, 1:].T), 1)": "no - 1",
         "points[flip] * torch.tensor([-1, 1, 1])": "not -x",
     },
+    "03.1": {
+        "convolutions[2](torch.relu(norms[2](convolutions[1](torch.relu(norms[1](convolutions[0](torch.relu(norms[0](x)))))))))": "identity path is missing",
+        "torch.relu(x + convolutions[2](torch.relu(norms[2](convolutions[1](torch.relu(norms[1](convolutions[0](torch.relu(norms[0](x))))))))))": "on the sum",
+        "x + torch.relu(norms[2](convolutions[2](torch.relu(norms[1](convolutions[1](torch.relu(norms[0](convolutions[0](x)))))))))": "post-activation",
+        "x + convolutions[2](norms[2](convolutions[1](norms[1](convolutions[0](norms[0](x))))))": "ReLUs are missing",
+    },
+    "03.2": {
+        "width_in * width_out // 2 + 9 * (width_out // 2) ** 2 + width_out**2 // 2 + (width_in != width_out) * width_in * width_out": "only the convolutions",
+        "2 * width_in + 2 * width_out + (width_in + 1 + 9 * (width_out // 2) + 1 + width_out) * (width_out // 2) + width_out": "the identity path is missing",
+        "2 * width_in + (width_in + 9 * (width_out // 2) + 6 + width_out) * (width_out // 2) + width_out + (width_in + 1) * width_out": "widths are equal",
+        "width_in + width_out + (width_in + 2 + 9 * (width_out // 2) + width_out) * (width_out // 2) + width_out"
+        " + (width_in != width_out) * (width_in + 1) * width_out": "a scale and a shift",
+    },
+    "03.3": {
+        "13 * m + 4": "four levels only",
+        "3 * levels * m + levels": "innermost",
+        "(3 * levels + 1) * m": "after each sum",
+        "(2 * levels + 1) * m + levels": "three places",
+    },
+    "03.4": {
+        "1 + sum(kernel - 1 for kernel, stride in layers)": "jump is missing",
+        "1 + sum((kernel - 1) * stride for kernel, stride in layers)": "product of all strides",
+        "__import__('functools').reduce(lambda size, layer: (size - 1) * layer[1] + layer[0], layers, 1)": "last layer to the first",
+    },
+    "04.1": {
+        "-torch.where(volume, torch.log(torch.sigmoid(logits)), torch.log(1 - torch.sigmoid(logits))).sum()": "mean is wanted",
+        "torch.where(volume, torch.log(torch.sigmoid(logits)), torch.log(1 - torch.sigmoid(logits))).mean()": "sign",
+        "-(volume * torch.log(torch.sigmoid(logits))).mean()": "outside",
+        "-torch.where(volume, torch.log(1 - torch.sigmoid(logits)), torch.log(torch.sigmoid(logits))).mean()": "swapped",
+        "((torch.sigmoid(logits) - volume.float()) ** 2).mean()": "squared error",
+        "-torch.where(volume, torch.log2(torch.sigmoid(logits)), torch.log2(1 - torch.sigmoid(logits))).mean()": "bits",
+    },
+    "04.2": {
+        "(weight - rate * gradient, 0.99 * mean_square + 0.01 * gradient**2)": "plain gradient descent",
+        "(weight - rate * gradient / (mean_square.sqrt() + 1e-8), 0.99 * mean_square + 0.01 * gradient**2)": "old mean square",
+        "(weight + rate * gradient / ((0.99 * mean_square + 0.01 * gradient**2).sqrt() + 1e-8), 0.99 * mean_square + 0.01 * gradient**2)": "uphill",
+        "(weight - rate * gradient / ((0.99 * mean_square + 0.01 * gradient**2) + 1e-8), 0.99 * mean_square + 0.01 * gradient**2)": "square root is missing",
+        "(weight - rate * gradient / ((0.01 * mean_square + 0.99 * gradient**2).sqrt() + 1e-8), 0.01 * mean_square + 0.99 * gradient**2)": "swapped",
+    },
+    "04.3": {
+        "((chances > 0.5) & volume).sum() / volume.sum()": "true solid only",
+        "((chances > 0.5) & volume).sum() / (chances > 0.5).sum()": "predicted solid only",
+        "2 * ((chances > 0.5) & volume).sum() / (volume.sum() + (chances > 0.5).sum())": "Dice",
+        "((chances > 0.5) == volume).float().mean()": "flatter",
+        "(chances * volume).sum() / (chances + volume.float() - chances * volume).sum()": "not rounded",
+    },
+    "05.1": {
+        "(logits.argmax() % logits.shape[1] + 0.5, logits.argmax() // logits.shape[1] + 0.5)": "best cell",
+        "((logits.flatten().softmax(0).view(logits.shape).sum(0) * torch.arange(logits.shape[1])).sum(), "
+        "(logits.flatten().softmax(0).view(logits.shape).sum(1) * torch.arange(logits.shape[0])).sum())": "half cell",
+        "((logits.flatten().softmax(0).view(logits.shape).sum(1) * (torch.arange(logits.shape[0]) + 0.5)).sum(), "
+        "(logits.flatten().softmax(0).view(logits.shape).sum(0) * (torch.arange(logits.shape[1]) + 0.5)).sum())": "swapped",
+    },
+    "05.2": {
+        "-(truth * logits.flatten().log_softmax(0).view(truth.shape)).sum()": "entropy",
+        "(truth * (logits.flatten().log_softmax(0).view(truth.shape) - truth.log())).sum()": "sign",
+        "(truth * (truth.log() - logits.flatten().log_softmax(0).view(truth.shape))).mean()": "add up",
+        "(truth * (truth.log() - logits.log_softmax(1))).sum()": "one axis",
+        "((logits.flatten().softmax(0).view(truth.shape) - truth) ** 2).sum()": "squared error",
+    },
+    "06.1": {
+        "torch.exp(-0.5 * ((torch.arange(height)[:, None] - y) ** 2 + (torch.arange(width) - x) ** 2) / sigma**2)": "half pixel is missing",
+        "torch.exp(-0.5 * ((torch.arange(height)[:, None] + 0.5 - x) ** 2 + (torch.arange(width) + 0.5 - y) ** 2) / sigma**2)": "swapped",
+        "torch.exp(-((torch.arange(height)[:, None] + 0.5 - y) ** 2 + (torch.arange(width) + 0.5 - x) ** 2) / sigma**2)": "1/2 in the exponent",
+        "torch.exp(-0.5 * ((torch.arange(height)[:, None] + 0.5 - y) ** 2 + (torch.arange(width) + 0.5 - x) ** 2) / sigma)": "sigma is not squared",
+    },
+    "06.2": {
+        "(predicted - truth[:, :2]).norm(dim=1).mean() / (truth[37] - truth[46]).norm()": "counted from 1",
+        "(predicted - truth[:, :2]).norm(dim=1).mean() / (truth[36, :2] - truth[45, :2]).norm()": "in profile",
+        "(predicted - truth[:, :2]).norm(dim=1).sum() / (truth[36] - truth[45]).norm()": "mean is wanted",
+        "(predicted - truth[:, :2]).norm(dim=1).mean()": "pixels",
+        "(predicted - truth[:, :2]).abs().mean() / (truth[36] - truth[45]).norm()": "coordinates",
+    },
 }
 
 
@@ -138,3 +211,36 @@ def test_sliders_redraw_the_picture():
     slider.value = 3.0
     assert seen == [1.0, 3.0]
     assert image.value != before
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """What a notebook would show: (how, PNG, sentence), in order."""
+    calls = []
+
+    class Handle:
+        def update(self, still):
+            calls.append(("again", still._repr_png_(), repr(still)))
+
+    def display(still, display_id):
+        calls.append(("first", still._repr_png_(), repr(still)))
+        return Handle()
+
+    monkeypatch.setattr(widgets, "display", display)
+    return calls
+
+
+def test_a_live_picture_is_redrawn_in_place(shown):
+    live = widgets.Live(every=0)
+    for top in (1, 5):
+        assert live.draw(lambda top=top: figures.curves_figure({"a": ([0, 1], [0, top])}, "x", "y"), f"Up to {top}.")
+    assert [(how, text) for how, _, text in shown] == [("first", "Up to 1."), ("again", "Up to 5.")]
+    assert all(png.startswith(b"\x89PNG") for _, png, _ in shown)
+    assert shown[0][1] != shown[1][1]
+
+
+def test_a_live_picture_is_drawn_no_more_often_than_asked(shown):
+    live = widgets.Live(every=1000)
+    figure = figures.curves_figure({"a": ([0, 1], [0, 1])}, "x", "y")
+    assert [live.draw(lambda: figure, "A line."), live.draw(lambda: figure, "A line."), live.draw(lambda: figure, "A line.", now=True)] == [True, False, True]
+    assert len(shown) == 2

@@ -5,6 +5,7 @@ What a user got wrong ends in one line on standard error and exit code 2.
 
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -49,7 +50,8 @@ def _complain(message: str, code: int = 2) -> int:
 def reconstruct(
     photos: Annotated[list[Path] | None, typer.Argument(metavar="[PHOTO]...", help="Photographs; none: the astronaut that scikit-image carries.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("out"),
-    model: Annotated[str | None, typer.Option(help="Weights: a name that `vrn-lite models` lists, or a .safetensors file.")] = None,
+    model: Annotated[str | None, typer.Option(help="vrn, multitask, guided... (see `vrn-lite models`) or a .safetensors file; the best by default.")] = None,
+    detector: Annotated[str | None, typer.Option(help="What finds the landmarks: landmarks, multitask or a .safetensors file; none: what ships.")] = None,
     box: Annotated[tuple[float, float, float, float] | None, typer.Option(metavar="X0 Y0 X1 Y1", help="Brows to chin, ear to ear, in pixels.")] = None,
 ) -> None:
     """Turn photographs into 3D faces: NAME.obj, NAME.ply, NAME.glb and NAME.html each.
@@ -59,17 +61,16 @@ def reconstruct(
     import skimage.data
 
     from vrn_lite.frame import InputError, require
-    from vrn_lite.photo import reconstruct as reconstruct_one
-    from vrn_lite.training import load
+    from vrn_lite.photo import networks_for, reconstruct as reconstruct_one
 
     jobs: list[tuple[str, Any]] = [(photo.stem, photo) for photo in photos or []] or [("astronaut", skimage.data.astronaut())]
     names = [name for name, _ in jobs]
     require(len(set(names)) == len(names), f"two photographs would be written under one name ({', '.join(names)}): run them one at a time with different --out")
     require(box is None or len(jobs) == 1, f"--box belongs to one photograph, got {len(jobs)}: run them one at a time")
-    network, code = load("vrn" if model is None else model), 0
+    (network, finder), code = networks_for(model, detector), 0
     for name, photo in jobs:
         try:
-            result = reconstruct_one(photo, network, box)
+            result = reconstruct_one(photo, network, box, detector=finder)
             for suffix, write in (("obj", result.to_obj), ("ply", result.to_ply), ("glb", result.to_glb), ("html", result.to_html)):
                 print(write(out / f"{name}.{suffix}"))
         except InputError as error:
@@ -79,31 +80,50 @@ def reconstruct(
 
 @app.command()
 def train(
-    variant: Annotated[str, typer.Argument(help="vrn")] = "vrn",
+    variant: Annotated[str, typer.Argument(help="vrn, multitask, guided, landmarks, unaligned or guided_sigma2.")] = "vrn",
     preset: Annotated[str, typer.Option(help="tiny, lite, colab, paper or paper_full.")] = "lite",
     samples: Annotated[int, typer.Option(min=1, help="How many faces to see in all.")] = 20_000,
-    batch: Annotated[int | None, typer.Option(min=1, help="Faces a step; the preset's by default.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Faces a step and process; the preset's by default.")] = None,
     recipe: Annotated[str, typer.Option(help="fast, or the paper's.")] = "fast",
     seed: Annotated[int, typer.Option(help="Of weights and faces.")] = 0,
     faces: Faces = "auto",
     resume: Annotated[Path, typer.Option(help="Folder of checkpoint, log and weights; a checkpoint there is continued.")] = Path("out/train"),
+    save_every: Annotated[float, typer.Option(min=0, help="Seconds between two checkpoints.")] = 180,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write records for TensorBoard too.")] = False,
+    compile: Annotated[bool | None, typer.Option(help="Use torch.compile; by default on a GPU only.")] = None,
 ) -> None:
-    """Train a network on faces made on the fly; ends with weights that `reconstruct --model` takes."""
+    """Train a network on faces made on the fly; ends with weights that `reconstruct --model` takes.
+
+    On several GPUs: torchrun --nproc-per-node 8 -m vrn_lite.cli train ...
+    """
+    from vrn_lite.training import build, logged, on_tensorboard, process_group, save_weights, train as run
+
+    source, network, weights = _source(faces), build(variant, preset, seed), resume / f"{variant}.safetensors"
+    _make(resume)
+    with process_group() as ranks:
+        options: dict[str, Any] = {"samples": samples, "batch": batch, "seed": seed, "recipe": recipe, "compile": compile, "save_every": save_every}
+        records = run(network, face=source, folder=resume, **options)
+        if ranks.rank == 0:  # the other processes only take part
+            records = logged(on_tensorboard(records, resume) if tensorboard else records, resume / "log.csv")
+            records = _shown(records, samples)
+        for _ in records:
+            pass
+        if ranks.rank == 0:
+            save_weights(network, weights, data=source.name, seed=seed, samples=samples)
+            print(weights)
+
+
+def _shown(records: Any, samples: int) -> Any:
+    """Pass records on, with a progress bar: time left, faces a second, loss, IoU, NME."""
     from tqdm import tqdm
 
-    from vrn_lite.training import build, save_weights, train as run
-
-    source, network = _source(faces), build(variant, preset, seed)
-    _make(resume)
-    records = run(network, face=source, samples=samples, batch=batch, seed=seed, recipe=recipe, folder=resume)
-    with tqdm(total=samples, unit=" faces", smoothing=0.05) as bar, (resume / "log.csv").open("a", buffering=1) as log:
+    with tqdm(total=samples, unit=" faces", smoothing=0.05) as bar:
         for record in records:
+            if not bar.n:
+                bar.initial = record.samples  # a resumed run's speed is its own
             bar.update(record.samples - bar.n)
-            bar.set_postfix(loss=f"{record.loss:.4f}", iou=f"{record.iou:.3f}")
-            log.write(f"{record.step},{record.samples},{record.loss:.6f},{record.iou:.4f},{record.rate:.3g}\n")
-    weights = resume / f"{variant}.safetensors"
-    save_weights(network, weights, data=source.name, seed=seed, samples=samples)
-    print(weights)
+            bar.set_postfix(loss=f"{record.loss:.4f}", iou=f"{record.iou:.3f}", nme=f"{record.nme:.3f}")
+            yield record
 
 
 @app.command()
@@ -113,24 +133,36 @@ def evaluate(
     faces: Faces = "auto",
     count: Annotated[int, typer.Option("--n", min=1, help="How many faces.")] = 256,
     seed: Annotated[int, typer.Option(help="Of the held-out faces.")] = 2017,
+    detector: Annotated[str | None, typer.Option(help="Finds landmarks for guided networks: a name or a file; none: what ships.")] = None,
     out: Annotated[Path | None, typer.Option("--json", help="Write the numbers of every face here.")] = None,
 ) -> None:
-    """Measure networks on faces that training never saw, beside the oracle and the mean face."""
+    """Measure networks on faces that training never saw, all on the same, beside the oracle and the mean face.
+
+    Guided networks are measured with the true landmarks, and with those of a detector where there is one.
+    """
+    from tqdm import tqdm
+
     from vrn_lite.frame import require
-    from vrn_lite.protocols import evaluate as run
+    from vrn_lite.protocols import compare, summary
     from vrn_lite.training import atomically, load, shipped
 
     require(protocol == "heldout", f"unknown protocol {protocol!r}: choose heldout")
-    source, results = _source(faces), {}
-    print("| model | faces | method | IoU | IoU front | NME | NME rigid |\n|---|---|---|---|---|---|---|")
-    for name in models or list(shipped()):
-        table = run(load(name), source, n=count, seed=seed)
-        results[name] = table.to_dict()
-        for method in ("network", "oracle", "mean face"):
-            mean = table.of(method).mean()
-            print(f"| {name} | {source.name} | {method} | " + " | ".join(f"{mean[key]:.4f}" for key in ("iou", "iou_front", "nme", "nme_rigid")) + " |")
+    networks = {name: load(name) for name in models or shipped()}
+    finder = _detector(detector, networks.values())
+    with tqdm(unit=" rows", smoothing=0.05) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        tables = compare(networks, _source(faces), detector=finder, n=count, seed=seed, progress=progress)
+    columns = {"iou": "IoU", "iou_front": "IoU front", "nme": "NME", "nme_rigid": "NME rigid", "landmark_nme": "landmark NME"}
+    print("| model | faces | landmarks | " + " | ".join(columns.values()) + " |\n" + "|---" * (3 + len(columns)) + "|")
+    for line in summary(tables):
+        numbers = ("" if line[key] != line[key] else f"{line[key]:.4f}" for key in columns)  # NaN, the only number unlike itself: has none
+        print(f"| {line['model']} | {line['faces']} | {line['landmarks']} | " + " | ".join(numbers) + " |")
     if out is not None:
-        atomically(out, lambda part: part.write_text(json.dumps(results, indent=1)))
+        atomically(out, lambda part: part.write_text(json.dumps({name: table.to_dict() for name, table in tables.items()}, indent=1)))
 
 
 @app.command()
@@ -142,7 +174,7 @@ def models() -> None:
         facts = weights_metadata(path)
         print(f"{name}: {facts.pop('variant')}, preset {facts.pop('preset')['name']}, {path.stat().st_size / 2**20:.1f} MiB")
         for key in sorted(facts):
-            print(f"  {key}: {facts[key] if isinstance(facts[key], str) else json.dumps(facts[key])}")
+            _tell(key, facts[key])
 
 
 @app.command()
@@ -175,14 +207,18 @@ def fetch(what: Annotated[str, typer.Argument(help="ict: the ICT-FaceKit model (
 
 
 @app.command()
-def bench(repeats: Annotated[int, typer.Option(min=1, help="Alternating runs; the median counts.")] = 9) -> None:
-    """Time voxelize beside other libraries, and make_pairs at three sizes."""
+def bench(
+    repeats: Annotated[int, typer.Option(min=1, help="Alternating runs; the median counts.")] = 9,
+    preset: Annotated[str, typer.Option(help="What is trained: lite, colab...")] = "lite",
+    steps: Annotated[int, typer.Option(min=1, help="Steps of one run of training.")] = 8,
+) -> None:
+    """Time voxelize beside other libraries, make_pairs at three sizes, and training beside the plain way."""
     from vrn_lite.bench import run
     from vrn_lite.faces import procedural
 
     faces = tuple(face for face in (_fetched(), procedural()) if face is not None)
     print("| task | by | median | unit | runs | volume error | note |\n|---|---|---|---|---|---|---|")
-    for line in run(faces, repeats):
+    for line in run(faces, repeats, preset=preset, steps=steps):
         value = "" if line.value is None else f"{line.value:.4g}"
         error = "" if line.volume_error is None else f"{line.volume_error:.3%}"
         print(f"| {line.task} | {line.by} | {value} | {line.unit} | {line.runs} | {error} | {line.note} |", flush=True)
@@ -204,6 +240,30 @@ def _contact_sheet(images: Any, landmarks: Any, columns: int = 8) -> Any:
             line = [*group, group[0]] if name in CLOSED else [*group]
             axis.plot(points[line, 0] - 0.5, points[line, 1] - 0.5, color="white", linewidth=0.7)  # imshow puts pixel centres at integers
     return figure
+
+
+def _tell(name: str, value: Any) -> None:
+    """One line of what weights say of themselves; one for each group of numbers in it, but those by yaw."""
+    groups = {key: part for key, part in value.items() if isinstance(part, dict)} if isinstance(value, dict) else {}
+    plain = {key: part for key, part in value.items() if key not in groups} if isinstance(value, dict) else value
+    if plain or not groups:
+        print(f"  {name}: " + (", ".join(f"{key} {part}" for key, part in plain.items()) if isinstance(plain, dict) else str(plain)))
+    for key in (key for key in groups if key != "by_yaw"):
+        _tell(f"{name}, {key}", groups[key])
+
+
+def _detector(name: str | None, networks: Iterable[Any]) -> Any:
+    """The landmark network of that name; without one, what ships, where it fits the guided networks among these."""
+    from vrn_lite.frame import require
+    from vrn_lite.networks.vrn import GuidedVRN, LandmarkNetwork
+    from vrn_lite.training import load, shipped
+
+    if name is None and "landmarks" not in shipped():
+        return None
+    found = load("landmarks" if name is None else name)
+    require(isinstance(found, LandmarkNetwork), f"{name!r} finds no landmarks: choose landmarks or multitask as --detector")
+    sizes = {(network.preset.grid.height, network.preset.grid.width) for network in networks if isinstance(network, GuidedVRN)}
+    return found if name is not None or sizes <= {(found.preset.grid.height, found.preset.grid.width)} else None
 
 
 def _make(folder: Path) -> None:

@@ -25,7 +25,8 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 import torch
-from jaxtyping import Float, UInt8
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, UInt8
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
@@ -323,15 +324,33 @@ def slices_figure(
     full = values.sum((1, 2))
     wanted = int((full >= full.max() / 2).argmax()) if start is None else start
     first = int(np.abs(kept - wanted).argmin())
-    sources = [_data_address(values[d]) for d in kept]
-    labels = [f"{d} (z = {(d + 0.5) / depth_scale:.1f} px)" for d in kept]
+    pages = {f"{d} (z = {(d + 0.5) / depth_scale:.1f} px)": values[d] for d in kept}
+    return pages_figure(pages, title, slider="slice d", start=first, bar="inside")
+
+
+def pages_figure(images: Mapping[str, Array], title: str = "", *, slider: str, start: int = 0, bar: str = "") -> go.Figure:
+    """Images of one size, one at a time, with a slider.
+
+    Parameters
+    ----------
+    images : the slider's label -> ``[h, w, 3]``, or ``[h, w]`` (drawn through the colour map), values in [0, 1].
+    slider : its title.
+    start : the page to begin with.
+    bar : name of the colour bar; none without.
+    """
+    require(len(images) > 0, "there are no images to draw")
+    pages = {label: numbers(image).astype(np.float32) for label, image in images.items()}
+    sizes = {page.shape[:2] for page in pages.values()}
+    require(len(sizes) == 1, f"the images must have one size, got {sorted(sizes)}")
+    sources = [_data_address(page) for page in pages.values()]
     figure = go.Figure(layout=_layout(title))
-    figure.add_trace(go.Image(source=sources[first], x0=0.5, y0=0.5, hovertemplate="x %{x}, y %{y} px<extra></extra>"))
-    figure.add_trace(_colour_bar("inside"))
-    _image_axes(figure, values.shape[1:])
+    figure.add_trace(go.Image(source=sources[start], x0=0.5, y0=0.5, hovertemplate="x %{x}, y %{y} px<extra></extra>"))
+    if bar:
+        figure.add_trace(_colour_bar(bar))
+    _image_axes(figure, sizes.pop())
     # Two properties a step: with one, Plotly would look up the slider's place by its value, and empty slices are alike.
-    steps = [(label, {"source": [source], "name": [label]}) for label, source in zip(labels, sources, strict=True)]
-    _add_slider(figure, "slice d", steps, first)
+    steps = [(label, {"source": [source], "name": [label]}) for label, source in zip(pages, sources, strict=True)]
+    _add_slider(figure, slider, steps, start)
     for step in figure.layout.sliders[0].steps:
         step.args = [*step.args, [0]]  # restyle the image, not the colour bar
     return figure
@@ -371,6 +390,38 @@ def _image_axes(figure: go.Figure, size: Sequence[int], axis: str = "", domain: 
     figure.update_layout({f"xaxis{axis}": x, f"yaxis{axis}": y, "margin_b": 68, "margin_l": 56})
 
 
+def relief(volumes: Float[Tensor, "*b d h w"] | Bool[Tensor, "*b d h w"], depth_scale: float = AUTHORS_DEPTH_SCALE) -> Float[Tensor, "*b 3 h w"]:
+    """Solids as the viewer sees them, lit from the upper left, on white: a quick look at a volume without making a mesh.
+
+    Parameters
+    ----------
+    volumes : ``[..., d, h, w]``, bits or probabilities; the surface is where they, a little blurred, reach one half.
+    depth_scale : slices per pixel.
+    """
+    shape = volumes.shape
+    soft = volumes.detach().cpu().float().reshape(-1, *shape[-3:])
+    soft = F.avg_pool3d(F.avg_pool3d(soft, 3, stride=1, padding=1), 3, stride=1, padding=1)  # takes the terraces off
+    padded = F.pad(soft, (0, 0, 0, 0, 1, 0))
+    first = (soft > 0.5).int().argmax(1, keepdim=True)  # the first slice inside, or 0
+    before, after = padded.gather(1, first)[:, 0], padded.gather(1, first + 1)[:, 0]
+    depth = (first[:, 0] - (after - 0.5) / (after - before).clamp(min=1e-6)) / depth_scale
+    inside = (soft > 0.5).any(1)
+    slopes = [_slope(depth, inside, axis) for axis in (2, 1)]  # along x, along y
+    normals = torch.stack((*slopes, torch.full_like(depth, -1.0)), 1)
+    light = F.normalize(torch.tensor([-0.45, -0.5, -0.75]), dim=0)
+    shade = 0.25 + 0.75 * (F.normalize(normals, dim=1) * light[:, None, None]).sum(1).clamp(min=0)
+    skin = torch.tensor(to_rgb(SKIN))[:, None, None]
+    return torch.where(inside[:, None], shade[:, None] * skin, torch.ones(())).reshape(*shape[:-3], 3, *shape[-2:])
+
+
+def _slope(depth: Float[Tensor, "b h w"], inside: Bool[Tensor, "b h w"], axis: int) -> Float[Tensor, "b h w"]:
+    """Mean of the differences to the two neighbours along an axis, as far as both ends are inside."""
+    step = depth.diff(dim=axis) * (inside.narrow(axis, 1, depth.shape[axis] - 1) & inside.narrow(axis, 0, depth.shape[axis] - 1))
+    pad = (0, 0, 1, 0) if axis == 1 else (1, 0)
+    end = (0, 0, 0, 1) if axis == 1 else (0, 1)
+    return ((F.pad(step, pad) + F.pad(step, end)) / 2).clamp(-3, 3)
+
+
 def images_figure(images: Mapping[str, Array], title: str = "", *, landmarks: Mapping[str, Array] | None = None) -> go.Figure:
     """Images side by side, each under its name, with landmarks where given.
 
@@ -397,6 +448,31 @@ def images_figure(images: Mapping[str, Array], title: str = "", *, landmarks: Ma
     return figure
 
 
+def sheet_figure(
+    columns: Mapping[str, Float[Tensor, "k 3 h w"]], title: str = "", *, landmarks: Mapping[str, Float[Tensor, "k 68 n"]] | None = None
+) -> go.Figure:
+    """The same few faces, one in each row, seen in different ways: one column for each, named below it.
+
+    Parameters
+    ----------
+    columns : name -> ``[k, 3, h, w]`` in [0, 1], all of one size.
+    landmarks : name of a column -> ``[k, 68, 2 or 3]``, in the pixels of one image.
+    """
+    count, _, height, width = next(iter(columns.values())).shape
+    sheet = torch.cat([torch.cat(list(images.detach().cpu().float()), 1) for images in columns.values()], 2)  # [3, k h, columns w]
+    figure = go.Figure(layout=_layout(title, height=max(300, min(680, 80 + 720 * count // max(len(columns), count)))))
+    figure.add_trace(go.Image(source=_data_address(sheet.permute(1, 2, 0).numpy()), x0=0.5, y0=0.5, hoverinfo="skip"))
+    _image_axes(figure, sheet.shape[1:], title="")
+    middles = [(number + 0.5) * width for number in range(len(columns))]
+    figure.update_layout(xaxis={"tickvals": middles, "ticktext": list(columns), "ticks": ""}, yaxis={"tickvals": [], "title": None}, margin={"b": 56, "l": 8})
+    for number, name in enumerate(columns):
+        for row, points in enumerate((landmarks or {}).get(name, ())):
+            x, y = np.round(_landmark_lines(numbers(points)[:, :2] + (number * width, row * height)), 2).T
+            look = {"marker": {"size": 2, "color": COLOURS[5]}, "line": {"width": 1, "color": COLOURS[5]}}
+            figure.add_trace(go.Scatter(x=x, y=y, mode="lines+markers", showlegend=False, hoverinfo="skip", **look))
+    return figure
+
+
 def curves_figure(
     curves: Mapping[str, tuple[Sequence[float], Sequence[float]]],
     x_title: str,
@@ -417,6 +493,107 @@ def curves_figure(
     figure.update_layout(xaxis=axis | {"title": {"text": x_title}}, yaxis=axis | {"title": {"text": y_title}}, showlegend=True)
     figure.update_layout(legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom"}, margin={"l": 64, "b": 52, "t": 88})
     return figure
+
+
+def panels_figure(panels: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]], x_title: str, title: str = "") -> go.Figure:
+    """Small plots side by side over the same x, one for each quantity: how a training goes.
+
+    Parameters
+    ----------
+    panels : name of the quantity -> name of the curve -> (x, y). A curve keeps its look from panel to panel.
+    """
+    figure = go.Figure(layout=_layout(title, height=340))
+    names = list(dict.fromkeys(name for curves in panels.values() for name in curves))
+    gap, dashes, signs = 0.09, ("solid", "dash", "dot", "dashdot"), ("circle", "square", "diamond", "cross")
+    wide = (1 - gap * (len(panels) - 1)) / max(len(panels), 1)
+    for number, (quantity, curves) in enumerate(panels.items()):
+        axis, left = "" if number == 0 else str(number + 1), number * (wide + gap)
+        for name, (x, y) in curves.items():
+            kind = names.index(name)
+            look = {"line": {"color": COLOURS[kind % 7], "dash": dashes[kind % 4]}, "marker": {"symbol": signs[kind % 4], "size": 5}}
+            first = not any(trace.name == name for trace in figure.data)
+            xs, ys = [round(float(value), 6) for value in x], [round(float(value), 6) for value in y]
+            figure.add_trace(
+                go.Scatter(x=xs, y=ys, name=name, legendgroup=name, showlegend=first, mode="lines+markers", xaxis=f"x{axis}", yaxis=f"y{axis}", **look)
+            )
+        sides = {"gridcolor": "#dddddd", "automargin": True}
+        figure.update_layout({f"xaxis{axis}": sides | {"title": {"text": x_title}, "domain": (left, min(1.0, left + wide)), "anchor": f"y{axis}"}})
+        figure.update_layout({f"yaxis{axis}": sides | {"title": {"text": quantity}, "anchor": f"x{axis}"}})
+    figure.update_layout(showlegend=True, legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom"}, margin={"l": 56, "b": 52, "t": 88})
+    return figure
+
+
+def thinned(x: Sequence[float], y: Sequence[float], most: int = 60) -> tuple[list[float], list[float]]:
+    """A long, noisy curve as at most `most` points, each the mean of a run of neighbours; values that are not numbers are left out.
+
+    Examples
+    --------
+    >>> thinned([1, 2, 3, 4], [1.0, 3.0, float("nan"), 5.0], most=2)
+    ([1.5, 4.0], [2.0, 5.0])
+    """
+    points = np.stack([np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)])
+    points = points[:, np.isfinite(points[1])]
+    runs = np.array_split(points, max(1, min(most, points.shape[1])), axis=1) if points.size else []
+    return [float(run[0].mean()) for run in runs], [float(run[1].mean()) for run in runs]
+
+
+def bars_figure(bars: Mapping[str, Mapping[str, float]], x_title: str, y_title: str, title: str = "") -> go.Figure:
+    """Groups of bars side by side, told apart by colour and hatching: name -> (label below the axis -> value)."""
+    figure = go.Figure(layout=_layout(title, height=420) | {"barmode": "group"})
+    for number, (name, values) in enumerate(bars.items()):
+        look = {"color": COLOURS[number % 7], "pattern": {"shape": ("", "/", ".", "x")[number % 4]}}
+        figure.add_trace(go.Bar(x=list(values), y=[round(float(value), 6) for value in values.values()], name=name, marker=look))
+    axis = {"gridcolor": "#dddddd", "automargin": True}
+    figure.update_layout(xaxis=axis | {"title": {"text": x_title}}, yaxis=axis | {"title": {"text": y_title}}, showlegend=True)
+    figure.update_layout(legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom"}, margin={"l": 64, "b": 52, "t": 88})
+    return figure
+
+
+Box = tuple[float, float, float, float, str]
+"""Centre x and y, width, height, and what the box says when pointed at."""
+
+
+def boxes_figure(
+    boxes: Mapping[str, Sequence[Box]],
+    lines: Sequence[Sequence[tuple[float, float]]] = (),
+    title: str = "",
+    *,
+    x_title: str,
+    y_title: str,
+) -> go.Figure:
+    """A diagram: boxes of several kinds, a colour each, over lines that connect them.
+
+    Parameters
+    ----------
+    boxes : kind -> its boxes.
+    lines : the corners (x, y) of each line.
+    """
+    figure = go.Figure(layout=_layout(title, height=460))
+    x, y = _strokes(lines)
+    figure.add_trace(go.Scatter(x=x, y=y, mode="lines", line={"color": "#777777", "width": 1.5}, hoverinfo="skip", showlegend=False))
+    for number, (kind, members) in enumerate(boxes.items()):
+        x, y = _strokes([[(x + i * w / 2, y + j * h / 2) for i, j in ((-1, -1), (1, -1), (1, 1), (-1, 1), (-1, -1))] for x, y, w, h, _ in members])
+        colour = COLOURS[number % 7]
+        fill = {"fill": "toself", "fillcolor": colour, "line": {"color": "#222222", "width": 1}}
+        figure.add_trace(go.Scatter(x=x, y=y, mode="lines", name=kind, hoverinfo="skip", **fill))
+    every = [box for members in boxes.values() for box in members]
+    words = {"text": [box[4] for box in every], "hovertemplate": "%{text}<extra></extra>"}
+    dots = {"mode": "markers", "marker": {"opacity": 0, "size": 24}, "showlegend": False}
+    figure.add_trace(go.Scatter(x=[box[0] for box in every], y=[box[1] for box in every], **dots, **words))
+    bare = {"showticklabels": False, "showgrid": False, "zeroline": False}
+    figure.update_layout(xaxis=bare | {"title": {"text": x_title}}, yaxis=bare | {"title": {"text": y_title}}, showlegend=True)
+    figure.update_layout(legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom"}, margin={"l": 40, "b": 40, "t": 88})
+    return figure
+
+
+def _strokes(lines: Sequence[Sequence[tuple[float, float]]]) -> tuple[list[float | None], list[float | None]]:
+    """x and y of several lines in one, None after each, which lifts the pen."""
+    x: list[float | None] = []
+    y: list[float | None] = []
+    for line in lines:
+        x += [*(round(point[0], 3) for point in line), None]
+        y += [*(round(point[1], 3) for point in line), None]
+    return x, y
 
 
 # Out of the room
@@ -494,12 +671,9 @@ def _draw_plane(axis: Axes, figure: go.Figure, plan: str, traces: Sequence[Any])
     """Images and curves on one pair of axes."""
     x, y = figure.layout[f"xaxis{plan[1:]}"], figure.layout[f"yaxis{plan[1:]}"]
     for trace in traces:
-        if trace.type == "image":
-            image = PillowImage.open(BytesIO(base64.b64decode(trace.source.split(",")[1]))).convert("RGB")
-            axis.imshow(np.asarray(image), extent=(0, image.width, image.height, 0))
-        elif trace.marker.opacity != 0:
-            dash = {"dash": "--", "dot": ":", "dashdot": "-."}.get(trace.line.dash, "-")
-            axis.plot(trace.x, trace.y, dash, marker="o", markersize=2 if len(trace.x) > 60 else 4, color=trace.line.color, label=trace.name, linewidth=1.2)
+        if trace.type != "bar":
+            _draw_trace(axis, trace)
+    _draw_bars(axis, [trace for trace in traces if trace.type == "bar"])
     for box in figure.layout.shapes:
         if (box.xref or "x") == plan and box.type == "rect":
             axis.plot([box.x0, box.x1, box.x1, box.x0, box.x0], [box.y0, box.y0, box.y1, box.y1, box.y0], color=box.line.color)
@@ -507,11 +681,57 @@ def _draw_plane(axis: Axes, figure: go.Figure, plan: str, traces: Sequence[Any])
     axis.set_ylabel(_plain(y.title.text))
     if "log" in (x.type, y.type):
         axis.loglog()
+    if x.ticktext is not None:
+        axis.set_xticks(x.tickvals, [_plain(text) for text in x.ticktext], fontsize=8)
+        axis.set_yticks(y.tickvals)
+    if y.ticktext is not None:
+        axis.set_yticks(y.tickvals, [_plain(label) for label in y.ticktext], fontsize=8)
+    if x.showticklabels is False:
+        axis.set_xticks([])
+    if y.showticklabels is False:
+        axis.set_yticks([])
     if x.range is not None:
         axis.set_xlim(x.range)
         axis.set_ylim(y.range)
     if figure.layout.showlegend:
         axis.legend(fontsize=8)
+
+
+def _draw_trace(axis: Axes, trace: Any) -> None:
+    """An image, a diagram's lines and boxes, or a curve with markers."""
+    if trace.type == "image":
+        image = PillowImage.open(BytesIO(base64.b64decode(trace.source.split(",")[1]))).convert("RGB")
+        axis.imshow(np.asarray(image), extent=(0, image.width, image.height, 0))
+    elif trace.mode == "lines":
+        xs, ys = (np.array(values, dtype=float) for values in (trace.x, trace.y))
+        axis.plot(xs, ys, color=trace.line.color, linewidth=1)
+        if trace.fill:
+            _fill(axis, xs, ys, trace.fillcolor, trace.name)
+    elif trace.marker.opacity != 0:
+        dash = {"dash": "--", "dot": ":", "dashdot": "-."}.get(trace.line.dash, "-")
+        axis.plot(trace.x, trace.y, dash, marker="o", markersize=_dot(trace), color=trace.line.color, label=trace.name, linewidth=1.2)
+
+
+def _draw_bars(axis: Axes, traces: Sequence[Any]) -> None:
+    """Groups of bars over the same labels."""
+    for number, trace in enumerate(traces):
+        wide = 0.8 / len(traces)
+        places = np.arange(len(trace.x)) + (number + 0.5) * wide - 0.4
+        axis.bar(places, trace.y, wide, color=trace.marker.color, label=trace.name)
+        axis.set_xticks(range(len(trace.x)), [str(label).replace(" ", "\n") for label in trace.x], fontsize=7)
+
+
+def _dot(trace: Any) -> float:
+    """Size of a curve's markers in points."""
+    return min(2.0 if len(trace.x) > 80 else 4.0, 0.6 * (trace.marker.size or 6))
+
+
+def _fill(axis: Axes, xs: np.ndarray, ys: np.ndarray, colour: str, name: str) -> None:
+    """Polygons, one after the other, with NaN between them."""
+    starts = np.flatnonzero(np.isnan(xs))
+    for first, x, y in zip([0, *starts], np.split(xs, starts), np.split(ys, starts), strict=True):
+        if np.isfinite(x).any():
+            axis.fill(x[np.isfinite(x)], y[np.isfinite(x)], color=colour, label=None if first else name)
 
 
 def _draw_scene(axis: Axes, figure: go.Figure, plan: str, traces: Sequence[Any]) -> None:

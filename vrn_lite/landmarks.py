@@ -4,8 +4,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vrn_lite.frame import Landmarks
-
 COUNT = 68
 
 GROUPS = {
@@ -31,8 +29,8 @@ FLIP = torch.tensor(
 """Landmark l of a mirrored face is landmark FLIP[l] of the face; an involution."""
 
 
-def mirror(points: Landmarks, width: int) -> Landmarks:
-    """Landmarks ``[..., 68, 3]`` of the image mirrored left to right: x -> width - x, renumbered."""
+def mirror(points: Float[Tensor, "*b 68 n"], width: int) -> Float[Tensor, "*b 68 n"]:
+    """Landmarks ``[..., 68, 2 or 3]`` of the image mirrored left to right: x -> width - x, renumbered."""
     flipped = points[..., FLIP.to(points.device), :].clone()
     flipped[..., 0] = width - flipped[..., 0]
     return flipped
@@ -69,6 +67,6 @@ def decode(logits: Float[Tensor, "*b l h w"]) -> Float[Tensor, "*b l 2"]:
     """
     height, width = logits.shape[-2:]
     share = logits.flatten(-2).softmax(-1).view(logits.shape)
-    x = share.sum(-2) @ (torch.arange(width, device=logits.device) + 0.5)
-    y = share.sum(-1) @ (torch.arange(height, device=logits.device) + 0.5)
+    x = (share.sum(-2) * (torch.arange(width, device=logits.device) + 0.5)).sum(-1)  # no matrix product: autocast would round it to bfloat16
+    y = (share.sum(-1) * (torch.arange(height, device=logits.device) + 0.5)).sum(-1)
     return torch.stack((x, y), -1)

@@ -3,12 +3,13 @@
 ::
 
     photo --read--> image --detect--> box --crop--> input --network--> probabilities --surface--> mesh --paint--> coloured mesh
+                                       ^              |
+                                       +--landmarks<--+  once, where a landmark detector is at hand; they guide VRN-Guided too
 
 Two frames meet here. A *photograph's* frame has its pixel (r, c) centred at (c + 1/2, r + 1/2), x right, y down, z away
 in the same unit. The crop is a scale and a shift from there to the voxel frame; its inverse brings the surface back.
 """
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,43 +18,26 @@ import numpy as np
 import torch
 import trimesh
 from jaxtyping import Float, UInt8
-from PIL import Image as Pillow, ImageOps
+from PIL import Image as Pillow
 from scipy.ndimage import gaussian_filter, map_coordinates
-from skimage.data import lbp_frontal_face_cascade_filename
-from skimage.feature import Cascade
-from skimage.transform import resize, rotate
 from torch import Tensor
 
 from vrn_lite.camera import Similarity
-from vrn_lite.frame import FACE_SIZE, Grid, InputError, Landmarks, require
-from vrn_lite.networks.vrn import VRN
+from vrn_lite.frame import FACE_SIZE, Grid, InputError, require
+from vrn_lite.landmarks import mirror
+from vrn_lite.networks.vrn import VRN, GuidedVRN, LandmarkHourglass, LandmarkNetwork, MultitaskVRN, Network, UnalignedVRN
+from vrn_lite.portrait import Box, Photo, detect_face, read_photo
 from vrn_lite.raster import nearest, rasterize
-from vrn_lite.training import atomically, load
+from vrn_lite.training import atomically, load, shipped
 from vrn_lite.volume import isosurface
 
-Photo = UInt8[np.ndarray, "H W 3"]
-Box = tuple[float, float, float, float]
 FourNumbers = Sequence[float | int] | np.ndarray
-
-SMALLEST, MOST_PIXELS = 32, 130_000_000
-"""Shortest side and most pixels of a photograph that is read (reading takes about 8 bytes a pixel)."""
-
-DOWN, SCALE = 0.17, 0.92
-"""From the detector's square to the box of the 68 landmarks: its centre lies lower by this share of the square's side (and
-no further to one side, as the detector looks at both mirror images), its sqrt(width * height) is this share of the side.
-Medians over 113 frontal renders of ICT-FaceKit (yaw within 15 degrees, all expressions, 192 px); they scatter by 0.06
-and 0.13, which the training's jitter covers. A test fits them again."""
-
-LOOKS = (((160, 190, 220, 250, 280), (0,), 0.15, 1.4, 5), ((160, 200, 240), (-15, 15), 0.15, 1.4, 3), ((360, 480, 600), (0,), 0.05, 0.2, 3))
-"""Where the detector looks, in turn, until it finds a face: longer sides in pixels, in-plane tilts in degrees, smallest
-and largest square as shares of the longer side, and how many looks so far must agree."""
-
-MARGIN = 0.2
-"""The photograph's edge is repeated by this share of its longer side, so that faces that fill it are found."""
-
 
 SHIFTS = ((-2, -1), (1, -2), (2, 1), (-1, 2))
 """Shifts (x, y) that the answer is averaged over: all different along both axes, within one cell of the network's grid."""
+
+MOST_ZOOM = 1.6
+"""Landmarks that would change the size of the face's box by more than this factor are not believed."""
 
 
 @dataclass(frozen=True)
@@ -64,15 +48,16 @@ class Reconstruction:
     ----------
     mesh : closed, coloured per vertex; x, y in the photograph's pixels, z away from the viewer in the same unit.
     volume : ``[d, h, w]``, probabilities, voxel frame.
-    landmarks : ``[68, 3]`` in the photograph's frame, or None where the network gives none.
+    landmarks : ``[68, 2]``, x and y in the photograph's pixels, iBUG order, or None where there was no detector.
     crop : from the photograph's frame to the voxel frame; `crop.inverse()` leads back.
     image : the photograph, ``[h, w, 3]`` bytes.
-    box : the landmark-style box (x0, y0, x1, y1) that was used, in the photograph's pixels.
+    box : the landmark-style box (x0, y0, x1, y1) that it was cropped by, in the photograph's pixels: the landmarks' own,
+        where there are any and they were plausible, else the one that was given or detected.
     """
 
     mesh: trimesh.Trimesh
     volume: Float[Tensor, "d h w"]
-    landmarks: Landmarks | None
+    landmarks: Float[np.ndarray, "68 2"] | None
     crop: Similarity
     image: Photo
     box: Box
@@ -114,9 +99,11 @@ class Reconstruction:
 
 def reconstruct(
     photo: str | Path | np.ndarray | Pillow.Image,
-    model: str | Path | VRN | None = None,
+    model: str | Path | Network | None = None,
     box: FourNumbers | None = None,
     *,
+    detector: str | Path | LandmarkNetwork | None = None,
+    recrop: bool = True,
     level: float = 0.5,
     average: bool = True,
     smooth: float = 0.8,
@@ -126,8 +113,13 @@ def reconstruct(
     Parameters
     ----------
     photo : a file, or an image ``[h, w]``, ``[h, w, 3]`` or ``[h, w, 4]`` (bytes, 16 bit, or floats in [0, 1]).
-    model : None for the best that ships, a name or a file for `load`, or a network.
+    model : None for the best that ships (`best`), a name or a file for `load`, or a network. The unaligned network's face
+        looks straight ahead whatever the pose in the photograph: it is put over the box, at the box's size, in one colour.
     box : landmark-style box (x0, y0, x1, y1) in the photograph's pixels: brows to chin, ear to ear; None to detect it.
+    detector : what finds the 68 landmarks: a name or a file for `load`, or a network; None for VRN-Multitask itself, and
+        for the landmark network that ships. VRN-Guided cannot do without one.
+    recrop : look for the landmarks in the box's crop, then crop once more around them, whoever gave the box; unless they
+        are implausible there (see `locate`). Without a detector the box stays.
     level : probability at which the surface is drawn.
     average : average the answers to eight copies of the crop, mirrored and shifted by a pixel or two. The network works on
         a coarser grid than its image, and the shifts take the pattern of that grid off the surface.
@@ -136,38 +128,87 @@ def reconstruct(
 
     Raises
     ------
-    InputError : unreadable or tiny photograph, no face found, a box outside the photograph, unknown model.
+    InputError : unreadable or tiny photograph, no face found, a box outside the photograph, unknown model, a model that
+        gives no volume, or one that needs landmarks where no detector ships.
     """
     require(0 < level < 1, f"level is a probability between 0 and 1, got {level:g}")
     require(0 <= smooth < 10, f"smooth is a length between 0 and 10 pixels, got {smooth:g}")
-    network = model if isinstance(model, VRN) else load("vrn" if model is None else model)
-    grid, name = network.preset.grid, "the image" if isinstance(photo, np.ndarray | Pillow.Image) else str(photo)
+    network, finder = networks_for(model, detector)
+    name = "the image" if isinstance(photo, np.ndarray | Pillow.Image) else str(photo)
     image = read_photo(photo)  # [H, W, 3] bytes
-    box = detect_face(image, name) if box is None else _checked(box, image)  # x0, y0, x1, y1
-    window, to_voxels = crop(image, box, grid)  # [3, h, w]; photograph -> voxel frame
-    volume = probabilities(network, window, average)  # [d, h, w]
+    box = detect_face(image, name) if box is None else checked(box, image)  # x0, y0, x1, y1
+    box, landmarks = (box, None) if finder is None else locate(finder, image, box, recrop)  # [68, 2], photograph
+    window, to_voxels = crop(image, box, network.preset.grid)  # [3, h, w]; photograph -> voxel frame
+    points = None if landmarks is None else _moved(to_voxels, landmarks)  # [68, 2], voxel frame
+    volume = probabilities(network, window, average, points)  # [d, h, w]
     try:
-        blurred = gaussian_filter(volume.numpy(), (smooth * grid.depth_scale, smooth, smooth))
-        surface = largest_part(isosurface(blurred, level, grid.depth_scale))  # voxel frame
+        surface = smooth_surface(volume, network.preset.grid, level, smooth)  # voxel frame
     except InputError as error:
         raise InputError(f"the network sees no face in {name} ({error}): pass --box X0 Y0 X1 Y1 around the face's landmarks") from error
-    colours = paint(surface, window, grid)  # [v, 3] bytes
-    points = to_voxels.inverse()(torch.tensor(surface.vertices)[None].float())[0].double().numpy()
-    mesh = trimesh.Trimesh(points, surface.faces, vertex_colors=colours, process=False)
-    return Reconstruction(mesh, volume, None, to_voxels, image, box)
+    colours = tint(surface, window) if isinstance(network, UnalignedVRN) else paint(surface, window, network.preset.grid)  # [v, 3] bytes
+    vertices = to_voxels.inverse()(torch.tensor(surface.vertices)[None].float())[0].double().numpy()
+    mesh = trimesh.Trimesh(vertices, surface.faces, vertex_colors=colours, process=False)
+    return Reconstruction(mesh, volume, landmarks, to_voxels, image, box)
 
 
-def probabilities(network: VRN, window: Float[Tensor, "3 h w"], average: bool = True) -> Float[Tensor, "d h w"]:
-    """Probability of every voxel, from one cropped image in [0, 1]; see `reconstruct` for `average`."""
+def best() -> str:
+    """The best model that ships: VRN-Guided where its landmark detector ships too, else VRN."""
+    return "guided" if {"guided", "landmarks"} <= set(shipped()) else "vrn"
+
+
+def networks_for(
+    model: str | Path | Network | None = None, detector: str | Path | LandmarkNetwork | None = None
+) -> tuple[VRN | GuidedVRN | MultitaskVRN, LandmarkNetwork | None]:
+    """The network and the landmark detector that `reconstruct` uses, for those who have many photographs.
+
+    Raises
+    ------
+    InputError : unknown weights, a model that gives no volume, a detector that finds no landmarks, or VRN-Guided where no
+        detector is given and none ships.
+    """
+    network = model if isinstance(model, torch.nn.Module) else load(best() if model is None else model)
+    if isinstance(network, LandmarkHourglass):
+        raise InputError("a 'landmarks' network finds landmarks and no face: choose vrn, multitask or guided as the model, and this one as the detector")
+    if detector is None and isinstance(network, MultitaskVRN):
+        return network, network
+    if detector is None and "landmarks" not in shipped():
+        require(not isinstance(network, GuidedVRN), "a guided network needs landmarks, and no detector ships: give one, detector='landmarks.safetensors'")
+        return network, None
+    finder = detector if isinstance(detector, torch.nn.Module) else load("landmarks" if detector is None else detector)
+    if not isinstance(finder, LandmarkNetwork):
+        raise InputError(f"a {finder.variant!r} network finds no landmarks: choose landmarks or multitask as the detector")
+    return network, finder
+
+
+def probabilities(
+    network: VRN | GuidedVRN | MultitaskVRN, window: Float[Tensor, "3 h w"], average: bool = True, landmarks: Float[Tensor, "68 2"] | None = None
+) -> Float[Tensor, "d h w"]:
+    """Probability of every voxel, from one cropped image in [0, 1]; see `reconstruct` for `average`.
+
+    VRN-Guided needs the `landmarks`, x and y in the crop's pixels; they are shifted and mirrored with the image.
+    """
     image = window[None].to(next(network.parameters()).device)
+    points = None if landmarks is None else landmarks[None].to(image)
+    follows = not isinstance(network, UnalignedVRN)  # its answer stays where it is when the image is shifted
     total = torch.zeros((), device=image.device)
     with torch.inference_mode():
         for x, y in SHIFTS if average else [(0, 0)]:
-            shifted = _shift(image, x, y)
-            total = total + _shift(network(shifted).sigmoid(), -x, -y)
+            shifted, moved = _shift(image, x, y), None if points is None else points + points.new_tensor([x, y])
+            answer = _chances(network, shifted, moved)
             if average:
-                total = total + _shift(network(shifted.flip(-1)).sigmoid().flip(-1), -x, -y)
+                flipped = None if moved is None else mirror(moved, image.shape[-1])
+                answer = answer + _chances(network, shifted.flip(-1), flipped).flip(-1)
+            total = total + (_shift(answer, -x, -y) if follows else answer)
     return (total[0] / (2 * len(SHIFTS) if average else 1)).cpu().clone()
+
+
+def _chances(network: VRN | GuidedVRN | MultitaskVRN, images: Float[Tensor, "b 3 h w"], points: Float[Tensor, "b 68 2"] | None) -> Float[Tensor, "b d h w"]:
+    """What the network sees in images, guided where it wants to be."""
+    if not isinstance(network, GuidedVRN):
+        return network(images).sigmoid()
+    if points is None:
+        raise InputError("a guided network needs landmarks: give them, x and y in the crop's pixels")
+    return network(images, points).sigmoid()
 
 
 def _shift(images: Float[Tensor, "1 c h w"], x: int, y: int) -> Float[Tensor, "1 c h w"]:
@@ -178,136 +219,47 @@ def _shift(images: Float[Tensor, "1 c h w"], x: int, y: int) -> Float[Tensor, "1
     return images[..., rows, :][..., columns]
 
 
-# Reading
+# Landmarks
 
 
-def read_photo(photo: str | Path | np.ndarray | Pillow.Image) -> Photo:
-    """A photograph as ``[h, w, 3]`` bytes, upright: EXIF orientation applied, grey, palette, CMYK and 16 bit converted, alpha over white.
+def locate(detector: LandmarkNetwork, image: Photo, box: Box, recrop: bool = True) -> tuple[Box, Float[np.ndarray, "68 2"]]:
+    """The 68 landmarks of the face in a box, and the box to crop it by, both in the photograph's pixels.
 
-    Raises
-    ------
-    InputError : no such file, not an image, damaged, shorter than 32 pixels, or larger than `MOST_PIXELS`.
+    With `recrop` the landmarks' own box takes the place of `box`, and they are found once more in its crop: the training's
+    crops stand on the landmarks' box too (there of the true ones). Where that box is implausible (over
+    1.6 times larger or smaller, its centre outside the first crop, or outside the photograph) `box` stays.
     """
-    if isinstance(photo, np.ndarray):
-        image = _bytes_of(photo)
-    elif isinstance(photo, Pillow.Image):
-        image = np.asarray(_upright_rgb(photo))
-    else:
-        image = _read_file(Path(photo))
-    height, width = image.shape[:2]
-    name = "the image" if isinstance(photo, np.ndarray | Pillow.Image) else str(photo)
-    require(min(height, width) >= SMALLEST, f"{name} has only {width} x {height} pixels: a face needs at least {SMALLEST} x {SMALLEST}")
-    return image
+    landmarks = find_landmarks(detector, image, box)
+    around = (*landmarks.min(0).tolist(), *landmarks.max(0).tolist())
+    if not (recrop and _plausible(around, box, image)):
+        return box, landmarks
+    return around, find_landmarks(detector, image, around)
 
 
-def _read_file(path: Path) -> Photo:
-    require(path.exists(), f"no such photograph: {path}")
-    require(path.is_file(), f"{path} is no file: name a photograph inside it")
-    require(path.stat().st_size > 0, f"{path} is empty: copy or download it again")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's remarks on odd files: what can be read is read
-        try:
-            with Pillow.open(path) as opened:
-                width, height = opened.size
-                require(width * height <= MOST_PIXELS, f"{path} has {width} x {height} pixels: reduce it to at most {MOST_PIXELS / 1e6:.0f} million")
-                return np.asarray(_upright_rgb(opened))
-        except Pillow.UnidentifiedImageError:
-            raise InputError(f"{path} is not an image that can be read: save it as JPEG, PNG or WebP") from None
-        except Pillow.DecompressionBombError:
-            raise InputError(f"{path} has too many pixels: reduce it to at most {MOST_PIXELS / 1e6:.0f} million") from None
-        except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(f"cannot read {path} ({error}): it is damaged or protected, save it again as JPEG or PNG") from None
+def find_landmarks(detector: LandmarkNetwork, image: Photo, box: FourNumbers) -> Float[np.ndarray, "68 2"]:
+    """The 68 landmarks of the face in a box, x and y in the photograph's pixels: means over the crop and its mirror image."""
+    window, to_voxels = crop(image, box, detector.preset.grid)
+    with torch.inference_mode():
+        both = torch.stack((window, window.flip(-1))).to(next(detector.parameters()).device)
+        seen, mirrored = detector.landmarks(both).cpu()
+    return _moved(to_voxels.inverse(), (seen + mirror(mirrored, window.shape[-1])) / 2).double().numpy()
 
 
-def _upright_rgb(image: Pillow.Image) -> Pillow.Image:
-    """Turned as EXIF says, on white where transparent, in RGB."""
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I") or image.mode == "F":  # 16 bit or 32 bit grey, which convert() would clip
-        return Pillow.fromarray(_bytes_of(np.asarray(image)))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        ground = Pillow.new("RGB", image.size, "white")
-        ground.paste(image, mask=image.getchannel("A"))
-        return ground
-    return image.convert("RGB")
+def _moved(motion: Similarity, points: Float[Tensor, "n 2"] | Float[np.ndarray, "n 2"]) -> Float[Tensor, "n 2"]:
+    """Points (x, y) moved by a scale and a shift."""
+    flat = torch.as_tensor(points, dtype=torch.float32)
+    return motion(torch.cat((flat, torch.zeros_like(flat[:, :1])), 1)[None])[0, :, :2]
 
 
-def _bytes_of(values: np.ndarray) -> Photo:
-    """Any sensible array as ``[h, w, 3]`` bytes: floats in [0, 1], 8 bit, or 16 bit in whatever integers they come."""
-    require(values.ndim == 2 or (values.ndim == 3 and values.shape[2] in (1, 3, 4)), f"an image is [h, w], [h, w, 3] or [h, w, 4], got {values.shape}")
-    require(values.size > 0, f"the image is empty: {values.shape}")
-    require(values.dtype.kind in "buif", f"an image holds numbers, got {values.dtype}")
-    if values.dtype.kind == "f":
-        require(bool(np.isfinite(values).all()), "the image has values that are not finite (NaN or infinity)")
-        require(bool(values.min() >= 0 and values.max() <= 1), f"a float image lies in [0, 1], got {values.min():g} to {values.max():g}")
-        values = np.rint(values * 255)
-    elif values.dtype.kind == "b":
-        values = values * 255
-    elif values.dtype != np.uint8 and values.max() > 255:
-        values = np.clip(values, 0, 65535) // 257
-    values = values.astype(np.uint8).reshape(*values.shape[:2], -1)
-    if values.shape[2] == 4:
-        alpha = values[..., 3:].astype(np.uint16)
-        values = ((values[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
-    return np.ascontiguousarray(np.broadcast_to(values, (*values.shape[:2], 3)))
-
-
-# Finding the face
-
-
-def detect_face(image: Photo, name: str = "the image") -> Box:
-    """The landmark-style box (x0, y0, x1, y1) of the largest frontal face, in the photograph's pixels.
-
-    scikit-image's LBP cascade looks at the photograph and at its mirror image in several sizes, then tilted, then in
-    larger sizes for small faces. Squares that several looks agree on count, and the largest of them wins.
-
-    Raises
-    ------
-    InputError : none found.
-    """
-    cascade = Cascade(lbp_frontal_face_cascade_filename())
-    squares = np.zeros((0, 3))
-    for sides, tilts, least, most, votes in LOOKS:
-        squares = np.concatenate([squares, *(_look(cascade, image, side, tilt, least, most) for side in sides for tilt in tilts)])
-        agreed = _agreed(squares, votes)
-        if len(agreed):
-            x, y, side = map(float, agreed[agreed[:, 2].argmax()])
-            half = SCALE * side / 2
-            return x - half, y - half, x + half, y + half
-    raise InputError(f"no face found in {name}: pass --box X0 Y0 X1 Y1 around the face's landmarks")
-
-
-def _look(cascade: Cascade, image: Photo, side: int, tilt: float, least: float, most: float) -> Float[np.ndarray, "k 3"]:
-    """Faces (x and y of the landmarks' centre, side of the square) that the cascade finds at one size and tilt, seen both ways."""
-    step = max(1, max(image.shape[:2]) // 1280)  # resampling a huge photograph whole would need gigabytes
-    coarse = image[::step, ::step]
-    zoom = side / max(coarse.shape[:2])
-    seen = resize(coarse, [max(1, round(size * zoom)) for size in coarse.shape[:2]], anti_aliasing=zoom < 1)
-    seen = np.pad(seen, [(round(MARGIN * side),) * 2] * 2 + [(0, 0)], mode="edge")
-    centre = np.array(seen.shape[1::-1]) / 2
-    cosine, sine = np.cos(np.deg2rad(tilt)), np.sin(np.deg2rad(tilt))
-    sizes = {"min_size": (max(24, round(least * side)),) * 2, "max_size": (round(most * side),) * 2}
-    found = []
-    for view, sign in ((rotate(seen, tilt, mode="edge"), 1), (rotate(seen, tilt, mode="edge")[:, ::-1], -1)):
-        for square in cascade.detect_multi_scale(np.ascontiguousarray(view), scale_factor=1.2, step_ratio=1, **sizes):
-            x, y = (np.array([square["c"], square["r"]]) + square["width"] * np.array([0.5, 0.5 + DOWN]) - centre) * (sign, 1)
-            middle = centre + (x * cosine - y * sine, x * sine + y * cosine) - round(MARGIN * side)
-            found.append([*middle / zoom * step, square["width"] / zoom * step])
-    return np.array(found).reshape(-1, 3)
-
-
-def _agreed(squares: Float[np.ndarray, "k 3"], votes: int) -> Float[np.ndarray, "m 3"]:
-    """Medians of groups of at least `votes` squares alike in place and size; of overlapping groups the one with most squares."""
-    apart = np.linalg.norm(squares[:, None, :2] - squares[None, :, :2], axis=-1) / np.minimum(squares[:, None, 2], squares[None, :, 2])
-    alike = (apart < 0.35) & (np.abs(np.log(squares[:, None, 2] / squares[None, :, 2])) < 0.5)
-    groups, free = [], np.ones(len(squares), dtype=bool)
-    for row in np.argsort(-alike.sum(1), kind="stable"):
-        if free[row] and alike[row].sum() >= votes:
-            groups.append(np.median(squares[alike[row]], axis=0))
-            free &= apart[row] > 0.7
-    return np.array(groups).reshape(-1, 3)
+def _plausible(new: Box, old: Box, image: Photo) -> bool:
+    """Whether landmarks that span a box may be those of the face that another box points at."""
+    try:
+        checked(new, image)
+    except InputError:
+        return False
+    size, before = (((x1 - x0) * (y1 - y0)) ** 0.5 for x0, y0, x1, y1 in (new, old))
+    away = max(abs(new[axis] + new[axis + 2] - old[axis] - old[axis + 2]) / 2 for axis in (0, 1))
+    return 1 / MOST_ZOOM < size / before < MOST_ZOOM and away < before / FACE_SIZE / 2
 
 
 # Cropping
@@ -319,7 +271,7 @@ def crop(image: Photo, box: FourNumbers, grid: Grid) -> tuple[Float[Tensor, "3 h
     sqrt(width * height) of the landmark-style box becomes 90/192 of the crop's side and its centre the crop's centre;
     beyond the photograph its edge is repeated. Depth 0 of the photograph's frame is the grid's front.
     """
-    x0, y0, x1, y1 = _checked(box, image)
+    x0, y0, x1, y1 = checked(box, image)
     pixel = ((x1 - x0) * (y1 - y0)) ** 0.5 / (FACE_SIZE * grid.side)  # photograph's pixels in one pixel of the crop
     left, top = (x0 + x1 - grid.width * pixel) / 2, (y0 + y1 - grid.height * pixel) / 2
     columns, across = _resampling(left, pixel, grid.width, image.shape[1])
@@ -348,8 +300,13 @@ def _resampling(start: float, step: float, count: int, size: int) -> tuple[slice
     return slice(int(inside[0]), int(inside[-1]) + 1), folded
 
 
-def _checked(box: FourNumbers, image: Photo) -> Box:
-    """The box as numbers, if it makes sense in the image."""
+def checked(box: FourNumbers, image: Photo) -> Box:
+    """The box as numbers, if it makes sense in the image.
+
+    Raises
+    ------
+    InputError : not four finite numbers, empty, too small, or mostly outside the image.
+    """
     height, width = image.shape[:2]
     numbers = np.asarray(box, dtype=np.float64).reshape(-1)
     text = " ".join(f"{value:g}" for value in numbers)
@@ -364,6 +321,17 @@ def _checked(box: FourNumbers, image: Photo) -> Box:
 
 
 # Surface and colours
+
+
+def smooth_surface(volume: Float[Tensor, "d h w"], grid: Grid, level: float, smooth: float) -> trimesh.Trimesh:
+    """The face's surface in the voxel frame; see `reconstruct` for `level` and `smooth`.
+
+    Raises
+    ------
+    InputError : the probabilities nowhere cross the level.
+    """
+    blurred = gaussian_filter(volume.numpy(), (smooth * grid.depth_scale, smooth, smooth))
+    return largest_part(isosurface(blurred, level, grid.depth_scale))
 
 
 def largest_part(surface: trimesh.Trimesh) -> trimesh.Trimesh:
@@ -389,6 +357,14 @@ def paint(surface: trimesh.Trimesh, window: Float[Tensor, "3 h w"], grid: Grid) 
     tone = np.median(colours[frank] if frank.any() else colours, axis=0)
     mixed = tone + shown[:, None] * (colours - tone)
     return np.rint(mixed.clip(0, 1) * 255).astype(np.uint8)
+
+
+def tint(surface: trimesh.Trimesh, window: Float[Tensor, "3 h w"]) -> UInt8[np.ndarray, "v 3"]:
+    """One colour for a whole surface that does not lie over its image: the median of the crop's middle."""
+    height, width = window.shape[-2:]
+    middle = window[:, 3 * height // 8 : 5 * height // 8, 3 * width // 8 : 5 * width // 8]
+    tone = (255 * middle.flatten(1).median(1).values).round().byte().numpy()
+    return np.tile(tone, (len(surface.vertices), 1))
 
 
 def _in_front(surface: trimesh.Trimesh, grid: Grid, margin: float = 2.0) -> Float[np.ndarray, " v"]:

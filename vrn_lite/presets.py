@@ -17,6 +17,7 @@ class NetworkSize:
     modules : residual modules m per position.
     stacks : hourglasses in a row.
     stem_features : channels of the first convolution; doubled after it.
+    guided_modules : m of VRN-Guided, where it is another (the paper's has 4).
     """
 
     stem: int = 4
@@ -25,6 +26,7 @@ class NetworkSize:
     modules: int = 8
     stacks: int = 1
     stem_features: int = 64
+    guided_modules: int | None = None
 
     def __post_init__(self) -> None:
         require(self.stem in (2, 4), f"stem must reduce by 2 or 4, got {self.stem}")
@@ -47,8 +49,8 @@ class Preset:
             require(side % step == 0 and side // step >= 2, f"image side {side} must be a multiple of stem x 2^levels = {step}, at least twice")
 
     def to_dict(self) -> dict:
-        """Plain numbers for a checkpoint; `Preset.from_dict` is the inverse."""
-        return asdict(self)
+        """Plain numbers for a checkpoint, without what is not set; `Preset.from_dict` is the inverse."""
+        return asdict(self, dict_factory=lambda items: {name: value for name, value in items if value is not None})
 
     @staticmethod
     def from_dict(values: dict) -> "Preset":
@@ -63,7 +65,7 @@ PRESETS = {
         Preset("lite", Grid(64, 64, 64), NetworkSize(stem=2, levels=4, features=64, modules=1, stacks=2, stem_features=16)),
         Preset("colab", Grid(128, 128, 128), NetworkSize(stem=4, levels=4, features=128, modules=2, stacks=1, stem_features=32)),
         Preset("paper", Grid(200, 192, 192), NetworkSize(stem=4, levels=4, features=128, modules=8, stacks=1)),
-        Preset("paper_full", Grid(200, 192, 192), NetworkSize(stem=4, levels=4, features=256, modules=3, stacks=2)),
+        Preset("paper_full", Grid(200, 192, 192), NetworkSize(stem=4, levels=4, features=256, modules=3, stacks=2, guided_modules=4)),
     )
 }
 

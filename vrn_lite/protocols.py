@@ -3,18 +3,19 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import pairwise
-from math import ceil, inf
-from typing import Any
+from math import ceil, inf, nan
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vrn_lite.camera import Similarity
 from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.frame import Grid, InputError, Volume, require
-from vrn_lite.metrics import iou, vertex_errors
-from vrn_lite.networks.vrn import VRN
-from vrn_lite.pairs import STEADY, FacePairs, PoseRange, make_pairs
+from vrn_lite.metrics import iou, landmark_nme, vertex_errors
+from vrn_lite.networks.vrn import VRN, GuidedVRN, LandmarkHourglass, LandmarkNetwork, MultitaskVRN, Network, UnalignedVRN
+from vrn_lite.pairs import STEADY, FacePairs, PoseRange, make_pairs, unaligned
 from vrn_lite.presets import Preset, preset as preset_named
 from vrn_lite.volume import isosurface, voxelize
 
@@ -67,35 +68,42 @@ def heldout(
 def _first(pairs: FacePairs, count: int) -> FacePairs:
     """The first `count` samples of a batch."""
     cut = {f.name: getattr(pairs, f.name)[:count] for f in fields(pairs) if f.name not in ("truth", "camera")}
-    camera = replace(pairs.camera, **{f.name: getattr(pairs.camera, f.name)[:count] for f in fields(pairs.camera)})
-    return FacePairs(**cut, truth=pairs.truth.moved(pairs.truth.vertices[:count]), camera=camera)
+    return FacePairs(**cut, truth=pairs.truth.moved(pairs.truth.vertices[:count]), camera=_part(pairs.camera, slice(count)))
+
+
+def _part(motion: Similarity, which: slice) -> Similarity:
+    """Some motions of a batch."""
+    return Similarity(motion.scale[which], motion.rotation[which], motion.translation[which])
 
 
 @dataclass(frozen=True)
 class Row:
-    """One reconstruction of one sample.
+    """One reconstruction of one sample. A score that the method cannot have is NaN: a landmark network sees no volume.
 
     Attributes
     ----------
-    method : "network", "oracle" or "mean face".
+    method : "network", "true landmarks" (a guided network that is told them), "put back" (an unaligned network's face,
+        moved to where the true pose puts it), "oracle" or "mean face".
     sample : number in the test set.
     yaw, pitch : degrees, as the image shows them.
     iou, iou_front : over all slices, and over those before the head's pivot.
     nme, nme_rigid, nme_levelled : see `VertexErrors`; infinite where there is no surface.
+    landmark_nme : of the landmarks that the method found or was guided by, in the image.
     """
 
     method: str
     sample: int
     yaw: float
     pitch: float
-    iou: float
-    iou_front: float
-    nme: float
-    nme_rigid: float
-    nme_levelled: float
+    iou: float = nan
+    iou_front: float = nan
+    nme: float = nan
+    nme_rigid: float = nan
+    nme_levelled: float = nan
+    landmark_nme: float = nan
 
 
-SCORES = ("iou", "iou_front", "nme", "nme_rigid", "nme_levelled")
+SCORES = ("iou", "iou_front", "nme", "nme_rigid", "nme_levelled", "landmark_nme")
 """The columns of a `Row` that are results."""
 
 
@@ -123,8 +131,8 @@ class Table:
         return torch.tensor([getattr(row, name) for row in self.rows], dtype=torch.float64)
 
     def mean(self) -> dict[str, float]:
-        """Mean of each score, with the number of rows as "n"."""
-        return {"n": len(self.rows)} | {name: float(self.column(name).mean()) for name in SCORES}
+        """Mean of each score over the rows that have it, NaN where none has; with the number of rows as "n"."""
+        return {"n": len(self.rows)} | {name: float(self.column(name).nanmean()) for name in SCORES}
 
     def by_yaw(self, edges: Sequence[float] = YAW_EDGES) -> dict[str, dict[str, float]]:
         """Means over bins of yaw, named "low to high"; the last bin holds its upper edge, empty bins are left out."""
@@ -136,42 +144,110 @@ class Table:
         return bins
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers for a JSON file: means and bins by method, then every row."""
-        summary = {name: self.of(name).mean() | {"by_yaw": self.of(name).by_yaw()} for name in self.methods}
-        return {"preset": self.preset, "source": self.source, "methods": summary, "rows": [asdict(row) for row in self.rows]}
+        """Plain numbers for a JSON file: means and bins by method, then every row; scores that a method cannot have are left out."""
+        parts = {name: self.of(name) for name in self.methods}
+        summary = {name: _known(part.mean()) | {"by_yaw": {low: _known(mean) for low, mean in part.by_yaw().items()}} for name, part in parts.items()}
+        return {"preset": self.preset, "source": self.source, "methods": summary, "rows": [_known(asdict(row)) for row in self.rows]}
 
 
-Reconstruct = Callable[[FacePairs], Iterable[tuple[Volume, Any]]]
-"""A method: from samples to (solid ``[d, h, w]``, surface or its vertices, or None without one), one for each."""
+def _known(values: dict[str, Any]) -> dict[str, Any]:
+    """Without what is NaN."""
+    return {name: value for name, value in values.items() if value == value}
 
 
-def by_network(network: VRN) -> Reconstruct:
-    """What the network sees in the images: probabilities, their iso-surface, and the solid inside it."""
-    grid, device = network.preset.grid, next(network.parameters()).device
+class Answer(NamedTuple):
+    """What a method says of one sample: a solid ``[d, h, w]``, its surface or that one's vertices, landmarks ``[68, 2 or 3]`` in pixels.
+
+    A solid without a surface is an answer too, and a bad one; a method that never has a solid leaves it None.
+    """
+
+    volume: Volume | None = None
+    surface: Any = None
+    landmarks: Float[Tensor, "68 n"] | None = None
+
+
+Reconstruct = Callable[[FacePairs], Iterable[Answer]]
+"""A method: from samples to one answer for each."""
+
+
+def by_network(network: VRN | MultitaskVRN | LandmarkHourglass) -> Reconstruct:
+    """What the network sees in the images: probabilities, their iso-surface and the solid inside it; landmarks where it finds them.
+
+    An unaligned network's answers lie in a frame of their own: score them on the `unaligned` pairs, or `put_back`.
+    """
+    device = next(network.parameters()).device
 
     @torch.inference_mode()
-    def reconstruct(pairs: FacePairs) -> Iterable[tuple[Volume, Any]]:
-        chances = network(pairs.images.to(device)).sigmoid().float()
-        return [(chance > 0.5, _surface(chance, grid)) for chance in chances]
+    def reconstruct(pairs: FacePairs) -> Iterable[Answer]:
+        images = pairs.images.to(device)
+        points = network.landmarks(images).cpu() if isinstance(network, LandmarkNetwork) else [None] * len(images)
+        if isinstance(network, LandmarkHourglass):
+            return [Answer(landmarks=found) for found in points]
+        return _answers(network(images), points, network.preset.grid)
 
     return reconstruct
 
 
+def by_guided(network: GuidedVRN, landmarks: Callable[[FacePairs], Float[Tensor, "b 68 n"]]) -> Reconstruct:
+    """What a guided network sees in the images and in the landmarks that a function has for them.
+
+    Examples
+    --------
+    Told the true ones, those of a detector, or none at all::
+
+        by_guided(network, lambda pairs: pairs.landmarks)
+        by_guided(network, lambda pairs: detector.landmarks(pairs.images))
+        by_guided(network, lambda pairs: torch.full_like(pairs.landmarks, float("nan")))
+    """
+    device = next(network.parameters()).device
+
+    @torch.inference_mode()
+    def reconstruct(pairs: FacePairs) -> Iterable[Answer]:
+        points = landmarks(pairs)
+        return _answers(network(pairs.images.to(device), points.to(device)), points.cpu(), network.preset.grid)
+
+    return reconstruct
+
+
+def _answers(logits: Float[Tensor, "b d h w"], landmarks: Iterable[Tensor | None], grid: Grid) -> list[Answer]:
+    """Solids and surfaces of a batch of logits."""
+    chances = logits.sigmoid().float()
+    return [Answer(chance > 0.5, _surface(chance, grid), points) for chance, points in zip(chances, landmarks, strict=True)]
+
+
+def put_back(answers: Iterable[Answer], frontal: FacePairs, pairs: FacePairs, grid: Grid) -> Iterator[Answer]:
+    """Answers in the unaligned pairs' frontal frame, moved by the true pose to where the image shows the face.
+
+    The generous bound for a network that leaves the pose out (paper section 5): the pose is given, not found. The solid
+    is the moved surface's.
+    """
+    way = frontal.camera.inverse().then(pairs.camera).to("cpu")
+    for index, answer in enumerate(answers):
+        if answer.surface is None:
+            yield answer
+            continue
+        points = torch.tensor(answer.surface.vertices, dtype=torch.float32)
+        sign, edge = points.new_tensor([[-1, 1, 1], [grid.width, 0, 0]] if bool(pairs.mirrored[index]) else [[1, 1, 1], [0, 0, 0]])
+        moved = edge + sign * _part(way, slice(index, index + 1))((edge + sign * points)[None])[0]  # mirroring is x -> width - x, before and after
+        solid = voxelize(moved, torch.tensor(answer.surface.faces), grid.shape, grid.depth_scale)
+        yield Answer(solid, moved, answer.landmarks)
+
+
 def by_oracle(grid: Grid) -> Reconstruct:
     """The true volume: what is left is the error of the grid."""
-    return lambda pairs: ((volume, _surface(volume, grid)) for volume in pairs.volumes)
+    return lambda pairs: (Answer(volume, _surface(volume, grid)) for volume in pairs.volumes)
 
 
 def by_mean_face(face: MorphableFace, grid: Grid) -> Reconstruct:
     """The source's mean face, neutral, under each sample's own camera: what knowing the pose is worth, and nothing else."""
 
-    def reconstruct(pairs: FacePairs) -> Iterable[tuple[Volume, Any]]:
+    def reconstruct(pairs: FacePairs) -> Iterable[Answer]:
         mesh = face.mesh()
         bounds = mesh.solid_triangles().unique()
         placed = replace(pairs, truth=mesh.moved(pairs.camera(mesh.vertices.expand(len(pairs), -1, -1))))
         for index in range(len(pairs)):
             mean = placed.mesh(index)
-            yield voxelize(mean.vertices, mean.solid_triangles(), grid.shape, grid.depth_scale), mean.vertices[bounds]
+            yield Answer(voxelize(mean.vertices, mean.solid_triangles(), grid.shape, grid.depth_scale), mean.vertices[bounds])
 
     return reconstruct
 
@@ -188,43 +264,179 @@ def front_slices(grid: Grid) -> int:
 
 def score(method: str, reconstruct: Reconstruct, pairs: FacePairs, grid: Grid, first: int = 0) -> Iterator[Row]:
     """One row for each sample of a batch; `first` is the number of its first sample."""
-    for index, (volume, surface) in enumerate(reconstruct(pairs)):
-        truth = pairs.volumes[index].to(volume.device)
-        whole, front = float(iou(volume, truth)), float(iou(volume, truth, front_slices(grid)))
+    for index, answer in enumerate(reconstruct(pairs)):
         yaw = float(pairs.yaw[index]) * (-1 if bool(pairs.mirrored[index]) else 1)
-        errors = None if surface is None else vertex_errors(surface, pairs.mesh(index))
+        yield Row(method, first + index, yaw, float(pairs.pitch[index]), **_scores(answer, pairs, index, grid))
+
+
+def _scores(answer: Answer, pairs: FacePairs, index: int, grid: Grid) -> dict[str, float]:
+    """Those of `SCORES` that an answer can have."""
+    scores: dict[str, float] = {}
+    if answer.volume is not None:
+        truth = pairs.volumes[index].to(answer.volume.device)
+        scores |= {"iou": float(iou(answer.volume, truth)), "iou_front": float(iou(answer.volume, truth, front_slices(grid)))}
+        errors = None if answer.surface is None else vertex_errors(answer.surface, pairs.mesh(index))
         distances = (inf, inf, inf) if errors is None else (errors.nme, errors.rigid, errors.levelled)
-        yield Row(method, first + index, yaw, float(pairs.pitch[index]), whole, front, *distances)
+        scores |= dict(zip(("nme", "nme_rigid", "nme_levelled"), distances, strict=True))
+    if answer.landmarks is not None:
+        scores["landmark_nme"] = float(landmark_nme(answer.landmarks.cpu(), pairs.landmarks[index].cpu()))
+    return scores
 
 
-def evaluate(network: VRN | None, face: MorphableFace, *, n: int = 256, seed: int = 2017, preset: Preset | str | None = None, bounds: bool = True) -> Table:
+def network_rows(network: Network, pairs: FacePairs, unit: float, detector: LandmarkNetwork | None = None, first: int = 0) -> Iterator[Row]:
+    """All rows of a network for a batch; see `evaluate`. `unit` is the source's outer interocular distance."""
+    grid = network.preset.grid
+    if isinstance(network, UnalignedVRN):
+        frontal = unaligned(pairs, unit, grid)
+        answers = list(by_network(network)(frontal))
+        yield from score("network", lambda _: answers, frontal, grid, first)
+        yield from score("put back", lambda pairs: put_back(answers, frontal, pairs, grid), pairs, grid, first)
+    elif isinstance(network, GuidedVRN):
+        if detector is not None:
+            device = next(detector.parameters()).device
+            yield from score("network", by_guided(network, lambda pairs: detector.landmarks(pairs.images.to(device))), pairs, grid, first)
+        yield from score("true landmarks", by_guided(network, lambda pairs: pairs.landmarks), pairs, grid, first)
+    else:
+        yield from score("network", by_network(network), pairs, grid, first)
+
+
+def evaluate(
+    network: Network | None,
+    face: MorphableFace,
+    *,
+    detector: LandmarkNetwork | None = None,
+    n: int = 256,
+    seed: int = 2017,
+    preset: Preset | str | None = None,
+    bounds: bool = True,
+) -> Table:
     """A network on held-out faces, with the oracle's floor and the mean face at the true pose beside it.
+
+    Rows by method: "network" for what the network makes of the image alone. VRN-Guided has them where a detector is
+    given, whose landmarks guide it, and always rows "true landmarks", where the true ones do. The unaligned network's
+    rows "network" are judged in its own frontal frame; its rows "put back" in the image's, after the true pose.
 
     Parameters
     ----------
     network : in eval mode; None for the bounds alone.
     face : the source of the faces; another one than the training's makes the test cross-database, and then
         `nme_levelled` is the number to quote, since sources put their depth origin in different places.
+    detector : finds landmarks for VRN-Guided, in eval mode; other networks do not look at it.
     n, seed : of the held-out set.
     preset : needed without a network; a network brings its own.
     bounds : False leaves oracle and mean face out.
 
     Raises
     ------
-    InputError : no preset, a network in training mode, or one that belongs to another preset.
+    InputError : no preset, a network in training mode, or one that belongs to another preset or image size.
     """
-    require(network is None or not network.training, "the network is in training mode: call network.eval() first")
     wanted = preset or (network and network.preset)
     if not wanted:
         raise InputError("without a network the preset must be given: preset='lite', for example")
     chosen = preset_named(wanted)
     if network is not None and network.preset.grid != chosen.grid:
         raise InputError(f"the network belongs to preset {network.preset.name!r}, not {chosen.name!r}: leave `preset` out")
-    methods = {} if network is None else {"network": by_network(network)}
-    if bounds:
-        methods |= {"oracle": by_oracle(chosen.grid), "mean face": by_mean_face(face, chosen.grid)}
-    rows: list[Row] = []
-    for chunk, pairs in enumerate(heldout(face, n, seed, preset=chosen)):
-        for name, method in methods.items():
-            rows += score(name, method, pairs, chosen.grid, chunk * CHUNK)
-    return Table(tuple(rows), chosen.name, face.name)
+    networks: dict[str, Network] = {} if network is None else {"": network}
+    _fitting(networks, detector)
+    rows = _rows(networks, face, chosen, detector, n, seed, bounds, lambda count: None)
+    return Table(tuple(row for found in rows.values() for row in found), chosen.name, face.name)
+
+
+def compare(
+    networks: dict[str, Network],
+    face: MorphableFace,
+    *,
+    detector: LandmarkNetwork | None = None,
+    n: int = 256,
+    seed: int = 2017,
+    bounds: bool = True,
+    progress: Callable[[int, int], object] = lambda done, total: None,
+) -> dict[str, Table]:
+    """`evaluate` for several networks at once, by name: the same tables, but faces, oracle and mean face are made once per grid.
+
+    Parameters
+    ----------
+    networks : in eval mode, by the names that the tables shall have.
+    progress : called now and then with the number of rows done and the number of all.
+    face, detector, n, seed, bounds : as for `evaluate`.
+
+    Raises
+    ------
+    InputError : a network in training mode, or a guided one whose images have another size than the detector's.
+    """
+    _fitting(networks, detector)
+    groups: dict[Grid, dict[str, Network]] = {}
+    for name, network in networks.items():
+        groups.setdefault(network.preset.grid, {})[name] = network
+    total = n * (sum(_ways(network, detector) for network in networks.values()) + 2 * bounds * len(groups))
+    done, tables = 0, dict.fromkeys(networks, Table((), "", ""))
+
+    def count(rows: int) -> None:
+        nonlocal done
+        done += rows
+        progress(done, total)
+
+    for group in groups.values():
+        rows = _rows(group, face, next(iter(group.values())).preset, detector, n, seed, bounds, count)
+        tables |= {name: Table((*rows[name], *rows[None]), network.preset.name, face.name) for name, network in group.items()}
+    return tables
+
+
+def _fitting(networks: dict[str, Network], detector: LandmarkNetwork | None) -> None:
+    """Refuse networks in training mode, and a detector for images of another size than a guided network's."""
+    for network in [*networks.values(), *([] if detector is None else [detector])]:
+        require(not network.training, "the network is in training mode: call network.eval() first")
+    for network in networks.values():
+        if isinstance(network, GuidedVRN) and detector is not None:
+            mine, other = network.preset, detector.preset
+            fits = (mine.grid.height, mine.grid.width) == (other.grid.height, other.grid.width)
+            require(fits, f"the detector belongs to preset {other.name!r}, the guided network to {mine.name!r}: choose a detector for images of that size")
+
+
+def _ways(network: Network, detector: LandmarkNetwork | None) -> int:
+    """How many rows a sample gets from a network."""
+    return 2 if isinstance(network, UnalignedVRN) or (isinstance(network, GuidedVRN) and detector is not None) else 1
+
+
+def _rows(
+    networks: dict[str, Network],
+    face: MorphableFace,
+    preset: Preset,
+    detector: LandmarkNetwork | None,
+    n: int,
+    seed: int,
+    bounds: bool,
+    count: Callable[[int], object],
+) -> dict[str | None, list[Row]]:
+    """Rows of networks that share a grid, by name, and of the bounds, by None; `count` hears how many rows have come."""
+    limits = {"oracle": by_oracle(preset.grid), "mean face": by_mean_face(face, preset.grid)} if bounds else {}
+    rows: dict[str | None, list[Row]] = {name: [] for name in (*networks, None)}
+    for chunk, pairs in enumerate(heldout(face, n, seed, preset=preset)):
+        batches = {name: network_rows(network, pairs, face.unit, detector, chunk * CHUNK) for name, network in networks.items()}
+        bounding = (score(name, method, pairs, preset.grid, chunk * CHUNK) for name, method in limits.items())
+        for key, batch in (*batches.items(), *((None, batch) for batch in bounding)):
+            for row in batch:
+                rows[key].append(row)
+                count(1)
+    return rows
+
+
+def summary(tables: dict[str, Table]) -> list[dict[str, Any]]:
+    """One table of several: a line for each network and way of using it, then oracle and mean face once per preset.
+
+    Keys of a line: "model"; "faces", the source; "landmarks", those that guide the network: "none", "true" or
+    "detected"; "n", and the mean of each score.
+    """
+    lines, limits = [], {}
+    for name, table in tables.items():
+        for method in table.methods:
+            line = {"model": name, "faces": table.source, "landmarks": "none"} | table.of(method).mean()
+            if method in ("oracle", "mean face"):
+                limits[method, table.preset, table.source] = line | {"model": f"{method}, {table.preset}"}
+                continue
+            if "true landmarks" in table.methods:
+                line["landmarks"] = "true" if method == "true landmarks" else "detected"
+            elif "put back" in table.methods:
+                line["model"] = f"{name}, put back" if method == "put back" else f"{name}, in a frontal frame"
+            lines.append(line)
+    return lines + list(limits.values())

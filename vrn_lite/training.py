@@ -1,296 +1,247 @@
-"""Losses, the training loop as a generator of records, checkpoints, and the weights that ship."""
+"""Training: the loop as a generator of records, checkpoints; one process or many, by torchrun."""
 
-import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import lru_cache, partial
-from importlib.resources import files
+from importlib.util import find_spec
+from math import ceil, inf, isnan, nan
 from pathlib import Path
-from typing import NamedTuple
 
+import numpy as np
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.frame import InputError, require
-from vrn_lite.landmarks import decode, heatmaps
-from vrn_lite.metrics import iou, landmark_nme
-from vrn_lite.networks.vrn import VRN, GuidedVRN, LandmarkHourglass, MultitaskVRN, Network, UnalignedVRN
+from vrn_lite.metrics import iou, landmark_nme, vertex_errors
+from vrn_lite.networks.vrn import Network, UnalignedVRN
+from vrn_lite.objective import Objective, Outcome, landmark_loss, voxel_loss  # noqa: F401
 from vrn_lite.pairs import FacePairs, make_pairs, unaligned
 from vrn_lite.presets import Preset
-
-VARIANTS: dict[str, Callable[[Preset | str], Network]] = {
-    "vrn": VRN,
-    "multitask": MultitaskVRN,
-    "guided": GuidedVRN,
-    "landmarks": LandmarkHourglass,
-    "unaligned": UnalignedVRN,
-    "guided_sigma2": partial(GuidedVRN, sigma=2.0),
-}
-"""Trainable networks by name."""
+from vrn_lite.recipes import PAPER_SAMPLES, RECIPES, Recipe  # noqa: F401
+from vrn_lite.records import Record, logged, on_tensorboard, rows  # noqa: F401
+from vrn_lite.store import VARIANTS, WEIGHTS, atomically, build, checked_seed, load, save_weights, shipped, sweep, weights_metadata  # noqa: F401
+from vrn_lite.volume import isosurface
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How the weights are moved.
+class Ranks:
+    """Which process this is, and of how many that train together."""
 
-    Attributes
-    ----------
-    optimiser : "adamw" or "rmsprop".
-    rate : learning rate after warm-up.
-    warm_up : steps of linear warm-up.
-    decay : the share of all samples, at the end, over which the rate falls.
-    final : rate at the very end, as a share of `rate`; the paper drops to a tenth at once.
-    clip : largest gradient norm; 0 for none.
+    rank: int = 0
+    size: int = 1
+
+
+def ranks() -> Ranks:
+    """This process's place in its group; (0, 1) when it is alone."""
+    return Ranks(dist.get_rank(), dist.get_world_size()) if dist.is_available() and dist.is_initialized() else Ranks()
+
+
+@contextmanager
+def process_group() -> Iterator[Ranks]:
+    """Join the processes that torchrun started (nccl between GPUs, gloo between CPUs), and part at the end; alone, do nothing.
+
+    Raises
+    ------
+    InputError : more processes on this machine than it has GPUs.
     """
-
-    optimiser: str
-    rate: float
-    warm_up: int
-    decay: float
-    final: float
-    clip: float
-    weight_decay: float = 0.0
-
-    def optimiser_of(self, network: nn.Module) -> torch.optim.Optimizer:
-        """The optimiser for a network's weights."""
-        if self.optimiser == "adamw":
-            return torch.optim.AdamW(network.parameters(), lr=self.rate, weight_decay=self.weight_decay)
-        return torch.optim.RMSprop(network.parameters(), lr=self.rate)
-
-    def rate_at(self, step: int, seen: float) -> float:
-        """Learning rate at a step, when the share `seen` of all samples has gone by."""
-        if self.optimiser == "rmsprop":
-            return self.rate * (1.0 if seen < 1 - self.decay else self.final)
-        left = min(1.0, max(0.0, (1 - seen) / max(self.decay, 1e-9)))
-        return self.rate * min(1.0, (step + 1) / max(self.warm_up, 1)) * (self.final + (1 - self.final) * left)
+    if "MASTER_ADDR" not in os.environ or int(os.environ.get("WORLD_SIZE", "1")) < 2:
+        yield Ranks()
+        return
+    gpus, local = torch.cuda.device_count(), int(os.environ.get("LOCAL_RANK", "0"))
+    require(gpus == 0 or local < gpus, f"more processes than GPUs: process {local + 1} of this machine finds {gpus}; lower --nproc-per-node")
+    if gpus:
+        torch.cuda.set_device(local)
+    dist.init_process_group("nccl" if gpus else "gloo", device_id=torch.device("cuda", local) if gpus else None)
+    try:
+        yield ranks()
+        dist.barrier()
+    finally:
+        dist.destroy_process_group()
 
 
-RECIPES = {
-    "paper": Recipe("rmsprop", 1e-4, warm_up=0, decay=0.5, final=0.1, clip=0.0),
-    "fast": Recipe("adamw", 2e-3, warm_up=100, decay=0.35, final=0.01, clip=1.0, weight_decay=0.01),
-}
-"""The paper's recipe (section 3.4: RMSProp at 1e-4, after 40 epochs 1e-5) and one that learns faster."""
+def step_seed(seed: int, rank: int, step: int) -> int:
+    """Seed of the samples of one step in one process, in the lower half of 32 bits: `protocols.heldout_seed` has the upper half.
 
-
-@dataclass(frozen=True)
-class Record:
-    """What one step of training reports: step and samples so far, loss, IoU and landmark NME of the batch, rate, samples a second, seconds."""
-
-    step: int
-    samples: int
-    loss: float
-    iou: float
-    landmark_nme: float
-    rate: float
-    samples_per_second: float
-    seconds: float
-
-
-@lru_cache(maxsize=16)
-def _bilinear(size_in: int, size_out: int, device: torch.device) -> Float[Tensor, "o i"]:
-    """Bilinear resampling of one axis as a matrix (half-pixel centres, edges repeated)."""
-    eye = torch.eye(size_in, device=device)[None]
-    return F.interpolate(eye, size=size_out, mode="linear", align_corners=False)[0].T.contiguous()
-
-
-class _CrossEntropyAtFullSize(torch.autograd.Function):
-    """Mean sigmoid cross-entropy of bilinearly enlarged logits, slice by slice.
-
-    The enlarged logits, four to sixteen times the network's own output, never exist as a whole: each chunk of slices is
-    enlarged, compared, and its gradient brought back to the coarse grid while it is in the cache. With m = |p - y|, the
-    cross-entropy of a voxel is -log(1 - m), capped at 16.6 where float32 can no longer tell p from 0 or 1.
+    PyTorch's CPU generator looks at the lower 32 bits of its seed only, hence a hash.
     """
-
-    CHUNK = {"cpu": 2**19, "cuda": 2**28}
-
-    @staticmethod
-    def forward(ctx, coarse: Tensor, volumes: Tensor) -> Tensor:
-        slices, truth = coarse.flatten(0, 1), volumes.flatten(0, 1)
-        rows, columns = (_bilinear(slices.shape[axis], truth.shape[axis], coarse.device) for axis in (1, 2))
-        gradient = torch.empty(slices.shape, device=coarse.device)
-        total = torch.zeros((), device=coarse.device, dtype=torch.float64)
-        step = max(1, _CrossEntropyAtFullSize.CHUNK.get(coarse.device.type, 2**19) // truth[0].numel())
-        for start in range(0, len(slices), step):
-            chunk = slice(start, start + step)
-            miss = (rows @ slices[chunk].float() @ columns.T).sigmoid_().sub_(truth[chunk].float())
-            gradient[chunk] = rows.T @ miss @ columns
-            total -= miss.abs_().clamp_(max=1 - 2**-24).neg_().log1p_().sum(dtype=torch.float64)
-        ctx.save_for_backward(gradient.div_(truth.numel()).view(coarse.shape).to(coarse.dtype))
-        return (total / truth.numel()).float()
-
-    @staticmethod
-    def backward(ctx, upstream: Tensor) -> tuple[Tensor, None]:
-        (gradient,) = ctx.saved_tensors
-        return gradient * upstream.to(gradient.dtype), None
-
-
-def voxel_loss(coarse: Float[Tensor, "b d H W"], volumes: Bool[Tensor, "b d h w"]) -> Float[Tensor, ""]:
-    """Sigmoid cross-entropy per voxel, unweighted (paper equation 1, as a mean).
-
-    Parameters
-    ----------
-    coarse : ``[b, d, H, W]``, logits before the last bilinear step (`VRN.coarse`).
-    volumes : ``[b, d, h, w]``, bool. Equal to the loss of the enlarged logits, but faster.
-    """
-    return _CrossEntropyAtFullSize.apply(coarse, volumes)
-
-
-def landmark_loss(logits: Float[Tensor, "b l H W"], landmarks: Float[Tensor, "b l n"], sigma: float = 1.0) -> Float[Tensor, ""]:
-    """How far the softmax of each map is from a Gaussian around the landmark: the mean Kullback-Leibler divergence.
-
-    `landmarks` are in cells of the maps. At its minimum, 0, `decode` gives the landmarks back.
-    """
-    truth = heatmaps(landmarks, logits.shape[-2], logits.shape[-1], sigma).flatten(-2)
-    return F.kl_div(logits.float().flatten(-2).log_softmax(-1), truth, reduction="none").sum(-1).mean()
-
-
-class Outcome(NamedTuple):
-    """What a network makes of a batch: the loss, and, where it has them, coarse logits of the volume and landmarks in pixels."""
-
-    loss: Float[Tensor, ""]
-    coarse: Float[Tensor, "b d H W"] | None
-    landmarks: Float[Tensor, "b 68 2"] | None
-
-
-class Objective(nn.Module):
-    """A network with the loss that trains it."""
-
-    def __init__(self, network: Network) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, images: Tensor, volumes: Tensor, landmarks: Tensor) -> Outcome:
-        """The outcome of a batch of pairs; the two losses of VRN-Multitask count alike (paper section 3.3)."""
-        network, coarse, maps = self.network, None, None
-        cell = network.preset.network.stem
-        if isinstance(network, LandmarkHourglass):
-            maps = network(images)
-        elif isinstance(network, MultitaskVRN):
-            coarse, maps = network.tasks(images)
-        else:
-            coarse = network.coarse(images, landmarks) if isinstance(network, GuidedVRN) else network.coarse(images)
-        losses = [] if coarse is None else [voxel_loss(coarse, volumes)]
-        losses += [] if maps is None else [landmark_loss(maps, landmarks / cell)]
-        return Outcome(torch.stack(losses).sum(), coarse, None if maps is None else cell * decode(maps.detach().float()))
+    return int(np.random.SeedSequence([step, rank, seed]).generate_state(1)[0]) >> 1  # the seed last: it alone may be longer than 32 bits
 
 
 class Trainer:
     """A network, its optimiser and where they are; `records` runs them. `train` is the short way in.
 
-    Parameters are those of `train`.
+    In a process group (see `process_group`) every process has a trainer of its own; they draw different samples and share
+    their gradients, and on GPUs their batch-norm statistics.
+
+    Parameters
+    ----------
+    network : trained in place, where it is.
+    face : where the faces come from.
+    samples, seed, recipe, compile, measure_every : as in `train`.
+    batch : samples a step and process.
     """
 
-    def __init__(self, network: Network, face: MorphableFace, *, samples: int, batch: int, seed: int, recipe: Recipe) -> None:
-        require(0 <= seed < 2_000, f"seed must lie between 0 and 1999, got {seed}: the held-out sets' seeds begin beyond")
-        self.network, self.objective, self.seed, self.recipe, self.step = network, Objective(network), seed, recipe, 0
-        self.batch, self.samples = batch, samples
+    def __init__(
+        self,
+        network: Network,
+        face: MorphableFace,
+        *,
+        samples: int,
+        batch: int,
+        seed: int,
+        recipe: Recipe,
+        compile: bool | None = None,
+        measure_every: int = 50,
+    ) -> None:
+        self.samples, self.batch, self.seed, self.recipe, self.measure_every = samples, batch, checked_seed(seed), recipe, measure_every
+        self.ranks, self.step, self.nme = ranks(), 0, nan
         self.device = next(network.parameters()).device
+        gpu = self.device.type == "cuda"
+        self.network = nn.SyncBatchNorm.convert_sync_batchnorm(network) if gpu and self.ranks.size > 1 else network
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.face = face.to(self.device)
-        self.autocast = torch.autocast(self.device.type, torch.bfloat16)
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimiser = recipe.optimiser_of(network)
+        self.autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=not gpu or torch.cuda.get_device_capability(self.device) >= (8, 0))
+        self.objective = Objective(self.network, gpu and find_spec("triton") is not None if compile is None else compile)
+        self.engine = DistributedDataParallel(self.objective, broadcast_buffers=not gpu) if self.ranks.size > 1 else self.objective
+        self.optimiser, self.average = recipe.optimiser_of(self.network), recipe.average_of(self.network)
+        self.side = torch.cuda.Stream(self.device) if gpu else None
 
     def pairs(self, step: int) -> FacePairs:
-        """The samples of a step: all randomness comes from (seed, step), so that prefetching and resuming change nothing."""
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
+        """The samples of a step: all randomness comes from (seed, rank, step), so that prefetching and resuming change nothing."""
+        generator = torch.Generator().manual_seed(step_seed(self.seed, self.ranks.rank, step))
         pairs = make_pairs(self.face, self.network.preset, self.batch, generator)
         return unaligned(pairs, self.face.unit, self.network.preset.grid) if isinstance(self.network, UnalignedVRN) else pairs
 
-    def update(self, pairs: FacePairs) -> tuple[float, float, float]:
-        """One step of the optimiser: (loss, IoU, landmark NME)."""
-        rate = self.recipe.rate_at(self.step, self.step * self.batch / self.samples)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
-        self.network.train()
-        with self.autocast:
-            outcome = self.objective(pairs.images.contiguous(memory_format=torch.channels_last), pairs.volumes, pairs.landmarks)
+    def batches(self, last: int) -> Iterator[tuple[FacePairs, float]]:
+        """The pairs of all steps before `last`, and how many seconds each was waited for; the next are made while these are used."""
+        with ThreadPoolExecutor(1) as maker:
+            steps = range(self.step, last)
+            ahead = [maker.submit(self._aside, step) for step in steps[:1]]
+            for step in steps:
+                asked = time.perf_counter()
+                pairs = ahead.pop().result()
+                waited = time.perf_counter() - asked
+                if step + 1 < last:
+                    ahead.append(maker.submit(self._aside, step + 1))
+                yield pairs, waited
+
+    def _aside(self, step: int) -> FacePairs:
+        """The samples of a step, made beside the training: on a GPU in a stream of their own, waited for here.
+
+        `update` waits for the GPU too before its pairs are given up, so that no memory is used anew too early.
+        """
+        if self.side is None:
+            return self.pairs(step)
+        with torch.cuda.stream(self.side):
+            pairs = self.pairs(step)
+        self.side.synchronize()
+        return pairs
+
+    def gradients(self, pairs: FacePairs) -> Outcome:
+        """Forward and backward: the weights' gradients, averaged over all processes, are left in place."""
         self.optimiser.zero_grad()
+        with self.autocast:
+            outcome = self.engine(pairs.images.contiguous(memory_format=torch.channels_last), pairs.volumes, pairs.landmarks)
         outcome.loss.backward()
+        return outcome
+
+    def update(self, pairs: FacePairs) -> tuple[float, float, float]:
+        """One step of the optimiser: (loss, IoU, landmark NME). Now and then, `nme` is measured."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.recipe.rate_at(self.step, self.step * self.batch * self.ranks.size / self.samples)
+        self.network.train()
+        outcome = self.gradients(pairs)
         if self.recipe.clip:
             nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
         self.optimiser.step()
+        if self.average is not None:
+            self.average.update_parameters(self.network)
         self.step += 1
-        return (float(outcome.loss.detach()), *self.quality(outcome, pairs))
+        if self.measure_every and self.step % self.measure_every == 0:
+            self.nme = self.surface_error(outcome, pairs)
+        return self.quality(outcome, pairs)
 
     @torch.no_grad()
-    def quality(self, outcome: Outcome, pairs: FacePairs) -> tuple[float, float]:
-        """IoU of the first two samples and landmark NME of the batch; NaN for what the network does not give."""
-        overlap = error = float("nan")
+    def quality(self, outcome: Outcome, pairs: FacePairs) -> tuple[float, float, float]:
+        """Loss, IoU of the first two samples and landmark NME of the batch; NaN for what the network does not give."""
+        overlap = error = torch.full_like(outcome.loss, nan)
         if outcome.coarse is not None:
-            few = F.interpolate(outcome.coarse[:2].detach().float(), size=pairs.volumes.shape[-2:], mode="bilinear") > 0
-            overlap = float(iou(few, pairs.volumes[:2]).mean())
+            overlap = iou(self._logits(outcome, pairs, 2) > 0, pairs.volumes[:2]).mean()
         if outcome.landmarks is not None:
-            error = float(landmark_nme(outcome.landmarks, pairs.landmarks).mean())
-        return overlap, error
+            error = landmark_nme(outcome.landmarks, pairs.landmarks).mean()
+        loss, overlap, error = torch.stack((outcome.loss, overlap, error)).tolist()  # one wait for the device
+        return loss, overlap, error
+
+    @torch.no_grad()
+    def surface_error(self, outcome: Outcome, pairs: FacePairs) -> float:
+        """Vertex NME of the first sample's surface; infinite where there is none, NaN for a network without a volume."""
+        if outcome.coarse is None:
+            return nan
+        try:
+            surface = isosurface(self._logits(outcome, pairs, 1)[0].sigmoid(), depth_scale=self.network.preset.grid.depth_scale)
+        except InputError:
+            return inf
+        return vertex_errors(surface, pairs.mesh(0)).nme
+
+    @staticmethod
+    def _logits(outcome: Outcome, pairs: FacePairs, count: int) -> torch.Tensor:
+        """Logits ``[count, d, h, w]`` of the first samples, at the volumes' size."""
+        assert outcome.coarse is not None
+        return F.interpolate(outcome.coarse[:count].detach().float(), size=pairs.volumes.shape[-2:], mode="bilinear")
 
     def records(self) -> Iterator[Record]:
-        """Train until `samples` have been seen; the next batch is made while this one is used."""
-        began = time.perf_counter()
-        first, last = self.step, -(-self.samples // self.batch)
-        with ThreadPoolExecutor(1) as maker:
-            ahead = maker.submit(self.pairs, self.step)
-            while self.step < last:
-                pairs = ahead.result()
-                if self.step + 1 < last:
-                    ahead = maker.submit(self.pairs, self.step + 1)
-                loss, overlap, error = self.update(pairs)
-                require(loss == loss, f"the loss is not a number at step {self.step}: use a smaller learning rate")
-                seconds = time.perf_counter() - began
-                speed = (self.step - first) * self.batch / seconds
-                yield Record(self.step, self.step * self.batch, loss, overlap, error, self.optimiser.param_groups[0]["lr"], speed, seconds)
+        """Train until `samples` have been seen."""
+        began, first, waited, each = time.perf_counter(), self.step, 0.0, self.batch * self.ranks.size
+        for pairs, wait in self.batches(ceil(self.samples / each)):
+            loss, overlap, error = self.update(pairs)
+            require(not isnan(loss), f"the loss is not a number at step {self.step}: use a smaller learning rate")
+            waited, seconds, rate = waited + wait, time.perf_counter() - began, self.optimiser.param_groups[0]["lr"]
+            speed = (self.step - first) * each / seconds
+            yield Record(self.step, self.step * each, loss, overlap, self.nme, error, rate, speed, seconds, waited / seconds)
+
+    def finish(self) -> None:
+        """Give the network the averaged weights, where the recipe averages. A checkpoint must be written before."""
+        if self.average is not None:
+            self.network.load_state_dict(self.average.module.state_dict())
+
+    def _made_with(self) -> dict[str, object]:
+        """What a checkpoint must share with the run that continues it."""
+        facts = {"preset": self.network.preset.to_dict(), "seed": self.seed, "batch": self.batch, "ranks": self.ranks.size}
+        return {"variant": self.network.variant} | facts | {"optimiser": self.recipe.optimiser}
 
     def save(self, path: Path) -> None:
         """Write a checkpoint that `restore` continues from, at once or not at all."""
-        state = {"network": self.network.state_dict(), "optimiser": self.optimiser.state_dict(), "step": self.step, "seed": self.seed, "batch": self.batch}
-        atomically(path, lambda temporary: torch.save(state | {"preset": self.network.preset.to_dict(), "recipe": asdict(self.recipe)}, temporary))
+        state = {"network": self.network.state_dict(), "optimiser_state": self.optimiser.state_dict(), "step": self.step, "nme": self.nme}
+        state["average"] = None if self.average is None else self.average.state_dict()
+        atomically(path, lambda temporary: torch.save(state | self._made_with() | {"recipe": asdict(self.recipe)}, temporary))
 
     def restore(self, path: Path) -> None:
         """Continue where `save` left off.
 
         Raises
         ------
-        InputError : unreadable file, another preset, seed, batch or optimiser.
+        InputError : unreadable file; another variant, preset, seed, batch, number of processes or optimiser.
         """
+        mine = self._made_with()
         try:
             state = torch.load(path, map_location=self.device, weights_only=True)
-            made_with = {"preset": state["preset"], "seed": state["seed"], "batch": state["batch"], "optimiser": state["recipe"]["optimiser"]}
+            theirs = {name: state[name] for name in mine}
         except Exception as error:
             raise InputError(f"cannot read the checkpoint {path}: {type(error).__name__}; delete it to start afresh") from error
-        mine = {"preset": self.network.preset.to_dict(), "seed": self.seed, "batch": self.batch, "optimiser": self.recipe.optimiser}
-        for name, theirs in made_with.items():
-            require(theirs == mine[name], f"the checkpoint {path} was made with {name} {theirs!r}, not {mine[name]!r}")
+        for name, value in theirs.items():
+            require(value == mine[name], f"the checkpoint {path} was made with {name} {value!r}, not {mine[name]!r}")
         self.network.load_state_dict(state["network"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.step = state["step"]
-
-
-def atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Write to a temporary neighbour, then rename: `path` holds the old file or the whole new one.
-
-    Raises
-    ------
-    InputError : the folder cannot be written, or the disk is full.
-    """
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(part)
-        os.replace(part, path)
-    except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors report a read-only or full disk in their own ways
-        reason = str(getattr(error, "strerror", None) or error).splitlines()[0]
-        raise InputError(f"cannot write {path}: {reason}; choose another folder, or free some space") from error
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
+        self.optimiser.load_state_dict(state["optimiser_state"])
+        self.step, self.nme = state["step"], state["nme"]
+        if self.average is not None and state["average"] is not None:
+            self.average.load_state_dict(state["average"])
 
 
 def train(
@@ -304,6 +255,8 @@ def train(
     recipe: str | Recipe = "fast",
     folder: str | Path | None = None,
     save_every: float = 180.0,
+    measure_every: int = 50,
+    compile: bool | None = None,
     device: torch.device | str | None = None,
 ) -> Iterator[Record]:
     """Train a network on faces made on the fly: a generator of one `Record` a step.
@@ -314,10 +267,12 @@ def train(
     preset : sizes of grid and network, when `variant` is a name.
     face : where the faces come from.
     samples : how many samples to see in all; the learning rate falls towards this number.
-    batch : samples a step; the preset's by default.
-    seed : of weights and samples.
+    batch : samples a step and process; the preset's by default.
+    seed : of weights and samples; any whole number from 0.
     recipe : "fast", "paper" or a `Recipe`.
     folder : where `checkpoint.pt` is written every `save_every` seconds and at the end; an existing one is resumed.
+    measure_every : steps between two measurements of the record's `nme`; 0 for none.
+    compile : use `torch.compile`, which takes a minute to start; by default on a GPU only.
     device : "cpu", "cuda"...; by default a GPU where there is one.
 
     Raises
@@ -325,82 +280,26 @@ def train(
     InputError : unknown variant, preset or recipe; a checkpoint that does not fit.
     """
     require(isinstance(recipe, Recipe) or recipe in RECIPES, f"unknown recipe {recipe!r}: choose one of {', '.join(RECIPES)}")
+    chosen = recipe if isinstance(recipe, Recipe) else RECIPES[recipe]
     network = variant if isinstance(variant, Network) else build(variant, preset, seed)
     network.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    trainer = Trainer(
-        network, face, samples=samples, batch=batch or network.preset.batch, seed=seed, recipe=recipe if isinstance(recipe, Recipe) else RECIPES[recipe]
-    )
-    path = None if folder is None else Path(folder) / "checkpoint.pt"
-    if path is not None and path.exists():
+    size = batch or network.preset.batch
+    trainer = Trainer(network, face, samples=samples, batch=size, seed=seed, recipe=chosen, compile=compile, measure_every=measure_every)
+    yield from trainer.records() if folder is None else _kept(trainer, Path(folder) / "checkpoint.pt", save_every)
+    trainer.finish()
+
+
+def _kept(trainer: Trainer, path: Path, save_every: float) -> Iterator[Record]:
+    """A trainer's records, from its checkpoint on, if there is one; the first of several processes writes it."""
+    writes, saved = trainer.ranks.rank == 0, time.perf_counter()
+    if writes:
+        sweep(path.parent)
+    if path.exists():
         trainer.restore(path)
-    saved = time.perf_counter()
     for record in trainer.records():
-        if path is not None and time.perf_counter() - saved > save_every:
+        if writes and time.perf_counter() - saved > save_every:
             trainer.save(path)
             saved = time.perf_counter()
         yield record
-    if path is not None:
+    if writes:
         trainer.save(path)
-
-
-def build(variant: str, preset: Preset | str, seed: int = 0) -> Network:
-    """A network with fresh weights, the same for the same seed; the global random state is left as it was."""
-    require(variant in VARIANTS, f"unknown variant {variant!r}: choose one of {', '.join(VARIANTS)}")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return VARIANTS[variant](preset)
-
-
-WEIGHTS = files("vrn_lite") / "weights"
-
-
-def shipped() -> dict[str, Path]:
-    """Weights in the package: name -> file."""
-    return {path.stem: path for path in sorted(Path(str(WEIGHTS)).glob("*.safetensors"))}
-
-
-def save_weights(network: Network, path: str | Path, **facts: object) -> None:
-    """Write float16 weights (batch-norm statistics float32) as safetensors, with variant, preset and `facts` in the metadata."""
-    state = {k: (v.contiguous() if "running" in k or not v.is_floating_point() else v.half().contiguous()) for k, v in network.state_dict().items()}
-    metadata = {"variant": network.variant, "preset": json.dumps(network.preset.to_dict())} | {k: json.dumps(v) for k, v in facts.items()}
-    atomically(Path(path), lambda temporary: save_file(state, temporary, metadata))
-
-
-def weights_metadata(path: str | Path) -> dict:
-    """What a weights file says of itself: variant, preset, data, seed, samples, held-out results.
-
-    Raises
-    ------
-    InputError : not a whole safetensors file of this package.
-    """
-    try:
-        with safe_open(str(path), "pt") as file:
-            found = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"cannot read the weights {path}: {error}; they are damaged or no safetensors file, fetch them again") from error
-    require("preset" in found and "variant" in found, f"{path} holds no weights of this package: its metadata names no preset")
-    return {"variant": found.pop("variant")} | {k: json.loads(v) for k, v in found.items()}
-
-
-def load(name: str | Path = "vrn", preset: Preset | str | None = None, device: torch.device | str | None = None) -> Network:
-    """A trained network in eval mode: one that ships, by name, or a safetensors file.
-
-    Raises
-    ------
-    InputError : unknown name, damaged file, or weights of another preset than `preset`.
-    """
-    path = shipped().get(str(name), Path(name))
-    require(path.is_file(), f"no weights {str(name)!r}: choose one of {', '.join(shipped()) or '(none shipped)'}, or give a .safetensors file")
-    facts = weights_metadata(path)
-    stored = Preset.from_dict(facts["preset"])
-    wanted = None if preset is None else (preset if isinstance(preset, str) else preset.name)
-    require(wanted in (None, stored.name), f"the weights {path.name} belong to preset {stored.name!r}, not {wanted!r}")
-    require(facts["variant"] in VARIANTS, f"the weights {path.name} are of an unknown variant {facts['variant']!r}")
-    network = build(facts["variant"], stored)
-    with safe_open(str(path), "pt") as file:
-        state = {key: file.get_tensor(key) for key in file.keys()}
-    try:
-        network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
-    except RuntimeError as error:
-        raise InputError(f"the weights {path.name} do not fit a {facts['variant']} of preset {stored.name!r}") from error
-    return network.to(device or "cpu").eval()

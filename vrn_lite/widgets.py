@@ -1,18 +1,24 @@
 """What makes the notebooks answer: sliders that recompute a picture, and exercises that say what is wrong."""
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from math import inf
 from typing import Any
 
 import ipywidgets
 import numpy as np
 import plotly.graph_objects as go
 import torch
+import torch.nn.functional as F
+from IPython.display import display
 from torch import Tensor
 
 from vrn_lite.figures import picture
 from vrn_lite.frame import require
-from vrn_lite.landmarks import FLIP, mirror
+from vrn_lite.landmarks import FLIP, decode, gaussians, heatmaps, mirror
+from vrn_lite.metrics import iou, landmark_nme
 
 # Sliders
 
@@ -38,6 +44,49 @@ def explore(draw: Callable[..., go.Figure], **ranges: tuple[float, float, float]
         slider.observe(redraw, names="value")
     redraw()
     return ipywidgets.VBox([*sliders.values(), image])
+
+
+# Pictures that a loop redraws
+
+
+@dataclass(frozen=True)
+class Still:
+    """A PNG picture and a sentence about it."""
+
+    png: bytes
+    description: str
+
+    def __repr__(self) -> str:
+        return self.description
+
+    def _repr_png_(self) -> bytes:
+        return self.png
+
+
+class Live:
+    """A picture that a loop redraws in place, a training for example. It needs no widgets, and its last state stays in the notebook.
+
+    Parameters
+    ----------
+    every : least seconds between two pictures; drawing one takes a fraction of a second.
+    """
+
+    def __init__(self, every: float = 4.0) -> None:
+        self.every = every
+        self._due = -inf
+        self._shown: Any = None
+
+    def draw(self, figure: Callable[[], go.Figure], description: str, *, now: bool = False) -> bool:
+        """Redraw with what `figure` gives, unless the last picture is too young; `now` draws in any case. Tells whether it has drawn."""
+        if time.monotonic() < self._due and not now:
+            return False
+        still = Still(picture(figure()), description)
+        if self._shown is None:
+            self._shown = display(still, display_id=True)
+        else:
+            self._shown.update(still)
+        self._due = time.monotonic() + self.every
+        return True
 
 
 # Exercises
@@ -170,6 +219,102 @@ def _mirrored(points: Tensor, width: float, shift: float = 0.0) -> Tensor:
     return mirror(points, 0) + torch.tensor([width + shift, 0.0, 0.0])
 
 
+def _residual(
+    step: Callable[[Any, Any, Tensor], Tensor] = lambda norm, convolution, y: convolution(torch.relu(norm(y))),
+    join: Callable[[Tensor, Tensor, Any], Tensor] = lambda x, y, norms: x + y,
+) -> Callable[..., Tensor]:
+    """Forward of a residual module, right by default."""
+
+    def forward(x: Tensor, norms: Any, convolutions: Any) -> Tensor:
+        y = x
+        for norm, convolution in zip(norms, convolutions, strict=True):
+            y = step(norm, convolution, y)
+        return join(x, y, norms)
+
+    return forward
+
+
+def _module_parameters(bias: int = 1, norm: int = 2, kernel: int = 9, carry: tuple[int, int] = (0, 1), of_input: bool = False) -> Callable[[int, int], int]:
+    """Parameters of a residual module, right by default; `carry`: whether a convolution carries the input where widths are equal, and where not."""
+
+    def count(i: int, o: int) -> int:
+        h = (i if of_input else o) // 2
+        carried = carry[i != o] * (i * o + bias * o)
+        return norm * (i + 2 * h) + i * h + kernel * h * h + h * o + bias * (2 * h + o) + carried
+
+    return count
+
+
+def _hourglass_modules(each: int = 3, inner: int = 1, merge: Callable[[int], int] = lambda levels: levels) -> Callable[[int, int], int]:
+    """Residual modules of an hourglass, right by default."""
+    return lambda levels, m: (each * levels + inner) * m + merge(levels)
+
+
+def _receptive_field(
+    grow: Callable[[int, int, int], int] = lambda kernel, stride, jump: (kernel - 1) * jump, start: int = 1
+) -> Callable[[tuple[tuple[int, int], ...]], int]:
+    """Receptive field of a row of layers, right by default."""
+
+    def size(layers: tuple[tuple[int, int], ...]) -> int:
+        total, jump = start, 1
+        for kernel, stride in layers:
+            total += grow(kernel, stride, jump)
+            jump *= stride
+        return total
+
+    return size
+
+
+def _backwards(layers: tuple[tuple[int, int], ...]) -> int:
+    """The formula that goes from the last layer to the first, used the wrong way round."""
+    size = 1
+    for kernel, stride in layers:
+        size = (size - 1) * stride + kernel
+    return size
+
+
+def _cross_entropy(logits: Tensor, volume: Tensor) -> Tensor:
+    return F.binary_cross_entropy_with_logits(logits, volume.float())
+
+
+def _rmsprop(w: Tensor, g: Tensor, s: Tensor, rate: float, a: float = 0.99, root: Callable[[Tensor], Tensor] = torch.sqrt) -> tuple[Tensor, Tensor]:
+    mean = a * s + (1 - a) * g**2
+    return w - rate * g / (root(mean) + 1e-8), mean
+
+
+def _shared(chances: Tensor, volume: Tensor, by: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    inside = chances > 0.5
+    return (inside & volume).sum() / by(inside, volume)
+
+
+def _peak(logits: Tensor, half: float = 0.5) -> Tensor:
+    row, column = divmod(int(logits.argmax()), logits.shape[1])
+    return torch.tensor([column + half, row + half])
+
+
+def _decoded(logits: Tensor) -> Tensor:
+    return decode(logits[None])[0]
+
+
+def _divergence(logits: Tensor, truth: Tensor) -> Tensor:
+    return F.kl_div(logits.flatten().log_softmax(0), truth.flatten(), reduction="sum")
+
+
+def _reversed(logits: Tensor, truth: Tensor) -> Tensor:
+    share = logits.flatten().softmax(0)
+    return (share * (share.log() - truth.flatten().log())).sum()
+
+
+def _gaussian(x: float, y: float, height: int, width: int, sigma: float = 1.0) -> Tensor:
+    return gaussians(torch.tensor([[x, y]]), height, width, sigma)[0]
+
+
+def _far(predicted: Tensor, truth: Tensor, corners: tuple[int, int] = (36, 45), dims: tuple[int, int] = (2, 3)) -> Tensor:
+    """Mean distance over `dims[0]` coordinates by the distance of two landmarks over `dims[1]`."""
+    distance = (predicted[:, : dims[0]] - truth[:, : dims[0]]).norm(dim=1).mean()
+    return distance / (truth[corners[0], : dims[1]] - truth[corners[1], : dims[1]]).norm()
+
+
 def _seeded(*shape: int, scale: float = 1.0) -> Tensor:
     return scale * torch.randn(*shape, generator=torch.Generator().manual_seed(7))
 
@@ -179,6 +324,19 @@ TURN = torch.linalg.matrix_exp(torch.tensor([[0.0, -0.3, 0.5], [0.3, 0.0, -0.2],
 
 _EDGES = tuple((dx, dy) for dx in (-2, 0, 3) for dy in (-1, 0, 4) if (dx, dy) != (0, 0))
 _LANDMARKS = _seeded(68, 3, scale=20.0) + 64
+
+_VOXELS = _seeded(3, 4, 5) > 0.4
+_CHANCES = (_seeded(3, 4, 5) * 1.5 - 0.4).add(torch.arange(60).view(3, 4, 5) % 7 * 0.3 - 0.8).sigmoid()
+_MAP = torch.log(heatmaps(torch.tensor([[6.3, 4.8]]), 10, 14, 1.2)[0]) + 3
+
+_NORMS = tuple(partial(F.batch_norm, running_mean=_seeded(4, scale=scale), running_var=torch.ones(4)) for scale in (0.3, -0.2, 0.1))
+_CONVOLUTIONS = (
+    partial(F.conv2d, weight=_seeded(4, 4, 1, 1, scale=0.5)),
+    partial(F.conv2d, weight=_seeded(4, 4, 3, 3, scale=0.3), padding=1),
+    partial(F.conv2d, weight=_seeded(4, 4, 1, 1, scale=-0.4)),
+)
+_WIDTHS = ((64, 128), (128, 128), (256, 256), (128, 256), (8, 4))
+_STEM = ((7, 2), (3, 1), (2, 2), (3, 1), (3, 1))
 
 EXERCISES: Mapping[str, Exercise] = {
     "01.1": Exercise(
@@ -251,6 +409,169 @@ EXERCISES: Mapping[str, Exercise] = {
             (lambda p, w, f: p[f], "the points are renumbered but not moved: x becomes width - x."),
             (lambda p, w, f: _mirrored(p, 0), "the points left the image: x becomes width - x, not -x."),
             (lambda p, w, f: _mirrored(p, w, -1), "x becomes width - x: pixel centres are at halves, so there is no - 1."),
+        ),
+    ),
+    "03.1": Exercise(
+        _residual(),
+        ((_seeded(2, 4, 5, 5), _NORMS, _CONVOLUTIONS),),
+        (
+            (_residual(join=lambda x, y, n: y), "the identity path is missing: add the input."),
+            (_residual(join=lambda x, y, n: torch.relu(x + y)), "there is a ReLU on the sum: nothing comes after it, so that the identity path stays free."),
+            (_residual(join=lambda x, y, n: n[0](x) + y), "the normalised input is added: the identity path carries x itself."),
+            (_residual(join=lambda x, y, n: torch.relu(n[0](x)) + y), "the activated input is added: the identity path carries x itself."),
+            (
+                _residual(lambda n, c, y: torch.relu(n(c(y)))),
+                "the convolution comes first (post-activation): here it comes after its norm and ReLU.",
+            ),
+            (_residual(lambda n, c, y: c(n(torch.relu(y)))), "ReLU comes before the norm: first normalise, then ReLU."),
+            (_residual(lambda n, c, y: c(n(y))), "the ReLUs are missing: without them, the branch is linear."),
+            (_residual(lambda n, c, y: c(torch.relu(y))), "the norms are missing."),
+            (_residual(lambda n, c, y: c(y)), "norms and ReLUs are missing: each convolution has its own before it."),
+        ),
+    ),
+    "03.2": Exercise(
+        _module_parameters(),
+        _WIDTHS,
+        (
+            (_module_parameters(bias=0, norm=0), "only the convolutions' weights are counted: their biases and the batch norms are missing."),
+            (_module_parameters(bias=0), "the biases are missing: each convolution has one for each output channel."),
+            (_module_parameters(norm=0), "the batch norms are missing: each has a scale and a shift per channel."),
+            (_module_parameters(norm=1), "a batch norm has two parameters per channel: a scale and a shift."),
+            (_module_parameters(norm=4), "running mean and variance are measured, not learned: they are no parameters."),
+            (_module_parameters(kernel=1), "the 3 x 3 convolution has nine weights for each pair of channels."),
+            (_module_parameters(kernel=3), "the 3 x 3 convolution has nine weights for each pair of channels, not three."),
+            (_module_parameters(carry=(0, 0)), "the 1 x 1 convolution on the identity path is missing, where the widths differ."),
+            (_module_parameters(carry=(1, 1)), "where the widths are equal, the identity path has no convolution."),
+            (_module_parameters(of_input=True), "the inner width is half of the *output* width."),
+        ),
+    ),
+    "03.3": Exercise(
+        _hourglass_modules(),
+        ((4, 1), (4, 3), (3, 2), (1, 5)),
+        (
+            (_hourglass_modules(inner=0), "the innermost m modules are missing."),
+            (_hourglass_modules(merge=lambda levels: 0), "the module after each sum is missing: one a level."),
+            (_hourglass_modules(merge=lambda levels: 1), "every level has its own module after its sum."),
+            (_hourglass_modules(each=2), "each level has m modules in three places: on the skip, before and after the level below."),
+            (lambda levels, m: _hourglass_modules()(4, m), "this is right for four levels only."),
+            (lambda levels, m: _hourglass_modules()(levels, 1) * m, "the module after the sum is one, whatever m is."),
+        ),
+    ),
+    "03.4": Exercise(
+        _receptive_field(),
+        ((((3, 1),),), (((3, 1), (3, 1)),), (((2, 2), (3, 1)),), (_STEM,)),
+        (
+            (_receptive_field(lambda k, s, j: k - 1), "the jump is missing: after a stride, one cell further is several pixels further."),
+            (_receptive_field(lambda k, s, j: (k - 1) * j * s), "a layer's own stride counts for the layers after it: update the jump last."),
+            (_receptive_field(lambda k, s, j: (k - 1) * s), "the jump is the product of all strides so far, not this layer's."),
+            (_receptive_field(lambda k, s, j: k * j), "a kernel of k cells adds k - 1: it holds the cell itself already."),
+            (_receptive_field(start=0), "start with one pixel: without any layer, a cell sees itself."),
+            (_backwards, "this formula goes from the last layer to the first: reverse the list."),
+        ),
+    ),
+    "04.1": Exercise(
+        _cross_entropy,
+        ((3 * _seeded(3, 4, 5), _VOXELS), (torch.tensor([[[2.0, -1.0]]]), torch.tensor([[[True, True]]]))),
+        (
+            (lambda x, v: _cross_entropy(x, v) * v.numel(), "you add the voxels up; here their mean is wanted, so that the size of the grid does not matter."),
+            (lambda x, v: -_cross_entropy(x, v), "the sign is wrong: logarithms of probabilities are negative, a loss is not."),
+            (lambda x, v: -(v * F.logsigmoid(x)).mean(), "voxels outside the face count nothing: the term with (1 - V) is missing."),
+            (lambda x, v: -(~v * F.logsigmoid(-x)).mean(), "voxels inside the face count nothing: the term with V is missing."),
+            (lambda x, v: _cross_entropy(x, ~v), "V and 1 - V are swapped: inside, the logarithm of the probability itself counts."),
+            (lambda x, v: _cross_entropy(x.sigmoid(), v), "the sigmoid is taken twice."),
+            (lambda x, v: (x.sigmoid() - v.float()).square().mean(), "this is the squared error; the cross-entropy takes logarithms."),
+            (lambda x, v: _cross_entropy(x, v) / torch.log(torch.tensor(2.0)), "this is in bits: the natural logarithm is meant."),
+        ),
+    ),
+    "04.2": Exercise(
+        _rmsprop,
+        (
+            (_seeded(5), torch.tensor([0.2, -1.0, 3.0, -0.01, 0.5]), torch.tensor([0.1, 0.2, 0.3, 0.4, 2.0]), 0.1),
+            (_seeded(2), torch.tensor([1.0, -2.0]), torch.zeros(2), 0.01),
+        ),
+        (
+            (lambda w, g, s, r: (2 * w - _rmsprop(w, g, s, r)[0], _rmsprop(w, g, s, r)[1]), "you walk uphill: the step goes against the gradient."),
+            (lambda w, g, s, r: (w - r * g, _rmsprop(w, g, s, r)[1]), "this is plain gradient descent: divide the gradient by the root of the mean square."),
+            (lambda w, g, s, r: _rmsprop(w, g, s, r, root=lambda mean: mean), "the square root is missing: divide by the root of the mean square."),
+            (lambda w, g, s, r: (w - r * g / (s.sqrt() + 1e-8), _rmsprop(w, g, s, r)[1]), "you divide by the old mean square: update it first."),
+            (lambda w, g, s, r: _rmsprop(w, g, s, r, a=0.01), "0.99 and 0.01 are swapped: the mean square changes slowly."),
+            (
+                lambda w, g, s, r: (w - r * g / ((0.99 * s + 0.01 * g).abs().sqrt() + 1e-8), 0.99 * s + 0.01 * g),
+                "the gradient is not squared in the mean square.",
+            ),
+        ),
+    ),
+    "04.3": Exercise(
+        lambda chances, volume: iou(chances > 0.5, volume),
+        ((_CHANCES, _VOXELS), (torch.tensor([[[0.9, 0.6, 0.2]]]), torch.tensor([[[True, False, True]]]))),
+        (
+            (lambda c, v: _shared(c, v, lambda a, b: b.sum()), "you divide by the true solid only: voxels that are filled in vain must count, too."),
+            (lambda c, v: _shared(c, v, lambda a, b: a.sum()), "you divide by the predicted solid only: voxels that are missed must count, too."),
+            (lambda c, v: 2 * _shared(c, v, lambda a, b: a.sum() + b.sum()), "this is the Dice coefficient: divide the intersection by the union."),
+            (lambda c, v: _shared(c, v, lambda a, b: a.sum() + b.sum()), "the sum of both counts the intersection twice: take the union."),
+            (lambda c, v: ((c > 0.5) == v).float().mean(), "this is the share of voxels that agree: the empty ones outside flatter it."),
+            (lambda c, v: (c * v).sum() / (c + v.float() - c * v).sum(), "the probabilities are not rounded: inside is where they are above 0.5."),
+        ),
+    ),
+    "05.1": Exercise(
+        _decoded,
+        ((_MAP,), (torch.log(heatmaps(torch.tensor([[3.2, 8.6]]), 13, 8, 1.0)[0]),)),
+        (
+            (_peak, "this is the centre of the best cell: the mean over all cells comes between them."),
+            (lambda m: _peak(m, 0.0), "this is the number of the best cell: take the mean over all cells, and mind the half cell."),
+            (lambda m: _decoded(m) - 0.5, "the half cell is missing: cell 0 has its centre at 1/2."),
+            (lambda m: _decoded(m).flip(0), "x and y are swapped: x goes with the column."),
+            (lambda m: _decoded(torch.zeros_like(m)), "all cells count alike, so it is always the middle: weigh them with the softmax."),
+            (lambda m: (_decoded(m) - 0.5) / (torch.tensor(m.T.shape)), "cells are wanted, not shares of the width and height."),
+        ),
+    ),
+    "05.2": Exercise(
+        _divergence,
+        (
+            (_seeded(6, 7), heatmaps(torch.tensor([[3.3, 2.9]]), 6, 7)[0]),
+            (torch.zeros(5, 5), heatmaps(torch.tensor([[1.5, 2.5]]), 5, 5)[0]),
+        ),
+        (
+            (
+                lambda x, t: -(t * x.flatten().log_softmax(0).view(x.shape)).sum(),
+                "this is the cross-entropy: subtract the truth's own entropy, so that a perfect map gives 0.",
+            ),
+            (lambda x, t: -_divergence(x, t), "the sign is wrong: the truth's logarithm comes first."),
+            (lambda x, t: _divergence(x, t) / t.numel(), "you take the mean over the cells; a map is one distribution, so its cells add up."),
+            (lambda x, t: (x.softmax(1).log() * -t + torch.xlogy(t, t)).sum(), "the softmax runs over one axis: all cells of the map together add up to 1."),
+            (lambda x, t: _reversed(x, t), "the two maps have changed places: the truth weighs the cells."),
+            (lambda x, t: (x.flatten().softmax(0).view(x.shape) - t).square().sum(), "this is the squared error; the divergence takes logarithms."),
+        ),
+    ),
+    "06.1": Exercise(
+        _gaussian,
+        ((5.3, 3.8, 8, 11, 1.0), (2.0, 6.5, 9, 7, 2.0)),
+        (
+            (lambda x, y, h, w, s: _gaussian(x + 0.5, y + 0.5, h, w, s), "the half pixel is missing: pixel (r, c) has its centre at (c + 1/2, r + 1/2)."),
+            (lambda x, y, h, w, s: _gaussian(x + 1.0, y + 1.0, h, w, s), "the half pixel has the wrong sign: centres are at c + 1/2."),
+            (lambda x, y, h, w, s: _gaussian(y, x, h, w, s), "x and y are swapped: x goes with the column."),
+            (lambda x, y, h, w, s: _gaussian(x, y, h, w, s) ** 2, "the 1/2 in the exponent is missing."),
+            (lambda x, y, h, w, s: _gaussian(x, y, h, w, s**0.5), "sigma is not squared."),
+            (lambda x, y, h, w, s: heatmaps(torch.tensor([[x, y]]), h, w, s)[0], "this one adds up to 1; as an input, its height is to be 1."),
+            (
+                lambda x, y, h, w, s: _gaussian(x, y, h, w, s) / (2 * torch.pi * s**2),
+                "this is a density; as an input, its height is to be 1: no factor in front.",
+            ),
+        ),
+    ),
+    "06.2": Exercise(
+        lambda predicted, truth: landmark_nme(predicted, truth),
+        ((_LANDMARKS[:, :2] + _seeded(68, 2), _LANDMARKS), (_LANDMARKS.roll(1, 0)[:, :2], _LANDMARKS)),
+        (
+            (lambda p, t: _far(p, t, (37, 46)), "landmarks 37 and 46 are counted from 1: in Python they are 36 and 45."),
+            (lambda p, t: _far(p, t, dims=(2, 2)), "the eyes' distance is taken in the image: in profile it goes to zero. Take it in 3D."),
+            (lambda p, t: _far(p, t) * 68, "you add the distances up; their mean is wanted."),
+            (lambda p, t: _far(p, t) * (t[36] - t[45]).norm(), "this is in pixels: divide by the distance of the outer corners of the eyes."),
+            (
+                lambda p, t: (p - t[:, :2]).abs().mean() / (t[36] - t[45]).norm(),
+                "this is the mean over the coordinates: take the length of each difference first.",
+            ),
+            (lambda p, t: (p - t[:, :2]).square().sum(1).mean() / (t[36] - t[45]).norm(), "the square root is missing: distances, not their squares."),
         ),
     ),
 }

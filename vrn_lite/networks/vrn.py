@@ -141,7 +141,7 @@ class GuidedVRN(Chain):
         self.sigma = sigma
         self.variant = "guided" if sigma == 1 else f"guided_sigma{sigma:g}"
 
-    def inputs(self, images: Float[Tensor, "b 3 h w"], landmarks: Float[Tensor, "b 68 n"]) -> Float[Tensor, "b 71 h w"]:
+    def inputs(self, images: Float[Tensor, "b 3 h w"], landmarks: Float[Tensor, "... l n"]) -> Float[Tensor, "b 71 h w"]:
         """The image's channels and the drawn landmarks'; x and y in pixels, NaN for a landmark that is missing.
 
         Raises
@@ -155,11 +155,11 @@ class GuidedVRN(Chain):
         maps = gaussians(landmarks, images.shape[-2], images.shape[-1], self.sigma, dtype)
         return torch.cat((images.to(dtype).contiguous(memory_format=torch.channels_last), maps), 1)
 
-    def coarse(self, images: Float[Tensor, "b 3 h w"], landmarks: Float[Tensor, "b 68 n"]) -> Float[Tensor, "b d H W"]:
+    def coarse(self, images: Float[Tensor, "b 3 h w"], landmarks: Float[Tensor, "... l n"]) -> Float[Tensor, "b d H W"]:
         """Logits before the last, bilinear step."""
         return self.run(self.inputs(images, landmarks))
 
-    def forward(self, images: Float[Tensor, "b 3 h w"], landmarks: Float[Tensor, "b 68 n"]) -> Float[Tensor, "b d h w"]:
+    def forward(self, images: Float[Tensor, "b 3 h w"], landmarks: Float[Tensor, "... l n"]) -> Float[Tensor, "b d h w"]:
         """Logits ``[b, d, h, w]`` of images ``[b, 3, h, w]`` and landmarks (pixels)."""
         return enlarged(self.coarse(images, landmarks), images)
 
@@ -211,6 +211,9 @@ class MultitaskVRN(nn.Module):
         """The landmarks, x and y in pixels of the image."""
         return self.preset.network.stem * decode(self.tasks(images)[1].float())
 
+
+LandmarkNetwork = LandmarkHourglass | MultitaskVRN
+"""Networks that find landmarks by themselves."""
 
 Network = VRN | GuidedVRN | MultitaskVRN | LandmarkHourglass
 """Any network of this room."""

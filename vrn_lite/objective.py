@@ -1,0 +1,116 @@
+"""What training makes small: the losses, and a network together with its own."""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from vrn_lite.landmarks import decode, heatmaps
+from vrn_lite.networks.vrn import GuidedVRN, LandmarkHourglass, MultitaskVRN, Network
+
+
+@lru_cache(maxsize=16)
+def _bilinear(size_in: int, size_out: int, device: torch.device) -> Float[Tensor, "o i"]:
+    """Bilinear resampling of one axis as a matrix (half-pixel centres, edges repeated)."""
+    eye = torch.eye(size_in, device=device)[None]
+    return F.interpolate(eye, size=size_out, mode="linear", align_corners=False)[0].T.contiguous()
+
+
+class _CrossEntropyAtFullSize(torch.autograd.Function):
+    """Mean sigmoid cross-entropy of bilinearly enlarged logits, slice by slice.
+
+    The enlarged logits, four to sixteen times the network's own output, never exist as a whole: each chunk of slices is
+    enlarged, compared, and its gradient brought back to the coarse grid while it is in the cache. With m = |p - y|, the
+    cross-entropy of a voxel is -log(1 - m), capped at 16.6 where float32 can no longer tell p from 0 or 1.
+    """
+
+    CHUNK = {"cpu": 2**19, "cuda": 2**28}
+
+    @staticmethod
+    def forward(ctx, coarse: Tensor, volumes: Tensor) -> Tensor:
+        slices, truth = coarse.flatten(0, 1), volumes.flatten(0, 1)
+        rows, columns = (_bilinear(slices.shape[axis], truth.shape[axis], coarse.device) for axis in (1, 2))
+        gradient = torch.empty(slices.shape, device=coarse.device)
+        total = torch.zeros((), device=coarse.device, dtype=torch.float64)
+        step = max(1, _CrossEntropyAtFullSize.CHUNK.get(coarse.device.type, 2**19) // truth[0].numel())
+        for start in range(0, len(slices), step):
+            chunk = slice(start, start + step)
+            miss = (rows @ slices[chunk].float() @ columns.T).sigmoid_().sub_(truth[chunk].float())
+            gradient[chunk] = rows.T @ miss @ columns
+            total -= miss.abs_().clamp_(max=1 - 2**-24).neg_().log1p_().sum(dtype=torch.float64)
+        ctx.save_for_backward(gradient.div_(truth.numel()).view(coarse.shape).to(coarse.dtype))
+        return (total / truth.numel()).float()
+
+    @staticmethod
+    def backward(ctx, upstream: Tensor) -> tuple[Tensor, None]:
+        (gradient,) = ctx.saved_tensors
+        return gradient * upstream.to(gradient.dtype), None
+
+
+def voxel_loss(coarse: Float[Tensor, "b d H W"], volumes: Bool[Tensor, "b d h w"]) -> Float[Tensor, ""]:
+    """Sigmoid cross-entropy per voxel, unweighted (paper equation 1, as a mean); float32 inside autocast too.
+
+    Parameters
+    ----------
+    coarse : ``[b, d, H, W]``, logits before the last bilinear step (`VRN.coarse`).
+    volumes : ``[b, d, h, w]``, bool. Equal to the loss of the enlarged logits, but faster.
+    """
+    with torch.autocast(coarse.device.type, enabled=False):  # in bfloat16 a voxel that is sure and wrong costs infinity
+        return _CrossEntropyAtFullSize.apply(coarse, volumes)
+
+
+def landmark_loss(logits: Float[Tensor, "b l H W"], landmarks: Float[Tensor, "b l n"], sigma: float = 1.0) -> Float[Tensor, ""]:
+    """How far the softmax of each map is from a Gaussian around the landmark: the mean Kullback-Leibler divergence.
+
+    `landmarks` are in cells of the maps. At its minimum, 0, `decode` gives the landmarks back.
+    """
+    truth = heatmaps(landmarks, logits.shape[-2], logits.shape[-1], sigma).flatten(-2)
+    return F.kl_div(logits.float().flatten(-2).log_softmax(-1), truth, reduction="none").sum(-1).mean()
+
+
+class Outcome(NamedTuple):
+    """What a network makes of a batch: the loss, and, where it has them, coarse logits of the volume and landmarks in pixels."""
+
+    loss: Float[Tensor, ""]
+    coarse: Float[Tensor, "b d H W"] | None
+    landmarks: Float[Tensor, "b 68 2"] | None
+
+
+Answers = tuple[Tensor | None, Tensor | None]
+"""Coarse logits of the volume, and logits of the heat-maps; None for what a network does not give."""
+
+
+class Objective(nn.Module):
+    """A network with the loss that trains it.
+
+    Parameters
+    ----------
+    network : trained in place; the names of its weights stay what they are.
+    compile : run the network through `torch.compile`. The network itself is left alone, for use at other sizes.
+    """
+
+    def __init__(self, network: Network, compile: bool = False) -> None:
+        super().__init__()
+        self.network = network
+        self.answers = torch.compile(self._answers) if compile else self._answers
+
+    def _answers(self, images: Tensor, landmarks: Tensor) -> Answers:
+        """What the network says of a batch, at its own resolution; true landmarks guide where guidance is wanted."""
+        network = self.network
+        if isinstance(network, LandmarkHourglass):
+            return None, network(images)
+        if isinstance(network, MultitaskVRN):
+            return network.tasks(images)
+        return (network.coarse(images, landmarks) if isinstance(network, GuidedVRN) else network.coarse(images)), None
+
+    def forward(self, images: Tensor, volumes: Tensor, landmarks: Tensor) -> Outcome:
+        """The outcome of a batch of pairs; the two losses of VRN-Multitask count alike (paper section 3.3)."""
+        cell = self.network.preset.network.stem
+        coarse, maps = self.answers(images, landmarks)
+        with torch.autocast(images.device.type, enabled=False):  # low precision is for the network alone
+            losses = [] if coarse is None else [voxel_loss(coarse, volumes)]
+            losses += [] if maps is None else [landmark_loss(maps, landmarks / cell)]
+            return Outcome(torch.stack(losses).sum(), coarse, None if maps is None else cell * decode(maps.detach().float()))
