@@ -29,8 +29,8 @@ YAW_EDGES = (-90, -60, -20, 20, 60, 90)
 def heldout_seed(seed: int, chunk: int) -> int:
     """Seed of a chunk of held-out faces, in the upper half of 32 bits.
 
-    PyTorch's CPU generator looks at the lower 32 bits of its seed only. Training counts its seeds up from
-    seed * 1,000,003, which stays in the lower half for seeds up to 2,146, so that no generator here ever equals one there.
+    PyTorch's CPU generator looks at the lower 32 bits of its seed only. Training's seeds (`training.step_seed`) stay in the
+    lower half, so that no generator here ever equals one there.
     """
     return 2**31 + (seed * 100_003 + chunk) % 2**31
 

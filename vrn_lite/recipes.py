@@ -65,6 +65,9 @@ RECIPES = {
 Paper section 3.4: RMSProp at 1e-4, and at 1e-5 after 40 epochs; the number of epochs is not published, 80 are assumed. An
 epoch is the 60,000 images of 300W-LP, so that the paper's run is `samples=PAPER_SAMPLES`. The paper's augmentation (rotation,
 shift, scale, mirroring) is the default of `pairs.PoseRange`; the gain per colour channel is a part of `render`.
+
+Neither averages: before the rate falls, an average (`ema=0.97`) is better than the last weights (tiny, 3,200 samples, held-out
+IoU 0.625 against 0.556), after it there is nothing left to gain (0.628 against 0.629).
 """
 
 PAPER_SAMPLES = 80 * 60_000

@@ -1,0 +1,143 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from vrn_lite.frame import InputError
+from vrn_lite.networks.vrn import VRN
+from vrn_lite.presets import preset
+from vrn_lite.store import VARIANTS, atomically, build, load, save_weights, shipped, sweep, weights_metadata
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63])
+def test_a_seed_is_a_whole_number_from_0(seed):
+    with pytest.raises(InputError, match=f"seed must be a whole number from 0 .*, got {seed}"):
+        build("vrn", "tiny", seed)
+
+
+# Files
+
+
+@pytest.mark.parametrize("write", [lambda part: torch.save({}, part / "x"), lambda part: save_file({}, part / "x")])
+def test_a_failing_writer_leaves_the_old_file(tmp_path, write):
+    path = tmp_path / "kept"
+    path.write_text("old")
+    with pytest.raises(InputError, match="cannot write .*kept: "):
+        atomically(path, write)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_sweep_takes_what_the_dead_have_left(tmp_path):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    names = [f"checkpoint.pt.{dead.pid}.part", f"checkpoint.pt.{os.getpid()}.part", "mine.part", "checkpoint.pt"]
+    for name in names:
+        (tmp_path / name).write_text("")
+    sweep(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == set(names[1 if os.name == "posix" else 0 :])
+    sweep(tmp_path / "missing")
+
+
+# Weights
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_weights_of_every_variant_come_back(tmp_path, variant):
+    network = build(variant, "tiny", 2)
+    save_weights(network, tmp_path / "w.safetensors")
+    loaded = load(tmp_path / "w.safetensors")
+    assert (type(loaded), loaded.variant, loaded.training) == (type(network), variant, False)
+    for name, value in network.state_dict().items():
+        torch.testing.assert_close(loaded.state_dict()[name], value, rtol=1e-3, atol=1e-4)
+
+
+@pytest.fixture
+def weights(tmp_path) -> tuple[VRN, Path]:
+    """A network that has seen something, and its file."""
+    network = build("vrn", "tiny", 8)
+    for _ in range(2):  # batch norm's statistics move
+        network(torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(4)))
+    save_weights(network, tmp_path / "w.safetensors", data="toy", samples=8, heldout={"iou": 0.5})
+    return network.eval(), tmp_path / "w.safetensors"
+
+
+def test_weights_come_back_to_float16_precision(weights):
+    network, path = weights
+    loaded = load(path)
+    assert not loaded.training
+    assert loaded.preset == network.preset
+    for name, value in network.state_dict().items():
+        exact = "running" in name or not value.is_floating_point()
+        assert torch.equal(loaded.state_dict()[name], value if exact else value.half().float()), name
+    images = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(9))
+    with torch.inference_mode():
+        torch.testing.assert_close(loaded(images), network(images), rtol=0, atol=0.02)
+
+
+def test_weights_are_float16_but_for_the_statistics(weights):
+    with safe_open(str(weights[1]), "pt") as file:
+        kinds = {("running" in name, file.get_tensor(name).dtype) for name in file.keys() if "num_batches" not in name}
+    assert kinds == {(True, torch.float32), (False, torch.float16)}
+
+
+def test_metadata_tells_variant_preset_and_facts(weights):
+    facts = weights_metadata(weights[1])
+    assert facts == {"variant": "vrn", "preset": preset("tiny").to_dict(), "data": "toy", "samples": 8, "heldout": {"iou": 0.5}}
+
+
+def test_saved_weights_load_as_what_they_were_asked_for(weights):
+    assert load(weights[1], preset="tiny").preset.name == "tiny"
+    assert load(str(weights[1]), preset=preset("tiny"), device="cpu").preset.name == "tiny"
+
+
+def test_weights_of_another_preset_are_refused(weights):
+    with pytest.raises(InputError, match=r"the weights w\.safetensors belong to preset 'tiny', not 'lite'"):
+        load(weights[1], preset="lite")
+
+
+@pytest.mark.parametrize("length", [0, 4, 100, 5000, -1])
+def test_truncated_weights_are_refused(weights, length):
+    path = weights[1]
+    path.write_bytes(path.read_bytes()[:length])
+    with pytest.raises(InputError, match=r"cannot read the weights .*w\.safetensors.* damaged or no safetensors file"):
+        load(path)
+
+
+def test_a_text_file_is_refused(tmp_path):
+    (tmp_path / "w.safetensors").write_text("these are no weights, only some text that is longer than a header")
+    with pytest.raises(InputError, match="damaged or no safetensors file"):
+        load(tmp_path / "w.safetensors")
+
+
+def test_foreign_weights_are_refused(tmp_path, weights):
+    save_file({"x": torch.zeros(2)}, tmp_path / "foreign.safetensors")
+    with pytest.raises(InputError, match="holds no weights of this package"):
+        load(tmp_path / "foreign.safetensors")
+    with safe_open(str(weights[1]), "pt") as file:
+        metadata, some = file.metadata(), {"stem": torch.zeros(2)}
+    save_file(some, tmp_path / "empty.safetensors", metadata)
+    with pytest.raises(InputError, match=r"empty\.safetensors do not fit a vrn of preset 'tiny'"):
+        load(tmp_path / "empty.safetensors")
+
+
+def test_an_unknown_name_is_answered_with_the_shipped_ones(tmp_path):
+    with pytest.raises(InputError, match="no weights 'vrx': choose one of"):
+        load("vrx")
+    with pytest.raises(InputError, match="or give a .safetensors file"):
+        load(tmp_path / "missing.safetensors")
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_shipped_weights_work_at_batch_1(name):
+    network = load(name)
+    grid = network.preset.grid
+    with torch.inference_mode():
+        logits = network(torch.full((1, 3, grid.height, grid.width), 0.5))
+    assert logits.shape == (1, *grid.shape)
+    assert torch.isfinite(logits).all()
