@@ -1,5 +1,4 @@
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -117,7 +116,9 @@ def test_guidance_is_by_the_true_landmarks():
 
 
 COMPILED = """
+from functools import partial
 import torch
+torch.compile = partial(torch.compile, backend="aot_eager")  # traced and split as always; no minute in the C++ compiler
 from test_objective import MINUTE, Objective, build, samples
 torch.set_num_threads(1)
 network = build("vrn", MINUTE)
@@ -132,10 +133,9 @@ assert list(compiled.state_dict()) == [f"network.{name}" for name in names]
 """
 
 
-@pytest.mark.skipif(not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="needs a C++ compiler")
 def test_the_compiled_network_says_the_same_under_the_same_names():
     """In a process of its own: the tests' checks of types are nothing to compile."""
     tests = Path(__file__).parent
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join((str(tests), str(tests.parent))), "OMP_NUM_THREADS": "1", "TORCHINDUCTOR_COMPILE_THREADS": "1"}
-    done = subprocess.run([sys.executable, "-c", COMPILED], env=environment, capture_output=True, text=True, timeout=600)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join((str(tests), str(tests.parent))), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", COMPILED], env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr

@@ -15,9 +15,10 @@ from PIL import Image
 
 from vrn_lite import photo
 from vrn_lite.frame import FACE_SIZE, Grid, InputError, voxel_centres
+from vrn_lite.inference import probabilities
 from vrn_lite.landmarks import FLIP
 from vrn_lite.networks.vrn import VRN, GuidedVRN, LandmarkHourglass, UnalignedVRN
-from vrn_lite.photo import best, crop, detect_face, find_landmarks, largest_part, locate, networks_for, paint, probabilities, reconstruct
+from vrn_lite.photo import best, crop, detect_face, find_landmarks, largest_part, locate, networks_for, paint, reconstruct
 from vrn_lite.training import build, save_weights
 from vrn_lite.volume import isosurface
 
@@ -205,7 +206,7 @@ def test_networks_that_do_not_fit_each_other_are_refused(tmp_path, model, detect
     with pytest.raises(InputError, match=text):
         networks_for(build(model, "tiny"), tmp_path / "detector.safetensors" if detector else None)
     with pytest.raises(InputError, match="a guided network needs landmarks"):
-        probabilities(build("guided", "tiny").eval(), torch.zeros(3, 32, 32))
+        probabilities(build("guided", "tiny").eval(), torch.zeros(1, 3, 32, 32))
 
 
 # Cropping
@@ -339,7 +340,7 @@ class Mirror(VRN):
 
 def test_averaging_changes_nothing_where_the_network_moves_with_its_image():
     window = torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(0))
-    once, averaged = (probabilities(Mirror().eval(), window, average) for average in (False, True))
+    once, averaged = (probabilities(Mirror().eval(), window[None], average)[0] for average in (False, True))
     torch.testing.assert_close(averaged[:, 2:-2, 2:-2], once[:, 2:-2, 2:-2])
 
 

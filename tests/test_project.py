@@ -22,7 +22,7 @@ COLAB = {"plotly": "5.24.1", "ipywidgets": "7.7.1", "numpy": "2.1.3", "scikit-im
 CONDA = {"torch": "pytorch-cpu", "matplotlib": "matplotlib-base"}
 IMPORTED_AS = {"skimage": "scikit-image", "PIL": "pillow", "IPython": "ipython"}
 OPTIONAL = {"eos", "pyvista"}
-ROOMS = ("frame presets mesh faces camera raster dice scenery wardrobe render volume landmarks pairs datasets networks align metrics "
+ROOMS = ("frame presets mesh faces camera raster dice scenery wardrobe render volume landmarks pairs datasets networks inference align metrics "
          "recipes objective store records training protocols baselines portrait photo bench figures widgets cli").split()  # fmt: skip
 
 

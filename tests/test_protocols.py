@@ -162,7 +162,7 @@ def test_a_network_that_knows_the_truth_scores_as_the_oracle(ict_face, pairs, bo
         def forward(self, images):
             return 50.0 * (pairs.volumes[: len(images)].float() - 0.5)
 
-    table = evaluate(Oracle("tiny").eval(), ict_face, n=6, bounds=False)
+    table = evaluate(Oracle("tiny").eval(), ict_face, n=6, bounds=False, average=False)
     assert table.of("network").mean()["nme"] == pytest.approx(bounds.of("oracle").mean()["nme"], rel=0.01)
     assert table.of("network").mean()["iou"] == 1
 
@@ -192,7 +192,7 @@ class Told(LandmarkHourglass):
 
 
 def test_an_unaligned_network_that_knows_the_truth_scores_as_the_oracle_in_both_frames(ict_face, pairs, bounds):
-    table = evaluate(Knowing(pairs, ict_face.unit), ict_face, n=6, bounds=False)
+    table = evaluate(Knowing(pairs, ict_face.unit), ict_face, n=6, bounds=False, average=False)
     assert table.methods == ("network", "put back")
     frontal, moved, oracle = table.of("network").mean(), table.of("put back").mean(), bounds.of("oracle").mean()
     assert frontal["iou"] == 1
@@ -212,7 +212,7 @@ def test_mirrored_faces_are_put_back_too(ict_face):
 
 
 def test_a_detector_that_knows_the_truth_guides_as_the_truth_does(ict_face, pairs):
-    table = evaluate(build("guided", "tiny").eval(), ict_face, detector=Told(pairs), n=3, bounds=False)
+    table = evaluate(build("guided", "tiny").eval(), ict_face, detector=Told(pairs), n=3, bounds=False, average=False)
     assert table.methods == ("network", "true landmarks")
     assert [replace(row, method="network") for row in table.of("true landmarks").rows] == list(table.of("network").rows)
     assert table.mean()["landmark_nme"] == 0
@@ -220,7 +220,7 @@ def test_a_detector_that_knows_the_truth_guides_as_the_truth_does(ict_face, pair
 
 def test_guided_rows_carry_the_error_of_the_landmarks_that_guide(ict_face, pairs):
     network, eyes = build("guided", "tiny").eval(), pairs.landmarks[:3, 36] - pairs.landmarks[:3, 45]
-    table = evaluate(network, ict_face, detector=Told(pairs, offset=2.0), n=3, bounds=False)
+    table = evaluate(network, ict_face, detector=Told(pairs, offset=2.0), n=3, bounds=False, average=False)
     expected = (2.0 / eyes.norm(dim=-1)).tolist()
     assert table.of("network").column("landmark_nme").tolist() == pytest.approx(expected, rel=1e-4)
     assert evaluate(network, ict_face, n=2, bounds=False).methods == ("true landmarks",)

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from vrn_lite.camera import Similarity
 from vrn_lite.frame import FACE_SIZE, Grid, InputError, require
-from vrn_lite.landmarks import mirror
+from vrn_lite.inference import landmarks_in, probabilities
 from vrn_lite.networks.vrn import VRN, GuidedVRN, LandmarkHourglass, LandmarkNetwork, MultitaskVRN, Network, UnalignedVRN
 from vrn_lite.portrait import Box, Photo, detect_face, read_photo
 from vrn_lite.raster import nearest, rasterize
@@ -32,9 +32,6 @@ from vrn_lite.training import atomically, load, shipped
 from vrn_lite.volume import isosurface
 
 FourNumbers = Sequence[float | int] | np.ndarray
-
-SHIFTS = ((-2, -1), (1, -2), (2, 1), (-1, 2))
-"""Shifts (x, y) that the answer is averaged over: all different along both axes, within one cell of the network's grid."""
 
 MOST_ZOOM = 1.6
 """Landmarks that would change the size of the face's box by more than this factor are not believed."""
@@ -140,7 +137,7 @@ def reconstruct(
     box, landmarks = (box, None) if finder is None else locate(finder, image, box, recrop)  # [68, 2], photograph
     window, to_voxels = crop(image, box, network.preset.grid)  # [3, h, w]; photograph -> voxel frame
     points = None if landmarks is None else _moved(to_voxels, landmarks)  # [68, 2], voxel frame
-    volume = probabilities(network, window, average, points)  # [d, h, w]
+    volume = probabilities(network, window[None], average, None if points is None else points[None])[0].cpu().clone()  # [d, h, w]
     try:
         surface = smooth_surface(volume, network.preset.grid, level, smooth)  # voxel frame
     except InputError as error:
@@ -180,45 +177,6 @@ def networks_for(
     return network, finder
 
 
-def probabilities(
-    network: VRN | GuidedVRN | MultitaskVRN, window: Float[Tensor, "3 h w"], average: bool = True, landmarks: Float[Tensor, "68 2"] | None = None
-) -> Float[Tensor, "d h w"]:
-    """Probability of every voxel, from one cropped image in [0, 1]; see `reconstruct` for `average`.
-
-    VRN-Guided needs the `landmarks`, x and y in the crop's pixels; they are shifted and mirrored with the image.
-    """
-    image = window[None].to(next(network.parameters()).device)
-    points = None if landmarks is None else landmarks[None].to(image)
-    follows = not isinstance(network, UnalignedVRN)  # its answer stays where it is when the image is shifted
-    total = torch.zeros((), device=image.device)
-    with torch.inference_mode():
-        for x, y in SHIFTS if average else [(0, 0)]:
-            shifted, moved = _shift(image, x, y), None if points is None else points + points.new_tensor([x, y])
-            answer = _chances(network, shifted, moved)
-            if average:
-                flipped = None if moved is None else mirror(moved, image.shape[-1])
-                answer = answer + _chances(network, shifted.flip(-1), flipped).flip(-1)
-            total = total + (_shift(answer, -x, -y) if follows else answer)
-    return (total[0] / (2 * len(SHIFTS) if average else 1)).cpu().clone()
-
-
-def _chances(network: VRN | GuidedVRN | MultitaskVRN, images: Float[Tensor, "b 3 h w"], points: Float[Tensor, "b 68 2"] | None) -> Float[Tensor, "b d h w"]:
-    """What the network sees in images, guided where it wants to be."""
-    if not isinstance(network, GuidedVRN):
-        return network(images).sigmoid()
-    if points is None:
-        raise InputError("a guided network needs landmarks: give them, x and y in the crop's pixels")
-    return network(images, points).sigmoid()
-
-
-def _shift(images: Float[Tensor, "1 c h w"], x: int, y: int) -> Float[Tensor, "1 c h w"]:
-    """Move images right and down by whole pixels; edges are repeated."""
-    height, width = images.shape[-2:]
-    rows = (torch.arange(height, device=images.device) - y).clamp(0, height - 1)
-    columns = (torch.arange(width, device=images.device) - x).clamp(0, width - 1)
-    return images[..., rows, :][..., columns]
-
-
 # Landmarks
 
 
@@ -239,10 +197,7 @@ def locate(detector: LandmarkNetwork, image: Photo, box: Box, recrop: bool = Tru
 def find_landmarks(detector: LandmarkNetwork, image: Photo, box: FourNumbers) -> Float[np.ndarray, "68 2"]:
     """The 68 landmarks of the face in a box, x and y in the photograph's pixels: means over the crop and its mirror image."""
     window, to_voxels = crop(image, box, detector.preset.grid)
-    with torch.inference_mode():
-        both = torch.stack((window, window.flip(-1))).to(next(detector.parameters()).device)
-        seen, mirrored = detector.landmarks(both).cpu()
-    return _moved(to_voxels.inverse(), (seen + mirror(mirrored, window.shape[-1])) / 2).double().numpy()
+    return _moved(to_voxels.inverse(), landmarks_in(detector, window[None])[0].cpu()).double().numpy()
 
 
 def _moved(motion: Similarity, points: Float[Tensor, "n 2"] | Float[np.ndarray, "n 2"]) -> Float[Tensor, "n 2"]:

@@ -13,6 +13,7 @@ from torch import Tensor
 from vrn_lite.camera import Similarity
 from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.frame import Grid, InputError, Volume, require
+from vrn_lite.inference import landmarks_in, probabilities
 from vrn_lite.metrics import iou, landmark_nme, vertex_errors
 from vrn_lite.networks.vrn import VRN, GuidedVRN, LandmarkHourglass, LandmarkNetwork, MultitaskVRN, Network, UnalignedVRN
 from vrn_lite.pairs import STEADY, FacePairs, PoseRange, make_pairs, unaligned
@@ -170,25 +171,24 @@ Reconstruct = Callable[[FacePairs], Iterable[Answer]]
 """A method: from samples to one answer for each."""
 
 
-def by_network(network: VRN | MultitaskVRN | LandmarkHourglass) -> Reconstruct:
+def by_network(network: VRN | MultitaskVRN | LandmarkHourglass, average: bool = True) -> Reconstruct:
     """What the network sees in the images: probabilities, their iso-surface and the solid inside it; landmarks where it finds them.
+
+    `average` is that of `inference.probabilities` and `inference.landmarks_in`.
 
     An unaligned network's answers lie in a frame of their own: score them on the `unaligned` pairs, or `put_back`.
     """
-    device = next(network.parameters()).device
 
-    @torch.inference_mode()
     def reconstruct(pairs: FacePairs) -> Iterable[Answer]:
-        images = pairs.images.to(device)
-        points = network.landmarks(images).cpu() if isinstance(network, LandmarkNetwork) else [None] * len(images)
+        points = landmarks_in(network, pairs.images, average).cpu() if isinstance(network, LandmarkNetwork) else [None] * len(pairs)
         if isinstance(network, LandmarkHourglass):
             return [Answer(landmarks=found) for found in points]
-        return _answers(network(images), points, network.preset.grid)
+        return _answers(probabilities(network, pairs.images, average), points, network.preset.grid)
 
     return reconstruct
 
 
-def by_guided(network: GuidedVRN, landmarks: Callable[[FacePairs], Float[Tensor, "b 68 n"]]) -> Reconstruct:
+def by_guided(network: GuidedVRN, landmarks: Callable[[FacePairs], Float[Tensor, "b 68 n"]], average: bool = True) -> Reconstruct:
     """What a guided network sees in the images and in the landmarks that a function has for them.
 
     Examples
@@ -196,22 +196,19 @@ def by_guided(network: GuidedVRN, landmarks: Callable[[FacePairs], Float[Tensor,
     Told the true ones, those of a detector, or none at all::
 
         by_guided(network, lambda pairs: pairs.landmarks)
-        by_guided(network, lambda pairs: detector.landmarks(pairs.images))
+        by_guided(network, lambda pairs: landmarks_in(detector, pairs.images))
         by_guided(network, lambda pairs: torch.full_like(pairs.landmarks, float("nan")))
     """
-    device = next(network.parameters()).device
 
-    @torch.inference_mode()
     def reconstruct(pairs: FacePairs) -> Iterable[Answer]:
         points = landmarks(pairs)
-        return _answers(network(pairs.images.to(device), points.to(device)), points.cpu(), network.preset.grid)
+        return _answers(probabilities(network, pairs.images, average, points), points.cpu(), network.preset.grid)
 
     return reconstruct
 
 
-def _answers(logits: Float[Tensor, "b d h w"], landmarks: Iterable[Tensor | None], grid: Grid) -> list[Answer]:
-    """Solids and surfaces of a batch of logits."""
-    chances = logits.sigmoid().float()
+def _answers(chances: Float[Tensor, "b d h w"], landmarks: Iterable[Tensor | None], grid: Grid) -> list[Answer]:
+    """Solids and surfaces of a batch of probabilities."""
     return [Answer(chance > 0.5, _surface(chance, grid), points) for chance, points in zip(chances, landmarks, strict=True)]
 
 
@@ -283,21 +280,22 @@ def _scores(answer: Answer, pairs: FacePairs, index: int, grid: Grid) -> dict[st
     return scores
 
 
-def network_rows(network: Network, pairs: FacePairs, unit: float, detector: LandmarkNetwork | None = None, first: int = 0) -> Iterator[Row]:
+def network_rows(
+    network: Network, pairs: FacePairs, unit: float, detector: LandmarkNetwork | None = None, first: int = 0, average: bool = True
+) -> Iterator[Row]:
     """All rows of a network for a batch; see `evaluate`. `unit` is the source's outer interocular distance."""
     grid = network.preset.grid
     if isinstance(network, UnalignedVRN):
         frontal = unaligned(pairs, unit, grid)
-        answers = list(by_network(network)(frontal))
+        answers = list(by_network(network, average)(frontal))
         yield from score("network", lambda _: answers, frontal, grid, first)
         yield from score("put back", lambda pairs: put_back(answers, frontal, pairs, grid), pairs, grid, first)
     elif isinstance(network, GuidedVRN):
         if detector is not None:
-            device = next(detector.parameters()).device
-            yield from score("network", by_guided(network, lambda pairs: detector.landmarks(pairs.images.to(device))), pairs, grid, first)
-        yield from score("true landmarks", by_guided(network, lambda pairs: pairs.landmarks), pairs, grid, first)
+            yield from score("network", by_guided(network, lambda pairs: landmarks_in(detector, pairs.images, average), average), pairs, grid, first)
+        yield from score("true landmarks", by_guided(network, lambda pairs: pairs.landmarks, average), pairs, grid, first)
     else:
-        yield from score("network", by_network(network), pairs, grid, first)
+        yield from score("network", by_network(network, average), pairs, grid, first)
 
 
 def evaluate(
@@ -309,6 +307,7 @@ def evaluate(
     seed: int = 2017,
     preset: Preset | str | None = None,
     bounds: bool = True,
+    average: bool = True,
 ) -> Table:
     """A network on held-out faces, with the oracle's floor and the mean face at the true pose beside it.
 
@@ -325,6 +324,7 @@ def evaluate(
     n, seed : of the held-out set.
     preset : needed without a network; a network brings its own.
     bounds : False leaves oracle and mean face out.
+    average : ask the network as `reconstruct` does, averaging over mirrored and shifted copies; False asks it once.
 
     Raises
     ------
@@ -338,7 +338,7 @@ def evaluate(
         raise InputError(f"the network belongs to preset {network.preset.name!r}, not {chosen.name!r}: leave `preset` out")
     networks: dict[str, Network] = {} if network is None else {"": network}
     _fitting(networks, detector)
-    rows = _rows(networks, face, chosen, detector, n, seed, bounds, lambda count: None)
+    rows = _rows(networks, face, chosen, detector, n, seed, bounds, average, lambda count: None)
     return Table(tuple(row for found in rows.values() for row in found), chosen.name, face.name)
 
 
@@ -350,6 +350,7 @@ def compare(
     n: int = 256,
     seed: int = 2017,
     bounds: bool = True,
+    average: bool = True,
     progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> dict[str, Table]:
     """`evaluate` for several networks at once, by name: the same tables, but faces, oracle and mean face are made once per grid.
@@ -358,7 +359,7 @@ def compare(
     ----------
     networks : in eval mode, by the names that the tables shall have.
     progress : called now and then with the number of rows done and the number of all.
-    face, detector, n, seed, bounds : as for `evaluate`.
+    face, detector, n, seed, bounds, average : as for `evaluate`.
 
     Raises
     ------
@@ -377,7 +378,7 @@ def compare(
         progress(done, total)
 
     for group in groups.values():
-        rows = _rows(group, face, next(iter(group.values())).preset, detector, n, seed, bounds, count)
+        rows = _rows(group, face, next(iter(group.values())).preset, detector, n, seed, bounds, average, count)
         tables |= {name: Table((*rows[name], *rows[None]), network.preset.name, face.name) for name, network in group.items()}
     return tables
 
@@ -406,13 +407,14 @@ def _rows(
     n: int,
     seed: int,
     bounds: bool,
+    average: bool,
     count: Callable[[int], object],
 ) -> dict[str | None, list[Row]]:
     """Rows of networks that share a grid, by name, and of the bounds, by None; `count` hears how many rows have come."""
     limits = {"oracle": by_oracle(preset.grid), "mean face": by_mean_face(face, preset.grid)} if bounds else {}
     rows: dict[str | None, list[Row]] = {name: [] for name in (*networks, None)}
     for chunk, pairs in enumerate(heldout(face, n, seed, preset=preset)):
-        batches = {name: network_rows(network, pairs, face.unit, detector, chunk * CHUNK) for name, network in networks.items()}
+        batches = {name: network_rows(network, pairs, face.unit, detector, chunk * CHUNK, average) for name, network in networks.items()}
         bounding = (score(name, method, pairs, preset.grid, chunk * CHUNK) for name, method in limits.items())
         for key, batch in (*batches.items(), *((None, batch) for batch in bounding)):
             for row in batch:

@@ -1,0 +1,69 @@
+"""How a trained network is asked: once, or averaged over mirrored and shifted copies of its image."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vrn_lite.frame import InputError
+from vrn_lite.landmarks import mirror
+from vrn_lite.networks.vrn import VRN, GuidedVRN, LandmarkNetwork, MultitaskVRN, UnalignedVRN
+
+SHIFTS = ((-2, -1), (1, -2), (2, 1), (-1, 2))
+"""Pixels (x, y) by which the image is moved for the answers that are averaged; each also mirrored."""
+
+VolumeNetwork = VRN | GuidedVRN | MultitaskVRN
+
+
+@torch.inference_mode()
+def probabilities(
+    network: VolumeNetwork, images: Float[Tensor, "b 3 h w"], average: bool = True, landmarks: Float[Tensor, "b 68 n"] | None = None
+) -> Float[Tensor, "b d h w"]:
+    """Probability of every voxel, for images in [0, 1], on the network's device.
+
+    Parameters
+    ----------
+    average : average the answers to eight copies of each image, mirrored and shifted by a pixel or two. The network works
+        on a coarser grid than its image, and the shifts take the pattern of that grid off the surface.
+    landmarks : what VRN-Guided needs, x and y in the images' pixels; they are shifted and mirrored with the image.
+
+    Raises
+    ------
+    InputError : a guided network without landmarks.
+    """
+    images = images.to(next(network.parameters()).device)
+    points = None if landmarks is None else landmarks[..., :2].to(images)
+    if not average:
+        return _chances(network, images, points)
+    follows = not isinstance(network, UnalignedVRN)  # its answer stays where it is when the image is shifted
+    total = torch.zeros((), device=images.device)
+    for x, y in SHIFTS:
+        shifted, moved = shift(images, x, y), None if points is None else points + points.new_tensor([x, y])
+        flipped = None if moved is None else mirror(moved, images.shape[-1])
+        answer = _chances(network, shifted, moved) + _chances(network, shifted.flip(-1), flipped).flip(-1)
+        total = total + (shift(answer, -x, -y) if follows else answer)
+    return total / (2 * len(SHIFTS))
+
+
+def _chances(network: VolumeNetwork, images: Float[Tensor, "b 3 h w"], points: Float[Tensor, "b 68 2"] | None) -> Float[Tensor, "b d h w"]:
+    """What the network sees in images, guided where it wants to be."""
+    if not isinstance(network, GuidedVRN):
+        return network(images).sigmoid().float()
+    if points is None:
+        raise InputError("a guided network needs landmarks: give them, x and y in the image's pixels")
+    return network(images, points).sigmoid().float()
+
+
+@torch.inference_mode()
+def landmarks_in(detector: LandmarkNetwork, images: Float[Tensor, "b 3 h w"], average: bool = True) -> Float[Tensor, "b 68 2"]:
+    """The landmarks, x and y in pixels; with `average`, the means over each image and its mirror image."""
+    images = images.to(next(detector.parameters()).device)
+    seen = detector.landmarks(images)
+    return (seen + mirror(detector.landmarks(images.flip(-1)), images.shape[-1])) / 2 if average else seen
+
+
+def shift(images: Float[Tensor, "b c h w"], x: int, y: int) -> Float[Tensor, "b c h w"]:
+    """Move images right and down by whole pixels; edges are repeated."""
+    height, width = images.shape[-2:]
+    rows = (torch.arange(height, device=images.device) - y).clamp(0, height - 1)
+    columns = (torch.arange(width, device=images.device) - x).clamp(0, width - 1)
+    return images[..., rows, :][..., columns]
