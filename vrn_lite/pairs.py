@@ -81,6 +81,9 @@ class PoseRange:
     mirror: float = 0.2
 
 
+JITTERED = PoseRange()
+"""Training poses with the paper's augmentation."""
+
 STEADY = PoseRange(angle=0, shift=0, zoom=0, mirror=0)
 """Training poses without augmentation: the held-out set's."""
 
@@ -92,7 +95,7 @@ def make_pairs(
     generator: torch.Generator,
     device: torch.device | str | None = None,
     *,
-    poses: PoseRange = PoseRange(),
+    poses: PoseRange = JITTERED,
 ) -> FacePairs:
     """A batch of aligned images and volumes: one rasterization, two reductions.
 

@@ -19,10 +19,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.frame import InputError, require
+from vrn_lite.inference import landmarks_in
 from vrn_lite.metrics import iou, landmark_nme, vertex_errors
-from vrn_lite.networks.vrn import Network, UnalignedVRN
+from vrn_lite.networks.vrn import GuidedVRN, LandmarkNetwork, Network, UnalignedVRN
 from vrn_lite.objective import Objective, Outcome, landmark_loss, voxel_loss  # noqa: F401
-from vrn_lite.pairs import FacePairs, make_pairs, unaligned
+from vrn_lite.pairs import JITTERED, FacePairs, PoseRange, make_pairs, unaligned
 from vrn_lite.presets import Preset
 from vrn_lite.recipes import PAPER_SAMPLES, RECIPES, Recipe  # noqa: F401
 from vrn_lite.records import Record, logged, on_tensorboard, rows  # noqa: F401
@@ -66,6 +67,17 @@ def process_group() -> Iterator[Ranks]:
         dist.destroy_process_group()
 
 
+@contextmanager
+def with_threads(count: int) -> Iterator[None]:
+    """PyTorch's number of threads for a while, in this thread."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def step_seed(seed: int, rank: int, step: int) -> int:
     """Seed of the samples of one step in one process, in the lower half of 32 bits: `protocols.heldout_seed` has the upper half.
 
@@ -84,7 +96,7 @@ class Trainer:
     ----------
     network : trained in place, where it is.
     face : where the faces come from.
-    samples, seed, recipe, compile, measure_every : as in `train`.
+    samples, seed, recipe, poses, detector, compile, measure_every : as in `train`.
     batch : samples a step and process.
     """
 
@@ -97,9 +109,13 @@ class Trainer:
         batch: int,
         seed: int,
         recipe: Recipe,
+        poses: PoseRange = JITTERED,
+        detector: LandmarkNetwork | None = None,
         compile: bool | None = None,
         measure_every: int = 50,
     ) -> None:
+        require(detector is None or isinstance(network, GuidedVRN), f"a detector is for the guided network, which {network.variant!r} is not: leave it out")
+        self.poses, self.detector = poses, detector
         self.samples, self.batch, self.seed, self.recipe, self.measure_every = samples, batch, checked_seed(seed), recipe, measure_every
         self.ranks, self.step, self.nme = ranks(), 0, nan
         self.device = next(network.parameters()).device
@@ -116,39 +132,52 @@ class Trainer:
     def pairs(self, step: int) -> FacePairs:
         """The samples of a step: all randomness comes from (seed, rank, step), so that prefetching and resuming change nothing."""
         generator = torch.Generator().manual_seed(step_seed(self.seed, self.ranks.rank, step))
-        pairs = make_pairs(self.face, self.network.preset, self.batch, generator)
+        pairs = make_pairs(self.face, self.network.preset, self.batch, generator, poses=self.poses)
         return unaligned(pairs, self.face.unit, self.network.preset.grid) if isinstance(self.network, UnalignedVRN) else pairs
 
     def batches(self, last: int) -> Iterator[tuple[FacePairs, float]]:
         """The pairs of all steps before `last`, and how many seconds each was waited for; the next are made while these are used."""
         with ThreadPoolExecutor(1) as maker:
-            steps = range(self.step, last)
-            ahead = [maker.submit(self._aside, step) for step in steps[:1]]
+            steps, threads = range(self.step, last), self._half_the_threads()
+            ahead = [maker.submit(self._aside, step, threads) for step in steps[:1]]
             for step in steps:
                 asked = time.perf_counter()
                 pairs = ahead.pop().result()
                 waited = time.perf_counter() - asked
                 if step + 1 < last:
-                    ahead.append(maker.submit(self._aside, step + 1))
+                    ahead.append(maker.submit(self._aside, step + 1, threads))
                 yield pairs, waited
 
-    def _aside(self, step: int) -> FacePairs:
+    def _half_the_threads(self) -> int:
+        """On a CPU, pairs and step get half of PyTorch's threads each, as they run side by side; on a GPU all."""
+        return max(1, torch.get_num_threads() // 2) if self.side is None else torch.get_num_threads()
+
+    def _aside(self, step: int, threads: int) -> FacePairs:
         """The samples of a step, made beside the training: on a GPU in a stream of their own, waited for here.
 
         `update` waits for the GPU too before its pairs are given up, so that no memory is used anew too early.
         """
         if self.side is None:
-            return self.pairs(step)
+            with with_threads(threads):
+                return self.pairs(step)
         with torch.cuda.stream(self.side):
             pairs = self.pairs(step)
         self.side.synchronize()
         return pairs
 
+    def guides(self, pairs: FacePairs) -> torch.Tensor:
+        """The landmarks ``[b, 68, 3]`` that guide: the true ones, or in every second sample the detector's, where there is one."""
+        if self.detector is None:
+            return pairs.landmarks
+        landmarks = pairs.landmarks.clone()
+        landmarks[::2, :, :2] = landmarks_in(self.detector, pairs.images[::2], average=False)
+        return landmarks
+
     def gradients(self, pairs: FacePairs) -> Outcome:
         """Forward and backward: the weights' gradients, averaged over all processes, are left in place."""
         self.optimiser.zero_grad()
         with self.autocast:
-            outcome = self.engine(pairs.images.contiguous(memory_format=torch.channels_last), pairs.volumes, pairs.landmarks)
+            outcome = self.engine(pairs.images.contiguous(memory_format=torch.channels_last), pairs.volumes, self.guides(pairs))
         outcome.loss.backward()
         return outcome
 
@@ -199,8 +228,10 @@ class Trainer:
     def records(self) -> Iterator[Record]:
         """Train until `samples` have been seen."""
         began, first, waited, each = time.perf_counter(), self.step, 0.0, self.batch * self.ranks.size
+        threads = self._half_the_threads()
         for pairs, wait in self.batches(ceil(self.samples / each)):
-            loss, overlap, error = self.update(pairs)
+            with with_threads(threads):
+                loss, overlap, error = self.update(pairs)
             require(not isnan(loss), f"the loss is not a number at step {self.step}: use a smaller learning rate")
             waited, seconds, rate = waited + wait, time.perf_counter() - began, self.optimiser.param_groups[0]["lr"]
             speed = (self.step - first) * each / seconds
@@ -213,7 +244,7 @@ class Trainer:
 
     def _made_with(self) -> dict[str, object]:
         """What a checkpoint must share with the run that continues it."""
-        facts = {"preset": self.network.preset.to_dict(), "seed": self.seed, "batch": self.batch, "ranks": self.ranks.size}
+        facts = {"preset": self.network.preset.to_dict(), "poses": asdict(self.poses), "seed": self.seed, "batch": self.batch, "ranks": self.ranks.size}
         return {"variant": self.network.variant} | facts | {"optimiser": self.recipe.optimiser}
 
     def save(self, path: Path) -> None:
@@ -256,6 +287,8 @@ def train(
     folder: str | Path | None = None,
     save_every: float = 180.0,
     measure_every: int = 50,
+    poses: PoseRange = JITTERED,
+    detector: LandmarkNetwork | None = None,
     compile: bool | None = None,
     device: torch.device | str | None = None,
 ) -> Iterator[Record]:
@@ -272,6 +305,9 @@ def train(
     recipe : "fast", "paper" or a `Recipe`.
     folder : where `checkpoint.pt` is written every `save_every` seconds and at the end; an existing one is resumed.
     measure_every : steps between two measurements of the record's `nme`; 0 for none.
+    poses : range of poses and augmentation; the paper's by default.
+    detector : for VRN-Guided: its landmarks, with their errors, guide every second sample, the true ones the others. The
+        paper trains with true ones alone, as None does. In eval mode, on the network's device.
     compile : use `torch.compile`, which takes a minute to start; by default on a GPU only.
     device : "cpu", "cuda"...; by default a GPU where there is one.
 
@@ -284,7 +320,18 @@ def train(
     network = variant if isinstance(variant, Network) else build(variant, preset, seed)
     network.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     size = batch or network.preset.batch
-    trainer = Trainer(network, face, samples=samples, batch=size, seed=seed, recipe=chosen, compile=compile, measure_every=measure_every)
+    trainer = Trainer(
+        network,
+        face,
+        samples=samples,
+        batch=size,
+        seed=seed,
+        recipe=chosen,
+        poses=poses,
+        detector=detector,
+        compile=compile,
+        measure_every=measure_every,
+    )
     yield from trainer.records() if folder is None else _kept(trainer, Path(folder) / "checkpoint.pt", save_every)
     trainer.finish()
 
