@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from shapes import toy_face
 from vrn_lite.frame import InputError
 from vrn_lite.metrics import nme
-from vrn_lite.networks.vrn import VRN
+from vrn_lite.networks.vrn import VRN, LandmarkHourglass
+from vrn_lite.pairs import STEADY, PoseRange
 from vrn_lite.presets import preset
 from vrn_lite.protocols import heldout_seed
 from vrn_lite.training import RECIPES, VARIANTS, Recipe, Record, Trainer, build, save_weights, step_seed, train
@@ -49,6 +50,45 @@ def test_records_count_steps_samples_and_rates():
     assert [record.samples for record in records] == [4, 8, 12]
     assert all(record.samples_per_second > 0 and record.seconds > 0 and 0 <= record.waiting <= 1 for record in records)
     assert [record.rate for record in records] == [RECIPES["fast"].rate_at(step, step / 3) for step in range(3)]
+
+
+def trainer_of(variant: str, **options) -> Trainer:
+    return Trainer(build(variant, "tiny"), FACE, samples=8, batch=4, seed=0, recipe=RECIPES["fast"], **options)
+
+
+def test_the_range_of_poses_reaches_the_samples_and_belongs_to_the_checkpoint(tmp_path):
+    straight = trainer_of("vrn", poses=PoseRange(yaw=0, pitch=0, angle=0, shift=0, zoom=0, mirror=1)).pairs(0)
+    assert torch.equal(straight.yaw, torch.zeros(4))
+    assert torch.equal(straight.pitch, torch.zeros(4))
+    assert bool(straight.mirrored.all())
+    run(build("vrn", "tiny"), 2, poses=STEADY, folder=tmp_path)
+    with pytest.raises(InputError, match="was made with poses"):
+        run(build("vrn", "tiny"), 4, folder=tmp_path)
+
+
+class Detector(LandmarkHourglass):
+    """Finds every landmark where the first pixel's red and green say."""
+
+    def landmarks(self, images):
+        return images[:, :2, 0, 0, None].mT.reshape(-1, 1, 2).expand(-1, 68, -1) * 32
+
+
+def test_a_detector_guides_every_second_sample():
+    trainer = trainer_of("guided", detector=Detector("tiny").eval())
+    pairs = trainer.pairs(0)
+    guides = trainer.guides(pairs)
+    assert torch.equal(guides[1::2], pairs.landmarks[1::2])
+    assert torch.equal(guides[::2, :, :2], 32 * pairs.images[::2, None, :2, 0, 0].expand(-1, 68, -1))
+    assert torch.equal(trainer_of("guided").guides(pairs), pairs.landmarks)
+    with pytest.raises(InputError, match="a detector is for the guided network"):
+        trainer_of("vrn", detector=Detector("tiny").eval())
+
+
+def test_training_leaves_the_number_of_threads_as_it_was():
+    before = torch.get_num_threads()
+    for _ in train(build("vrn", "tiny"), face=FACE, samples=8, batch=4, device="cpu"):
+        assert torch.get_num_threads() == before
+    assert torch.get_num_threads() == before
 
 
 @pytest.mark.parametrize("ema", [0.0, 0.5])

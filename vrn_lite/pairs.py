@@ -84,6 +84,9 @@ class PoseRange:
 JITTERED = PoseRange()
 """Training poses with the paper's augmentation."""
 
+MILD = PoseRange(angle=10, shift=5, zoom=0.05)
+"""Training poses with less augmentation, for trainings of minutes: upright crops need fewer samples than turned ones."""
+
 STEADY = PoseRange(angle=0, shift=0, zoom=0, mirror=0)
 """Training poses without augmentation: the held-out set's."""
 
