@@ -11,6 +11,9 @@ from vrn_lite.networks.vrn import VRN, GuidedVRN, LandmarkNetwork, MultitaskVRN,
 SHIFTS = ((-2, -1), (1, -2), (2, 1), (-1, 2))
 """Pixels (x, y) by which the image is moved for the answers that are averaged; each also mirrored."""
 
+AT_ONCE = 4
+"""Images asked together: a batch of volumes at 128 pixels takes much memory."""
+
 VolumeNetwork = VRN | GuidedVRN | MultitaskVRN
 
 
@@ -32,8 +35,13 @@ def probabilities(
     """
     images = images.to(next(network.parameters()).device)
     points = None if landmarks is None else landmarks[..., :2].to(images)
-    if not average:
-        return _chances(network, images, points)
+    ask = _averaged if average else _chances
+    parts = [slice(start, start + AT_ONCE) for start in range(0, len(images), AT_ONCE)]
+    return torch.cat([ask(network, images[part], None if points is None else points[part]) for part in parts])
+
+
+def _averaged(network: VolumeNetwork, images: Float[Tensor, "b 3 h w"], points: Float[Tensor, "b 68 2"] | None) -> Float[Tensor, "b d h w"]:
+    """The mean of the answers to mirrored and shifted copies."""
     follows = not isinstance(network, UnalignedVRN)  # its answer stays where it is when the image is shifted
     total = torch.zeros((), device=images.device)
     for x, y in SHIFTS:
