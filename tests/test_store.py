@@ -9,7 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from vrn_lite.frame import InputError
-from vrn_lite.networks.vrn import VRN
+from vrn_lite.networks.vrn import VRN, GuidedVRN, LandmarkHourglass
 from vrn_lite.presets import preset
 from vrn_lite.store import VARIANTS, atomically, build, load, save_weights, shipped, sweep, weights_metadata
 
@@ -136,8 +136,10 @@ def test_an_unknown_name_is_answered_with_the_shipped_ones(tmp_path):
 @pytest.mark.parametrize("name", shipped())
 def test_shipped_weights_work_at_batch_1(name):
     network = load(name)
-    grid = network.preset.grid
+    size, grid = network.preset.network, network.preset.grid
+    images, landmarks = torch.full((1, 3, grid.height, grid.width), 0.5), torch.full((1, 68, 2), grid.width / 2)
     with torch.inference_mode():
-        logits = network(torch.full((1, 3, grid.height, grid.width), 0.5))
-    assert logits.shape == (1, *grid.shape)
+        logits = network(images, landmarks) if isinstance(network, GuidedVRN) else network(images)
+    maps = (68, grid.height // size.stem, grid.width // size.stem)
+    assert logits.shape == (1, *(maps if isinstance(network, LandmarkHourglass) else grid.shape))
     assert torch.isfinite(logits).all()
