@@ -9,7 +9,7 @@ from vrn_lite.faces.morphable import MorphableFace, grow_hair
 from vrn_lite.frame import Grid, InputError
 from vrn_lite.landmarks import FLIP, mirror
 from vrn_lite.mesh import signed_volume
-from vrn_lite.pairs import STEADY, FacePairs, PoseRange, draw_camera, make_pairs, unaligned
+from vrn_lite.pairs import STEADY, FacePairs, PoseRange, draw_view, make_pairs, unaligned
 from vrn_lite.presets import NetworkSize, Preset, preset
 from vrn_lite.volume import voxelize
 
@@ -159,8 +159,8 @@ def test_without_augmentation_the_crop_rule_holds(face):
 def test_augmentation_stays_in_the_papers_ranges():
     face, grid, batch = toy_face(), Grid(200, 192, 192, 1.5), 4000
     landmarks = face.mesh().landmark_points().expand(batch, -1, -1)
-    camera, yaw, pitch = draw_camera(landmarks, face.unit, grid, PoseRange(), Dice.of(seeded(7), batch, "cpu"))
-    steady, steady_yaw, _ = draw_camera(landmarks, face.unit, grid, STEADY, Dice.of(seeded(7), batch, "cpu"))
+    camera, yaw, pitch = draw_view(landmarks, face.unit, grid, PoseRange(), Dice.of(seeded(7), batch, "cpu"))
+    steady, steady_yaw, _ = draw_view(landmarks, face.unit, grid, STEADY, Dice.of(seeded(7), batch, "cpu"))
     assert torch.equal(yaw, steady_yaw)
     zoom = camera.scale / steady.scale
     assert 0.85 - 1e-4 <= zoom.min() < 0.87
@@ -178,7 +178,7 @@ def test_augmentation_stays_in_the_papers_ranges():
 def test_yaw_is_uniform_and_pitch_a_clipped_normal():
     face, batch = toy_face(), 20000
     landmarks = face.mesh().landmark_points().expand(batch, -1, -1)
-    _, yaw, pitch = draw_camera(landmarks, face.unit, Grid(), PoseRange(), Dice.of(seeded(8), batch, "cpu"))
+    _, yaw, pitch = draw_view(landmarks, face.unit, Grid(), PoseRange(), Dice.of(seeded(8), batch, "cpu"))
     assert yaw.abs().max() <= 90
     assert float(yaw.std()) == pytest.approx(180 / 12**0.5, rel=0.02)
     assert pitch.abs().max() <= 40

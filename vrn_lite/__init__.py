@@ -33,7 +33,7 @@ _ROOMS = {
     "Record": "training",
     "train": "training",
     "load": "training",
-    "heldout": "protocols",
+    "heldout": "testsets",
     "evaluate": "protocols",
     "Reconstruction": "photo",
     "reconstruct": "photo",
@@ -54,8 +54,9 @@ if TYPE_CHECKING:
     from vrn_lite.pairs import FacePairs, make_pairs
     from vrn_lite.photo import Reconstruction, reconstruct
     from vrn_lite.presets import PRESETS, Preset, preset
-    from vrn_lite.protocols import evaluate, heldout
+    from vrn_lite.protocols import evaluate
     from vrn_lite.raster import Fragments, rasterize
+    from vrn_lite.testsets import heldout
     from vrn_lite.training import Record, load, train
     from vrn_lite.volume import isosurface, voxelize
 

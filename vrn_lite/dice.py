@@ -12,19 +12,21 @@ from torch import Tensor
 class Dice:
     """Random numbers of a batch: shape, pose and light from a CPU generator, dense noise from the device's own.
 
-    The dense generator is seeded from the CPU one, so that one seed fixes everything on one device.
+    The dense generator is seeded from the CPU one, so that one seed fixes everything on one device. With `plain` dice,
+    what happens by chance never happens: no hats, glasses, hands or camera faults, as in the renderings of scans.
     """
 
     generator: torch.Generator
     dense: torch.Generator
     batch: int
     device: torch.device
+    plain: bool = False
 
     @staticmethod
-    def of(generator: torch.Generator, batch: int, device: torch.device | str) -> "Dice":
+    def of(generator: torch.Generator, batch: int, device: torch.device | str, plain: bool = False) -> "Dice":
         """Dice for `batch` samples on `device`."""
         seed = int(torch.randint(2**62, (), generator=generator))
-        return Dice(generator, torch.Generator(device).manual_seed(seed), batch, torch.device(device))
+        return Dice(generator, torch.Generator(device).manual_seed(seed), batch, torch.device(device), plain)
 
     def uniform(self, low: float, high: float, *shape: int) -> Tensor:
         """``[b, *shape]`` uniform between `low` and `high`."""
@@ -36,12 +38,17 @@ class Dice:
 
     def chance(self, probability: float, *shape: int) -> Tensor:
         """``[b, *shape]`` of 0 and 1, 1 with the given probability."""
-        return (torch.rand(self.batch, *shape, generator=self.generator) < probability).float().to(self.device)
+        return (self.lot(*shape) < probability * (not self.plain)).float()
+
+    def lot(self, *shape: int) -> Tensor:
+        """``[b, *shape]`` uniform in 0 to 1 for what is rare at both ends; always the middle with plain dice."""
+        drawn = torch.rand(self.batch, *shape, generator=self.generator).to(self.device)
+        return torch.full_like(drawn, 0.5) if self.plain else drawn
 
     def some(self, share: float) -> tuple[Int[Tensor, " k"], "Dice"]:
         """Numbers of the samples that a random share holds, and dice for these alone."""
-        index = (torch.rand(self.batch, generator=self.generator) < share).nonzero()[:, 0]
-        return index.to(self.device), replace(self, batch=len(index))
+        index = self.chance(share).nonzero()[:, 0]
+        return index, replace(self, batch=len(index))
 
     def pick(self, colours: list[tuple[float, float, float]], spread: float) -> Float[Tensor, "b 3"]:
         """A colour from a list, blended with a second one and jittered."""

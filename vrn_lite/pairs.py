@@ -1,6 +1,7 @@
 """Aligned pairs of image and volume, made on the fly: the room that composes (paper sections 3.2 and 3.4)."""
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
@@ -32,6 +33,7 @@ class FacePairs:
     mirrored : ``[b]``, which samples are flipped left to right.
     yaw, pitch : ``[b]`` degrees, before augmentation; a mirrored sample shows the opposite yaw.
     camera : from the model frame to `truth`.
+    tags : what a test set says of each sample, the name of its expression; empty elsewhere.
     """
 
     images: Image
@@ -42,6 +44,7 @@ class FacePairs:
     yaw: Float[Tensor, " b"]
     pitch: Float[Tensor, " b"]
     camera: Similarity
+    tags: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)
@@ -122,9 +125,21 @@ def make_pairs(
     face = face if face.mean.device == device else face.to(device)
     dice = Dice.of(generator, batch, device)
     mesh = face.sample(generator, batch)  # [b, v, 3], model frame, closed
-    camera, yaw, pitch = draw_camera(mesh.landmark_points(), face.unit, grid, poses, dice)
+    return photographed(mesh, draw_view(mesh.landmark_points(), face.unit, grid, poses, dice), face, grid, dice, poses.mirror)
+
+
+class View(NamedTuple):
+    """From where heads are seen: the camera from the model frame to the voxel frame; yaw and pitch ``[b]`` in degrees."""
+
+    camera: Similarity
+    yaw: Float[Tensor, " b"]
+    pitch: Float[Tensor, " b"]
+
+
+def photographed(mesh: Mesh, view: View, face: MorphableFace, grid: Grid, dice: Dice, mirror: float = 0.0) -> FacePairs:
+    """Images and volumes of closed heads in the model frame, under a view; a share of them mirrored."""
     outfit = dress(mesh.vertices, face, dice)
-    placed = mesh.moved(camera(outfit.vertices))  # [b, v, 3], voxel frame
+    placed = mesh.moved(view.camera(outfit.vertices))  # [b, v, 3], voxel frame
     both_sides = mesh.bounding().clone()
     both_sides[: len(face.triangles)] |= hair_triangles(face)
     fragments = rasterize(placed.vertices, mesh.triangles, grid.height, grid.width, one_sided=~both_sides)
@@ -132,16 +147,16 @@ def make_pairs(
     seen = nearest(fragments.where(mesh.shown()[fragments.triangle]))
     images = render(seen, placed.vertices, face, outfit, points, grid, dice)  # [b, 3, h, w]
     volumes = fill(fragments.where(mesh.bounding()[fragments.triangle]), grid.depth, grid.depth_scale, mesh.solid_triangles())  # [b, d, h, w]
-    return _mirrored(FacePairs(images, volumes, points, placed, dice.chance(poses.mirror) > 0, yaw, pitch, camera))
+    return _mirrored(FacePairs(images, volumes, points, placed, dice.chance(mirror) > 0, view.yaw, view.pitch, view.camera))
 
 
-def draw_camera(landmarks: Landmarks, unit: float, grid: Grid, poses: PoseRange, dice: Dice) -> tuple[Similarity, Tensor, Tensor]:
-    """Random pose and augmentation of heads in the model frame: the camera, and yaw and pitch in degrees."""
+def draw_view(landmarks: Landmarks, unit: float, grid: Grid, poses: PoseRange, dice: Dice) -> View:
+    """Random pose and augmentation of heads in the model frame."""
     yaw = dice.uniform(-poses.yaw, poses.yaw)
     pitch = (poses.pitch * dice.normal()).clamp(-poses.pitch_most, poses.pitch_most)
     crop = place(landmarks, yaw, pitch, torch.zeros_like(yaw), unit, grid)
     angle, shift = dice.uniform(-poses.angle, poses.angle), dice.uniform(-poses.shift, poses.shift, 2)
-    return crop.then(augmentation(angle, shift, dice.uniform(1 - poses.zoom, 1 + poses.zoom), grid)), yaw, pitch
+    return View(crop.then(augmentation(angle, shift, dice.uniform(1 - poses.zoom, 1 + poses.zoom), grid)), yaw, pitch)
 
 
 def _mirrored(pairs: FacePairs) -> FacePairs:

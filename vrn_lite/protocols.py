@@ -1,6 +1,6 @@
-"""Test sets with fixed seeds, and one table out: the held-out faces (paper section 4)."""
+"""Methods measured on a test set, and one table out (paper section 4)."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import pairwise
 from math import ceil, inf, nan
@@ -16,65 +16,13 @@ from vrn_lite.frame import Grid, InputError, Volume, require
 from vrn_lite.inference import landmarks_in, probabilities
 from vrn_lite.metrics import iou, landmark_nme, vertex_errors
 from vrn_lite.networks.vrn import VRN, GuidedVRN, LandmarkHourglass, LandmarkNetwork, MultitaskVRN, Network, UnalignedVRN
-from vrn_lite.pairs import STEADY, FacePairs, PoseRange, make_pairs, unaligned
+from vrn_lite.pairs import FacePairs, unaligned
 from vrn_lite.presets import Preset, preset as preset_named
+from vrn_lite.testsets import CHUNK, SIZES, heldout, heldout_seed, part, named_set  # noqa: F401
 from vrn_lite.volume import isosurface, voxelize
-
-CHUNK = 16
-"""Faces of a test set are made so many at a time, always: face i is then the same however many are asked for."""
 
 YAW_EDGES = (-90, -60, -20, 20, 60, 90)
 """Bins of yaw in degrees; the paper's -80, -40, 0, 40 and 80 fall one in each."""
-
-
-def heldout_seed(seed: int, chunk: int) -> int:
-    """Seed of a chunk of held-out faces, in the upper half of 32 bits.
-
-    PyTorch's CPU generator looks at the lower 32 bits of its seed only. Training's seeds (`training.step_seed`) stay in the
-    lower half, so that no generator here ever equals one there.
-    """
-    return 2**31 + (seed * 100_003 + chunk) % 2**31
-
-
-def heldout(
-    source: MorphableFace,
-    n: int = 256,
-    seed: int = 2017,
-    *,
-    preset: Preset | str = "lite",
-    poses: PoseRange = STEADY,
-    device: torch.device | str | None = None,
-) -> Iterator[FacePairs]:
-    """Faces that no training has seen: yaw uniform in -90 to 90, pitch normal 15 clipped at 40, full appearance, no jitter.
-
-    Parameters
-    ----------
-    source : where identities and expressions come from; another one than the training's makes the test cross-database.
-    n : number of faces; a smaller set is the beginning of a larger one.
-    seed : of the set.
-    preset : gives the grid; shapes, poses and lights are the same at every preset.
-    poses : another range of poses, or with jitter.
-    device : where the pairs are made; by default where `source` is.
-
-    Yields
-    ------
-    FacePairs of up to 16 samples.
-    """
-    require(n > 0, f"a test set needs faces, got n = {n}")
-    for start in range(0, n, CHUNK):
-        generator = torch.Generator().manual_seed(heldout_seed(seed, start // CHUNK))
-        yield _first(make_pairs(source, preset, CHUNK, generator, device, poses=poses), n - start)
-
-
-def _first(pairs: FacePairs, count: int) -> FacePairs:
-    """The first `count` samples of a batch."""
-    cut = {f.name: getattr(pairs, f.name)[:count] for f in fields(pairs) if f.name not in ("truth", "camera")}
-    return FacePairs(**cut, truth=pairs.truth.moved(pairs.truth.vertices[:count]), camera=_part(pairs.camera, slice(count)))
-
-
-def _part(motion: Similarity, which: slice) -> Similarity:
-    """Some motions of a batch."""
-    return Similarity(motion.scale[which], motion.rotation[which], motion.translation[which])
 
 
 @dataclass(frozen=True)
@@ -90,6 +38,7 @@ class Row:
     iou, iou_front : over all slices, and over those before the head's pivot.
     nme, nme_rigid, nme_levelled : see `VertexErrors`; infinite where there is no surface.
     landmark_nme : of the landmarks that the method found or was guided by, in the image.
+    tag : what the test set says of the sample, the name of its expression.
     """
 
     method: str
@@ -102,6 +51,7 @@ class Row:
     nme_rigid: float = nan
     nme_levelled: float = nan
     landmark_nme: float = nan
+    tag: str = ""
 
 
 SCORES = ("iou", "iou_front", "nme", "nme_rigid", "nme_levelled", "landmark_nme")
@@ -115,6 +65,7 @@ class Table:
     rows: tuple[Row, ...]
     preset: str
     source: str
+    protocol: str = "heldout"
 
     def of(self, method: str) -> "Table":
         """The rows of one method."""
@@ -148,18 +99,19 @@ class Table:
         """Plain numbers for a JSON file: means and bins by method, then every row; scores that a method cannot have are left out."""
         parts = {name: self.of(name) for name in self.methods}
         summary = {name: _known(part.mean()) | {"by_yaw": {low: _known(mean) for low, mean in part.by_yaw().items()}} for name, part in parts.items()}
-        return {"preset": self.preset, "source": self.source, "methods": summary, "rows": [_known(asdict(row)) for row in self.rows]}
+        return {"preset": self.preset, "source": self.source, "protocol": self.protocol, "methods": summary, "rows": [_known(asdict(row)) for row in self.rows]}
 
 
 def _known(values: dict[str, Any]) -> dict[str, Any]:
-    """Without what is NaN."""
-    return {name: value for name, value in values.items() if value == value}
+    """Without what is NaN or empty."""
+    return {name: value for name, value in values.items() if value == value and value != ""}
 
 
 class Answer(NamedTuple):
     """What a method says of one sample: a solid ``[d, h, w]``, its surface or that one's vertices, landmarks ``[68, 2 or 3]`` in pixels.
 
-    A solid without a surface is an answer too, and a bad one; a method that never has a solid leaves it None.
+    A solid without a surface is an answer too, and a bad one; a method that never has a solid leaves it None, and one that
+    gives vertices alone has no overlap to measure.
     """
 
     volume: Volume | None = None
@@ -225,7 +177,7 @@ def put_back(answers: Iterable[Answer], frontal: FacePairs, pairs: FacePairs, gr
             continue
         points = torch.tensor(answer.surface.vertices, dtype=torch.float32)
         sign, edge = points.new_tensor([[-1, 1, 1], [grid.width, 0, 0]] if bool(pairs.mirrored[index]) else [[1, 1, 1], [0, 0, 0]])
-        moved = edge + sign * _part(way, slice(index, index + 1))((edge + sign * points)[None])[0]  # mirroring is x -> width - x, before and after
+        moved = edge + sign * part(way, slice(index, index + 1))((edge + sign * points)[None])[0]  # mirroring is x -> width - x, before and after
         solid = voxelize(moved, torch.tensor(answer.surface.faces), grid.shape, grid.depth_scale)
         yield Answer(solid, moved, answer.landmarks)
 
@@ -263,7 +215,8 @@ def score(method: str, reconstruct: Reconstruct, pairs: FacePairs, grid: Grid, f
     """One row for each sample of a batch; `first` is the number of its first sample."""
     for index, answer in enumerate(reconstruct(pairs)):
         yaw = float(pairs.yaw[index]) * (-1 if bool(pairs.mirrored[index]) else 1)
-        yield Row(method, first + index, yaw, float(pairs.pitch[index]), **_scores(answer, pairs, index, grid))
+        tag = pairs.tags[index] if pairs.tags else ""
+        yield Row(method, first + index, yaw, float(pairs.pitch[index]), **_scores(answer, pairs, index, grid), tag=tag)
 
 
 def _scores(answer: Answer, pairs: FacePairs, index: int, grid: Grid) -> dict[str, float]:
@@ -272,6 +225,7 @@ def _scores(answer: Answer, pairs: FacePairs, index: int, grid: Grid) -> dict[st
     if answer.volume is not None:
         truth = pairs.volumes[index].to(answer.volume.device)
         scores |= {"iou": float(iou(answer.volume, truth)), "iou_front": float(iou(answer.volume, truth, front_slices(grid)))}
+    if answer.volume is not None or answer.surface is not None:
         errors = None if answer.surface is None else vertex_errors(answer.surface, pairs.mesh(index))
         distances = (inf, inf, inf) if errors is None else (errors.nme, errors.rigid, errors.levelled)
         scores |= dict(zip(("nme", "nme_rigid", "nme_levelled"), distances, strict=True))
@@ -303,13 +257,14 @@ def evaluate(
     face: MorphableFace,
     *,
     detector: LandmarkNetwork | None = None,
-    n: int = 256,
+    protocol: str = "heldout",
+    n: int | None = None,
     seed: int = 2017,
     preset: Preset | str | None = None,
     bounds: bool = True,
     average: bool = True,
 ) -> Table:
-    """A network on held-out faces, with the oracle's floor and the mean face at the true pose beside it.
+    """A network on faces that no training has seen, with the oracle's floor and the mean face at the true pose beside it.
 
     Rows by method: "network" for what the network makes of the image alone. VRN-Guided has them where a detector is
     given, whose landmarks guide it, and always rows "true landmarks", where the true ones do. The unaligned network's
@@ -321,7 +276,8 @@ def evaluate(
     face : the source of the faces; another one than the training's makes the test cross-database, and then
         `nme_levelled` is the number to quote, since sources put their depth origin in different places.
     detector : finds landmarks for VRN-Guided, in eval mode; other networks do not look at it.
-    n, seed : of the held-out set.
+    protocol : which set, a name from `testsets.TEST_SETS`.
+    n, seed : of the set; by default its own size.
     preset : needed without a network; a network brings its own.
     bounds : False leaves oracle and mean face out.
     average : ask the network as `reconstruct` does, averaging over mirrored and shifted copies; False asks it once.
@@ -333,21 +289,43 @@ def evaluate(
     wanted = preset or (network and network.preset)
     if not wanted:
         raise InputError("without a network the preset must be given: preset='lite', for example")
+    named_set(protocol)
     chosen = preset_named(wanted)
     if network is not None and network.preset.grid != chosen.grid:
         raise InputError(f"the network belongs to preset {network.preset.name!r}, not {chosen.name!r}: leave `preset` out")
     networks: dict[str, Network] = {} if network is None else {"": network}
-    _fitting(networks, detector)
-    rows = _rows(networks, face, chosen, detector, n, seed, bounds, average, lambda count: None)
-    return Table(tuple(row for found in rows.values() for row in found), chosen.name, face.name)
+    _fitting(networks.values(), detector)
+    asked = Asked(face, protocol, SIZES[protocol] if n is None else n, seed, detector, bounds, average)
+    rows = _rows(networks, chosen, asked, lambda count: None)
+    return Table(tuple(row for found in rows.values() for row in found), chosen.name, face.name, protocol)
+
+
+class Method(NamedTuple):
+    """A way of reconstructing that is not a network of `networks.vrn` alone: a baseline, and the preset whose grid it works on."""
+
+    preset: Preset
+    reconstruct: Reconstruct
+
+
+class Asked(NamedTuple):
+    """What an evaluation is asked for; see `evaluate`."""
+
+    face: MorphableFace
+    protocol: str
+    n: int
+    seed: int
+    detector: LandmarkNetwork | None
+    bounds: bool
+    average: bool
 
 
 def compare(
-    networks: dict[str, Network],
+    networks: Mapping[str, Network | Method],
     face: MorphableFace,
     *,
     detector: LandmarkNetwork | None = None,
-    n: int = 256,
+    protocol: str = "heldout",
+    n: int | None = None,
     seed: int = 2017,
     bounds: bool = True,
     average: bool = True,
@@ -357,19 +335,21 @@ def compare(
 
     Parameters
     ----------
-    networks : in eval mode, by the names that the tables shall have.
+    networks : in eval mode, by the names that the tables shall have; a baseline as a `Method`.
     progress : called now and then with the number of rows done and the number of all.
-    face, detector, n, seed, bounds, average : as for `evaluate`.
+    face, detector, protocol, n, seed, bounds, average : as for `evaluate`.
 
     Raises
     ------
     InputError : a network in training mode, or a guided one whose images have another size than the detector's.
     """
-    _fitting(networks, detector)
-    groups: dict[Grid, dict[str, Network]] = {}
+    _fitting([network for network in networks.values() if not isinstance(network, Method)], detector)
+    named_set(protocol)
+    asked = Asked(face, protocol, SIZES[protocol] if n is None else n, seed, detector, bounds, average)
+    groups: dict[Grid, dict[str, Network | Method]] = {}
     for name, network in networks.items():
         groups.setdefault(network.preset.grid, {})[name] = network
-    total = n * (sum(_ways(network, detector) for network in networks.values()) + 2 * bounds * len(groups))
+    total = asked.n * (sum(_ways(network, detector) for network in networks.values()) + 2 * bounds * len(groups))
     done, tables = 0, dict.fromkeys(networks, Table((), "", ""))
 
     def count(rows: int) -> None:
@@ -378,44 +358,35 @@ def compare(
         progress(done, total)
 
     for group in groups.values():
-        rows = _rows(group, face, next(iter(group.values())).preset, detector, n, seed, bounds, average, count)
-        tables |= {name: Table((*rows[name], *rows[None]), network.preset.name, face.name) for name, network in group.items()}
+        rows = _rows(group, next(iter(group.values())).preset, asked, count)
+        tables |= {name: Table((*rows[name], *rows[None]), network.preset.name, face.name, protocol) for name, network in group.items()}
     return tables
 
 
-def _fitting(networks: dict[str, Network], detector: LandmarkNetwork | None) -> None:
+def _fitting(networks: Iterable[Network], detector: LandmarkNetwork | None) -> None:
     """Refuse networks in training mode, and a detector for images of another size than a guided network's."""
-    for network in [*networks.values(), *([] if detector is None else [detector])]:
+    for network in networks:
         require(not network.training, "the network is in training mode: call network.eval() first")
-    for network in networks.values():
         if isinstance(network, GuidedVRN) and detector is not None:
             mine, other = network.preset, detector.preset
             fits = (mine.grid.height, mine.grid.width) == (other.grid.height, other.grid.width)
             require(fits, f"the detector belongs to preset {other.name!r}, the guided network to {mine.name!r}: choose a detector for images of that size")
+    require(detector is None or not detector.training, "the detector is in training mode: call detector.eval() first")
 
 
-def _ways(network: Network, detector: LandmarkNetwork | None) -> int:
+def _ways(network: Network | Method, detector: LandmarkNetwork | None) -> int:
     """How many rows a sample gets from a network."""
     return 2 if isinstance(network, UnalignedVRN) or (isinstance(network, GuidedVRN) and detector is not None) else 1
 
 
-def _rows(
-    networks: dict[str, Network],
-    face: MorphableFace,
-    preset: Preset,
-    detector: LandmarkNetwork | None,
-    n: int,
-    seed: int,
-    bounds: bool,
-    average: bool,
-    count: Callable[[int], object],
-) -> dict[str | None, list[Row]]:
+def _rows(networks: Mapping[str, Network | Method], preset: Preset, asked: Asked, count: Callable[[int], object]) -> dict[str | None, list[Row]]:
     """Rows of networks that share a grid, by name, and of the bounds, by None; `count` hears how many rows have come."""
-    limits = {"oracle": by_oracle(preset.grid), "mean face": by_mean_face(face, preset.grid)} if bounds else {}
+    limits = {"oracle": by_oracle(preset.grid), "mean face": by_mean_face(asked.face, preset.grid)} if asked.bounds else {}
     rows: dict[str | None, list[Row]] = {name: [] for name in (*networks, None)}
-    for chunk, pairs in enumerate(heldout(face, n, seed, preset=preset)):
-        batches = {name: network_rows(network, pairs, face.unit, detector, chunk * CHUNK, average) for name, network in networks.items()}
-        bounding = (score(name, method, pairs, preset.grid, chunk * CHUNK) for name, method in limits.items())
+    for chunk, pairs in enumerate(named_set(asked.protocol)(asked.face, asked.n, asked.seed, preset=preset)):
+        first = chunk * CHUNK
+        batches = {name: _rows_of(network, pairs, asked, first) for name, network in networks.items()}
+        bounding = (score(name, method, pairs, preset.grid, first) for name, method in limits.items())
         for key, batch in (*batches.items(), *((None, batch) for batch in bounding)):
             for row in batch:
                 rows[key].append(row)
@@ -423,16 +394,23 @@ def _rows(
     return rows
 
 
+def _rows_of(network: Network | Method, pairs: FacePairs, asked: Asked, first: int) -> Iterator[Row]:
+    """All rows of a network, or of another method, for a batch."""
+    if isinstance(network, Method):
+        return score("network", network.reconstruct, pairs, network.preset.grid, first)
+    return network_rows(network, pairs, asked.face.unit, asked.detector, first, asked.average)
+
+
 def summary(tables: dict[str, Table]) -> list[dict[str, Any]]:
     """One table of several: a line for each network and way of using it, then oracle and mean face once per preset.
 
-    Keys of a line: "model"; "faces", the source; "landmarks", those that guide the network: "none", "true" or
+    Keys of a line: "model"; "protocol"; "faces", the source; "landmarks", those that guide the network: "none", "true" or
     "detected"; "n", and the mean of each score.
     """
     lines, limits = [], {}
     for name, table in tables.items():
         for method in table.methods:
-            line = {"model": name, "faces": table.source, "landmarks": "none"} | table.of(method).mean()
+            line = {"model": name, "protocol": table.protocol, "faces": table.source, "landmarks": "none"} | table.of(method).mean()
             if method in ("oracle", "mean face"):
                 limits[method, table.preset, table.source] = line | {"model": f"{method}, {table.preset}"}
                 continue

@@ -67,7 +67,7 @@ def dress(vertices: Vertices, face: MorphableFace, dice: Dice) -> Outfit:
 
     `vertices` is ``[b, v, 3]``. A face without region ``hair`` stays as it is.
     """
-    bald, worn = dice.chance(0.1, 1), dice.uniform(0, 1, 1)
+    bald, worn = dice.chance(0.1, 1), dice.lot(1)
     hat, scarf = (worn < 0.12).float() * (1 - bald), (worn > 0.95).float() * (1 - bald)
     cloth = vertices.new_zeros(vertices.shape[:2])
     if "hair" not in face.regions:
