@@ -161,17 +161,44 @@ def test_evaluate_prints_one_table_for_all(run, tiny, variants):
     code, out, error = run("evaluate", *models, "--detector", variants["landmarks"], "--faces", "procedural", "--n", 1, "--json", "a.json")
     assert (code, error) == (0, "")
     head, rule, *lines = ([cell.strip() for cell in line.strip("|").split("|")] for line in out.splitlines())
-    assert head == ["model", "faces", "landmarks", "IoU", "IoU front", "NME", "NME rigid", "landmark NME"]
-    assert rule == ["---"] * 8
-    assert [line[2] for line in lines] == ["detected", "true"] + 6 * ["none"]
+    assert head[:5] == ["model", "protocol", "faces", "landmarks", "n"]
+    assert head[-1] == "paper's NME"
+    assert rule == ["---"] * len(head)
+    assert [line[3] for line in lines] == ["detected", "true"] + 6 * ["none"]
     assert [line[0].split(", ")[0] for line in lines[-2:]] == ["oracle", "mean face"]
-    assert lines[2][3:7] == [""] * 4
-    assert lines[-2][3] == "1.0000"
+    assert lines[2][5:10] == [""] * 5
+    assert lines[-2][5] == "1.0000"
     with open("a.json") as file:
-        stored = json.load(file)
+        stored = json.load(file)["heldout"]
     assert set(stored) == {str(path) for path in models}
     assert set(stored[str(models[0])]["methods"]) == {"network", "true landmarks", "oracle", "mean face"}
-    assert f"{stored[str(tiny)]['methods']['network']['nme']:.4f}" == lines[5][5]
+    assert f"{stored[str(tiny)]['methods']['network']['nme']:.4f}" == lines[5][7]
+
+
+def test_evaluate_takes_several_protocols_and_sets_the_papers_numbers_beside(run, tmp_path):
+    code, out, error = run("evaluate", "vrn", "--protocol", "florence", "--protocol", "expressions", "--faces", "procedural", "--n", 1, "--no-average")
+    assert (code, error) == (0, "")
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in out.splitlines()[2:]]
+    assert [(row[0], row[1]) for row in rows if row[0] == "vrn"] == [("vrn", "florence"), ("vrn", "expressions")]
+    assert [row[-1] for row in rows if row[0] == "vrn"] == ["0.0568", ""]
+
+
+def test_reproduce_goes_on_where_it_was(run, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "vrn_lite.reproduce.PARTS", {"surfaces": lambda lab: asked.append(lab.study) or [{"nme": 0.5}], "crops": lambda lab: asked.append(lab.study)}
+    )
+    options = ("--preset", "tiny", "--samples", 32, "--faces", "procedural", "--n", 16, "--out", "lab")
+    for _ in range(2):
+        code, out, _ = run("reproduce", *options, "--part", "surfaces")
+        assert (code, out.strip()) == (0, "lab/results.json")
+    assert len(asked) == 1
+    assert (asked[0].preset, asked[0].samples, asked[0].seeds, asked[0].faces) == ("tiny", 32, (0, 1, 2), 16)
+    with open("lab/results.json") as file:
+        assert json.load(file)["surfaces"] == [{"nme": 0.5}]
+    code, _, error = run("reproduce", *options, "--part", "surfaces", "--publish")
+    assert code == 2
+    assert "lacks crops" in error
 
 
 def test_photographs_of_one_name(run, tiny):
@@ -193,6 +220,11 @@ def test_wrong_command_lines(run, arguments):
         (("train", "vrn", "--faces", "cats"), "unknown faces 'cats'"),
         (("evaluate", "--protocol", "moon"), "unknown protocol 'moon'"),
         (("evaluate", "nothing"), "no weights 'nothing'"),
+        (("reconstruct", "--model", "parameters"), "no volume: choose vrn, multitask or guided"),
+        (("reconstruct", "--model", "vertices"), "no volume: choose vrn, multitask or guided"),
+        (("reproduce", "--preset", "moon", "--faces", "procedural"), "unknown preset 'moon'"),
+        (("reproduce", "--part", "moon", "--faces", "procedural"), "unknown part 'moon'"),
+        (("reproduce", "--n", 20), "multiple of 16"),
         (("fetch", "moon"), "unknown source 'moon'"),
     ],
 )

@@ -133,6 +133,14 @@ def test_slider_shows_one_mesh_at_a_time_with_its_landmarks():
     assert list(figure.layout.sliders[0].steps[1].args[0]["visible"]) == [False, False, True]
 
 
+def test_a_step_of_the_slider_can_show_several_meshes_together():
+    parts = {name: {"vertices": POINTS + k, "triangles": TRIANGLES} for k, name in enumerate("abc")}
+    figure = figures.meshes_figure(parts, slider="shown", steps={"both": ["a", "c"], "alone": ["b"]})
+    assert [trace.visible for trace in figure.data] == [True, False, True]
+    assert [step.label for step in figure.layout.sliders[0].steps] == ["both", "alone"]
+    assert list(figure.layout.sliders[0].steps[1].args[0]["visible"]) == [False, True, False]
+
+
 def test_every_slice_has_its_depth_and_its_pixels():
     volume = torch.zeros(12, 16, 20, dtype=torch.bool)
     volume[4:, 3:9, 5:15] = True
@@ -210,6 +218,36 @@ def test_curves_are_told_apart_without_colour():
     assert len({trace.line.dash for trace in figure.data}) == len({trace.marker.symbol for trace in figure.data}) == 2
     assert figure.layout.xaxis.type == "log"
     assert len(np.unique(pixels(figure).reshape(-1, 3), axis=0)) > 10
+
+
+def test_error_bars_belong_to_their_curve_and_are_in_the_still_picture_too():
+    curves = {"a": ([1, 2], [3, 4]), "b": ([1, 2], [6, 7])}
+    figure = figures.curves_figure(curves, "n", "error", spread={"b": [0.5, 1.5]})
+    assert figure.data[0].error_y.array is None
+    assert list(figure.data[1].error_y.array) == [0.5, 1.5]
+    assert not np.array_equal(pixels(figure), pixels(figures.curves_figure(curves, "n", "error")))
+
+
+def test_error_bars_of_bars_follow_the_labels():
+    bars = {"a": {"left": 1, "right": 2}, "b": {"left": 3, "right": 4}}
+    figure = figures.bars_figure(bars, "place", "share", spread={"a": {"right": 0.2, "left": 0.1}})
+    assert list(figure.data[0].error_y.array) == [0.1, 0.2]
+    assert figure.data[1].error_y.array is None
+    assert not np.array_equal(pixels(figure), pixels(figures.bars_figure(bars, "place", "share")))
+
+
+def test_their_curves_look_like_ours_but_dashed_and_each_page_shows_its_own():
+    ours = {"one": {"a": ([0, 1], [0, 2]), "b": ([0, 1], [0, 3])}, "two": {"b": ([0, 1], [0, 4])}}
+    theirs = {"one": {"b": ([0, 1], [1, 1])}, "two": {"c": ([0, 1], [1, 1])}}  # of c we have none
+    figure = figures.compared_figure(ours, theirs, "x", "y", slider="page", whose="theirs")
+    assert [trace.name for trace in figure.data] == ["a", "b", "b, theirs", "b"]
+    assert [trace.line.dash for trace in figure.data] == ["solid", "solid", "dash", "solid"]
+    assert len({(trace.line.color, trace.marker.symbol) for trace in figure.data[1:]}) == 1
+    assert figure.data[0].line.color != figure.data[1].line.color
+    assert figure.data[0].marker.symbol != figure.data[1].marker.symbol
+    assert [trace.visible for trace in figure.data] == [True, True, True, False]
+    assert [list(step.args[0]["visible"]) for step in figure.layout.sliders[0].steps] == [[True, True, True, False], [False, False, False, True]]
+    assert pixels(figure).std() > 10
 
 
 @pytest.fixture

@@ -7,13 +7,16 @@ import pytest
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits, interpolate
 
-from vrn_lite.frame import Grid
+from shapes import toy_face
+from vrn_lite.frame import FACE_SIZE, Grid, InputError
 from vrn_lite.landmarks import decode, heatmaps
+from vrn_lite.networks.regression import Estimate, Regression, sizes
 from vrn_lite.networks.vrn import GuidedVRN
-from vrn_lite.objective import Objective, landmark_loss, voxel_loss
+from vrn_lite.objective import PRIOR, Objective, distance_loss, landmark_loss, square_loss, voxel_loss
 from vrn_lite.presets import NetworkSize, Preset
 from vrn_lite.store import VARIANTS, build
 
+FACE = toy_face()
 MINUTE = Preset("minute", Grid(8, 16, 16), NetworkSize(stem=2, levels=1, features=8, modules=1, stacks=1, stem_features=8))
 
 
@@ -85,16 +88,71 @@ def test_equal_maps_cost_the_information_of_a_gaussian():
     assert float(landmark_loss(torch.zeros(1, 68, 16, 16), points)) == pytest.approx(information, rel=1e-5)
 
 
+# The losses of vertices
+
+
+def test_vertices_moved_by_t_cost_t_or_its_square_in_sizes_of_the_face():
+    truth = torch.rand(2, 50, 3, generator=torch.Generator().manual_seed(4))
+    moved = truth + torch.tensor([3.0, 0.0, -4.0])
+    assert float(distance_loss(moved, truth, 10.0)) == pytest.approx(0.5)
+    assert float(square_loss(moved, truth, 10.0)) == pytest.approx(0.25)
+    assert float(distance_loss(truth, truth, 10.0)) == float(square_loss(truth, truth, 10.0)) == 0
+
+
 # Networks with their losses
+
+
+def patch() -> torch.Tensor:
+    """Vertices of the face patch for two samples."""
+    return 16 * torch.rand(2, len(FACE.patch_vertices), 3, generator=torch.Generator().manual_seed(5))
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_weight_gets_a_gradient(variant):
-    objective = Objective(build(variant, MINUTE))
-    outcome = objective(*samples())
+    objective = Objective(build(variant, MINUTE, arguments=sizes(variant, FACE)), face=FACE)
+    outcome = objective(*samples(), patch())
     outcome.loss.backward()
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() and bool(p.grad.any()) for p in objective.parameters() if p.ndim > 1)
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in objective.parameters())
-    assert (outcome.coarse is None, outcome.landmarks is None) == (variant == "landmarks", variant not in ("landmarks", "multitask"))
+    regresses, finds = isinstance(objective.network, Regression), variant in ("landmarks", "multitask")
+    assert (outcome.coarse is None, outcome.landmarks is None) == (regresses or variant == "landmarks", not finds)
+    assert (outcome.vertices is None) == (not regresses)
+
+
+def test_the_loss_of_vertices_is_plain_l2():
+    network, truth = build("vertices", MINUTE, arguments=sizes("vertices", FACE)).eval(), patch()
+    outcome = Objective(network, face=FACE)(*samples(), truth)
+    assert torch.equal(outcome.vertices, network(samples()[0]).detach())
+    torch.testing.assert_close(outcome.loss, ((outcome.vertices - truth) ** 2).sum(-1).mean() / (FACE_SIZE * 16) ** 2)
+
+
+def test_the_loss_of_parameters_is_the_distance_over_all_rounds_with_a_prior():
+    network, truth = build("parameters", MINUTE, arguments=sizes("parameters", FACE)).eval(), patch()
+    with torch.no_grad():
+        network.rounds[0][-1].bias[-8:] += 3  # identity and expression far from the mean face's
+    outcome = Objective(network, face=FACE)(*samples(), truth)
+    estimates = network.estimates(samples()[0], FACE)
+    torch.testing.assert_close(outcome.vertices, estimates[-1].points(FACE, FACE.patch_vertices))
+
+    def cost(found: Estimate) -> torch.Tensor:
+        distance = (found.points(FACE, FACE.patch_vertices) - truth).norm(dim=-1).mean() / (FACE_SIZE * 16)
+        return distance + PRIOR * ((found.identity**2).mean() + (found.expression**2).mean())
+
+    torch.testing.assert_close(outcome.loss, sum(map(cost, estimates)))
+
+
+@pytest.mark.parametrize("variant", ["parameters", "vertices"])
+def test_regression_without_a_face_model_or_the_truth_is_refused(variant):
+    network = build(variant, MINUTE, arguments=sizes(variant, FACE))
+    for objective, vertices in ((Objective(network), patch()), (Objective(network, face=FACE), None)):
+        with pytest.raises(InputError, match=f"a '{variant}' network is trained with its face model and the true vertices"):
+            objective(*samples(), vertices)
+
+
+def test_vertices_of_another_face_model_are_refused():
+    network = build("vertices", MINUTE, arguments={"vertices": 399})
+    with pytest.raises(InputError, match="the network regresses 399 vertices, the face patch has 400: use the face model that it was built for"):
+        Objective(network, face=FACE)(*samples(), patch())
 
 
 def test_the_two_losses_of_multitask_count_alike():

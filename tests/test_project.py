@@ -23,7 +23,8 @@ CONDA = {"torch": "pytorch-cpu", "matplotlib": "matplotlib-base"}
 IMPORTED_AS = {"skimage": "scikit-image", "PIL": "pillow", "IPython": "ipython"}
 OPTIONAL = {"eos", "pyvista"}
 ROOMS = ("frame presets mesh faces camera raster dice scenery wardrobe render volume landmarks pairs datasets networks inference align metrics "
-         "recipes objective store records training testsets protocols baselines ablations reproduce portrait photo bench figures widgets cli").split()  # fmt: skip
+         "recipes objective store records training testsets protocols baselines ablations reproduce "
+         "portrait photo bench figures exercises widgets cli").split()  # fmt: skip
 
 
 def conda_dependencies(path: Path) -> set[str]:

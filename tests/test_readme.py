@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from vrn_lite.reproduce import results, spread_table, table_1
 from vrn_lite.training import shipped, weights_metadata
 
 ROOT = Path(__file__).parents[1]
@@ -70,3 +71,17 @@ def test_results_from_scratch_are_the_measured_ones():
     for label, cells in rows.items():
         assert same(cells, measured["results"][label], SCORES)
     assert f"{measured['samples']:,} samples each" in README
+
+
+def test_table_1_is_the_published_one():
+    lines = results()["shipped_table"]
+    assert table_1(lines, "ict") in README
+    assert table_1(lines, "procedural", "nme_levelled") in README
+    assert table_1(results()["scratch_table"], "ict") in README
+
+
+def test_ablations_are_the_published_ones():
+    ours = results()
+    assert spread_table(ours["alignment"], ["method"], {"nme": "NME", "nme_rigid": "NME after rigid alignment", "iou": "IoU"}) in README
+    told = [line for line in ours["gaussians"] if line["landmarks"] in ("true", "detected", "4 px", "10 px")]
+    assert spread_table(told, ["sigma", "landmarks"], {"nme": "NME", "iou": "IoU"}) in README

@@ -57,6 +57,16 @@ def test_weights_of_every_variant_come_back(tmp_path, variant):
         torch.testing.assert_close(loaded.state_dict()[name], value, rtol=1e-3, atol=1e-4)
 
 
+def test_what_a_network_was_told_of_its_face_model_comes_back(tmp_path):
+    arguments = {"identities": 4, "expressions": 3, "rounds": 2}
+    network = build("parameters", "tiny", 2, arguments)
+    save_weights(network, tmp_path / "w.safetensors", data="toy")
+    assert weights_metadata(tmp_path / "w.safetensors")["arguments"] == arguments
+    loaded = load(tmp_path / "w.safetensors")
+    assert loaded.arguments == arguments
+    assert len(loaded.rounds) == 2
+
+
 @pytest.fixture
 def weights(tmp_path) -> tuple[VRN, Path]:
     """A network that has seen something, and its file."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from shapes import toy_face
 from vrn_lite.frame import InputError
 from vrn_lite.metrics import nme
+from vrn_lite.networks.regression import sizes
 from vrn_lite.networks.vrn import VRN, LandmarkHourglass
 from vrn_lite.pairs import STEADY, PoseRange
 from vrn_lite.presets import preset
@@ -53,7 +54,7 @@ def test_records_count_steps_samples_and_rates():
 
 
 def trainer_of(variant: str, **options) -> Trainer:
-    return Trainer(build(variant, "tiny"), FACE, samples=8, batch=4, seed=0, recipe=RECIPES["fast"], **options)
+    return Trainer(build(variant, "tiny", 0, sizes(variant, FACE)), FACE, samples=8, batch=4, seed=0, recipe=RECIPES["fast"], **options)
 
 
 def test_the_range_of_poses_reaches_the_samples_and_belongs_to_the_checkpoint(tmp_path):
@@ -121,12 +122,14 @@ def test_a_checkpoint_holds_everything_and_loads_without_code(tmp_path):
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_variant_trains(variant):
-    network = build(variant, "tiny", 0)
+    network = build(variant, "tiny", 0, sizes(variant, FACE))
     before = state(network)
     record = run(network, 2, measure_every=1)[-1]
     assert {field.name for field in fields(record) if isnan(getattr(record, field.name))} == {
         "landmarks": {"iou", "nme"},
         "multitask": set(),
+        "parameters": {"iou", "landmark_nme"},
+        "vertices": {"iou", "landmark_nme"},
     }.get(variant, {"landmark_nme"})
     assert not same(before, state(network))
 
@@ -148,6 +151,41 @@ def test_nme_is_that_of_the_first_samples_surface(variant):
     assert trainer.surface_error(outcome, pairs) == pytest.approx(nme(isosurface(whole, depth_scale=1.5), pairs.mesh(0)))
     assert trainer.surface_error(outcome, pairs) < 0.3
     assert trainer.surface_error(outcome._replace(coarse=-torch.ones_like(logits) * 99), pairs) == float("inf")
+
+
+@pytest.mark.parametrize("variant", ["parameters", "vertices"])
+def test_regression_learns_from_the_same_samples_unmirrored(variant):
+    mirrored = PoseRange(mirror=1)
+    theirs, pairs = (trainer_of(name, poses=mirrored).pairs(0) for name in ("vrn", variant))
+    assert bool(theirs.mirrored.all())
+    assert not bool(pairs.mirrored.any())
+    assert torch.equal(pairs.images, theirs.images.flip(-1))
+    trainer = trainer_of(variant, poses=mirrored)
+    assert torch.equal(trainer.vertices(pairs), theirs.truth.vertices[:, FACE.patch_vertices])
+    assert trainer_of("vrn").vertices(pairs) is None
+
+
+@pytest.mark.parametrize("variant", ["parameters", "vertices"])
+def test_nme_of_a_regression_is_that_of_the_first_samples_vertices(variant):
+    trainer = trainer_of(variant)
+    pairs = trainer.pairs(0)
+    outcome = trainer.gradients(pairs)
+    assert trainer.surface_error(outcome, pairs) == pytest.approx(nme(outcome.vertices[0], pairs.mesh(0)))
+    assert trainer.surface_error(outcome._replace(vertices=trainer.vertices(pairs)), pairs) == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("variant", ["parameters", "vertices"])
+def test_a_regression_learns_a_batch_by_heart(variant):
+    quick = Recipe("adamw", 2e-3, warm_up=5, decay=0.35, final=0.01, clip=1.0)
+    trainer = Trainer(build(variant, "tiny", 0, sizes(variant, FACE)), FACE, samples=160, batch=4, seed=0, recipe=quick)
+    pairs = trainer.pairs(0)
+    losses = [trainer.update(pairs)[0] for _ in range(30)]
+    assert losses[-1] < 0.4 * losses[0]
+
+
+def test_a_regression_is_built_for_its_face():
+    for variant in ("parameters", "vertices"):
+        assert next(train(variant, "tiny", face=FACE, samples=2, batch=2, device="cpu")).step == 1
 
 
 def test_a_finished_run_has_nothing_left_to_do(tmp_path):

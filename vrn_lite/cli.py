@@ -1,11 +1,10 @@
-"""The command line: ``vrn-lite reconstruct | train | evaluate | models | preview | fetch | bench``.
+"""The command line: ``vrn-lite reconstruct | train | evaluate | reproduce | models | preview | fetch | bench``.
 
 What a user got wrong ends in one line on standard error and exit code 2.
 """
 
 import json
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -80,7 +79,7 @@ def reconstruct(
 
 @app.command()
 def train(
-    variant: Annotated[str, typer.Argument(help="vrn, multitask, guided, landmarks, unaligned or guided_sigma2.")] = "vrn",
+    variant: Annotated[str, typer.Argument(help="vrn, multitask, guided, landmarks, unaligned, guided_sigma2, parameters or vertices.")] = "vrn",
     preset: Annotated[str, typer.Option(help="tiny, lite, colab, paper or paper_full.")] = "lite",
     samples: Annotated[int, typer.Option(min=1, help="How many faces to see in all.")] = 20_000,
     batch: Annotated[int | None, typer.Option(min=1, help="Faces a step and process; the preset's by default.")] = None,
@@ -96,9 +95,11 @@ def train(
 
     On several GPUs: torchrun --nproc-per-node 8 -m vrn_lite.cli train ...
     """
+    from vrn_lite.networks.regression import sizes
     from vrn_lite.training import build, logged, on_tensorboard, process_group, save_weights, train as run
 
-    source, network, weights = _source(faces), build(variant, preset, seed), resume / f"{variant}.safetensors"
+    source, weights = _source(faces), resume / f"{variant}.safetensors"
+    network = build(variant, preset, seed, sizes(variant, source))
     _make(resume)
     with process_group() as ranks:
         options: dict[str, Any] = {"samples": samples, "batch": batch, "seed": seed, "recipe": recipe, "compile": compile, "save_every": save_every}
@@ -128,41 +129,101 @@ def _shown(records: Any, samples: int) -> Any:
 
 @app.command()
 def evaluate(
-    models: Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...", help="Names or .safetensors files; none: all that ship.")] = None,
-    protocol: Annotated[str, typer.Option(help="heldout: unseen faces at all poses.")] = "heldout",
+    models: Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...", help="Names, .safetensors files, or eos; none: all that ship.")] = None,
+    protocol: Annotated[list[str] | None, typer.Option(help="heldout (default), florence, bu4dfe, aflw2000, expressions; may be repeated.")] = None,
     faces: Faces = "auto",
-    count: Annotated[int, typer.Option("--n", min=1, help="How many faces.")] = 256,
-    seed: Annotated[int, typer.Option(help="Of the held-out faces.")] = 2017,
-    detector: Annotated[str | None, typer.Option(help="Finds landmarks for guided networks: a name or a file; none: what ships.")] = None,
+    count: Annotated[int | None, typer.Option("--n", min=1, help="How many faces; each protocol's own number by default.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the test faces.")] = 2017,
+    detector: Annotated[str | None, typer.Option(help="Finds landmarks for guided networks and EOS: a name or a file; none: what ships.")] = None,
+    average: Annotated[bool, typer.Option(help="Average over mirrored and shifted copies, as reconstruct does.")] = True,
     out: Annotated[Path | None, typer.Option("--json", help="Write the numbers of every face here.")] = None,
 ) -> None:
-    """Measure networks on faces that training never saw, all on the same, beside the oracle and the mean face.
+    """Measure networks and baselines on faces that training never saw, beside the oracle and the mean face, and the paper's numbers.
 
-    Guided networks are measured with the true landmarks, and with those of a detector where there is one.
+    Guided networks are measured with the true landmarks, and with those of a detector where there is one. Baselines that
+    need a face model (eos, and the regression networks) get ICT-FaceKit's, whatever faces they are tested on.
     """
     from tqdm import tqdm
 
-    from vrn_lite.frame import require
-    from vrn_lite.protocols import compare, summary
-    from vrn_lite.training import atomically, load, shipped
+    from vrn_lite.protocols import Table, compare, summary
+    from vrn_lite.reproduce import markdown
+    from vrn_lite.store import atomically
+    from vrn_lite.testsets import named_set
 
-    require(protocol == "heldout", f"unknown protocol {protocol!r}: choose heldout")
-    networks = {name: load(name) for name in models or shipped()}
-    finder = _detector(detector, networks.values())
-    with tqdm(unit=" rows", smoothing=0.05) as bar:
+    chosen, tables = protocol or ["heldout"], {}
+    for name in chosen:
+        named_set(name)
+    competing, finder = _competing(models, detector, average)
+    source, found = _source(faces), dict[str, dict[str, Table]]()
+    for name in chosen:
+        with tqdm(unit=" rows", smoothing=0.05, desc=name) as bar:
 
-        def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
+            def progress(done: int, total: int, bar: Any = bar) -> None:
+                bar.total = total
+                bar.update(done - bar.n)
 
-        tables = compare(networks, _source(faces), detector=finder, n=count, seed=seed, progress=progress)
-    columns = {"iou": "IoU", "iou_front": "IoU front", "nme": "NME", "nme_rigid": "NME rigid", "landmark_nme": "landmark NME"}
-    print("| model | faces | landmarks | " + " | ".join(columns.values()) + " |\n" + "|---" * (3 + len(columns)) + "|")
-    for line in summary(tables):
-        numbers = ("" if line[key] != line[key] else f"{line[key]:.4f}" for key in columns)  # NaN, the only number unlike itself: has none
-        print(f"| {line['model']} | {line['faces']} | {line['landmarks']} | " + " | ".join(numbers) + " |")
+            tables = compare(competing, source, detector=finder, protocol=name, n=count, seed=seed, average=average, progress=progress)
+        found[name] = tables
+    print(markdown([line for tables in found.values() for line in summary(tables)]))
     if out is not None:
-        atomically(out, lambda part: part.write_text(json.dumps({name: table.to_dict() for name, table in tables.items()}, indent=1)))
+        content = {name: {model: table.to_dict() for model, table in tables.items()} for name, tables in found.items()}
+        atomically(out, lambda part: part.write_text(json.dumps(content, indent=1)))
+
+
+def _competing(models: list[str] | None, detector: str | None, average: bool) -> tuple[dict[str, Any], Any]:
+    """Networks and baselines by name, and the detector that guides them."""
+    from vrn_lite.faces import ict
+    from vrn_lite.frame import require
+    from vrn_lite.reproduce import contestants
+    from vrn_lite.store import load, shipped
+
+    names = models or list(shipped())
+    networks = {name: load(name) for name in names if name != "eos"}
+    finder = _detector(detector)
+    require("eos" not in names or finder is not None, "EOS needs landmarks: pass --detector landmarks or a .safetensors file")
+    regress = {name for name, network in networks.items() if network.variant in ("parameters", "vertices")}
+    model = _fetched() if models is None or not (regress or "eos" in names) else ict()
+    if model is None:
+        networks = {name: network for name, network in networks.items() if name not in regress}
+    return contestants(networks, model, finder.preset if "eos" in names else None, average), finder
+
+
+@app.command()
+def reproduce(
+    preset: Annotated[str, typer.Option(help="tiny, lite, colab, paper or paper_full.")] = "lite",
+    samples: Annotated[int, typer.Option(min=1, help="Of each training.")] = 7500,
+    seeds: Annotated[int, typer.Option(min=1, help="How often the trainings of the ablations are repeated.")] = 3,
+    count: Annotated[int, typer.Option("--n", min=16, help="How many held-out faces the ablations use, a multiple of 16.")] = 96,
+    table: Annotated[int, typer.Option(min=0, help="How many faces of each protocol the tables use; 0: each protocol's own number.")] = 120,
+    faces: Faces = "auto",
+    part: Annotated[list[str] | None, typer.Option(help="Only this part; may be repeated.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder of trainings and results; what is there already is kept.")] = Path("out/reproduce"),
+    publish: Annotated[bool, typer.Option("--publish", help="Replace the results that the notebooks and the README read.")] = False,
+) -> None:
+    """Train and measure everything in the results section again; may be stopped and goes on where it was."""
+    from tqdm import tqdm
+
+    from vrn_lite.faces import procedural
+    from vrn_lite.frame import require
+    from vrn_lite.presets import preset as preset_named
+    from vrn_lite.reproduce import Lab, Study, publish as replace_published, reproduce as run
+
+    require(count % 16 == 0, f"--n must be a multiple of 16, got {count}")
+    source = _source(faces)
+    other = procedural() if source.name != "procedural" else _fetched() or source
+    study = Study(preset_named(preset).name, samples, tuple(range(seeds)), count, table)
+    _make(out)
+    with tqdm(total=1.0, bar_format="{desc} {percentage:3.0f}% [{elapsed}]") as bar:
+
+        def progress(what: str, share: float) -> None:
+            bar.set_description(what)
+            bar.update(share - bar.n)
+
+        lab = Lab(out, study, source, other, progress)
+        path = run(lab, part)
+    if publish:
+        path = replace_published(path)
+    print(path)
 
 
 @app.command()
@@ -252,18 +313,17 @@ def _tell(name: str, value: Any) -> None:
         _tell(f"{name}, {key}", groups[key])
 
 
-def _detector(name: str | None, networks: Iterable[Any]) -> Any:
-    """The landmark network of that name; without one, what ships, where it fits the guided networks among these."""
+def _detector(name: str | None) -> Any:
+    """The landmark network of that name; without one, what ships."""
     from vrn_lite.frame import require
-    from vrn_lite.networks.vrn import GuidedVRN, LandmarkNetwork
-    from vrn_lite.training import load, shipped
+    from vrn_lite.networks.vrn import LandmarkNetwork
+    from vrn_lite.store import load, shipped
 
     if name is None and "landmarks" not in shipped():
         return None
     found = load("landmarks" if name is None else name)
     require(isinstance(found, LandmarkNetwork), f"{name!r} finds no landmarks: choose landmarks or multitask as --detector")
-    sizes = {(network.preset.grid.height, network.preset.grid.width) for network in networks if isinstance(network, GuidedVRN)}
-    return found if name is not None or sizes <= {(found.preset.grid.height, found.preset.grid.width)} else None
+    return found
 
 
 def _make(folder: Path) -> None:

@@ -47,6 +47,9 @@ SKIN = "#d9b8a0"
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 """The palette of Okabe and Ito: told apart by colour-blind readers, too."""
 
+SIGNS = ("circle", "square", "diamond", "cross", "x", "triangle-up")
+"""Of curves, so that they are told apart without colour, too."""
+
 MAP = "Cividis"
 """Perceptually uniform, safe for colour-blind readers."""
 
@@ -122,6 +125,7 @@ def meshes_figure(
     title: str = "",
     *,
     slider: str = "",
+    steps: Mapping[str, Sequence[str]] | None = None,
     intensity_name: str = "",
     intensity_range: tuple[float, float] | None = None,
     unit: str = "px",
@@ -130,7 +134,8 @@ def meshes_figure(
     """Several meshes in one scene: all at once, or, with a `slider` title, one at a time.
 
     Each part is a dictionary with ``vertices`` and ``triangles`` and, if wanted, ``colours`` (``[v, 3]``, or one colour
-    name), ``intensity``, ``landmarks`` and ``opacity``; its name is the slider's label.
+    name), ``intensity``, ``landmarks`` and ``opacity``; its name is the slider's label. With `steps` the slider shows several
+    parts together: label -> names of parts.
     """
     points = np.concatenate([numbers(part["vertices"])[np.unique(numbers(part["triangles"]))] for part in parts.values()])
     require(len(points) > 0, "the mesh is empty: there is nothing to draw")
@@ -143,11 +148,17 @@ def meshes_figure(
         figure.add_traces(traces)
         owner += [number] * len(traces)
     if slider:
-        steps = [(name, {"visible": [o == number for o in owner]}) for number, name in enumerate(parts)]
-        _add_slider(figure, slider, steps, start=0)
-        figure.update_traces(visible=False)
-        figure.update_traces(selector=lambda trace: owner[figure.data.index(trace)] == 0, visible=True)
+        names = list(parts)
+        seen = {label: [names[number] in shown for number in owner] for label, shown in (steps or {name: [name] for name in names}).items()}
+        _choose(figure, slider, seen)
     return figure
+
+
+def _choose(figure: go.Figure, title: str, seen: Mapping[str, Sequence[bool]]) -> None:
+    """A slider of which each step shows some of the traces; the figure opens with the first one."""
+    _add_slider(figure, title, [(label, {"visible": list(visible)}) for label, visible in seen.items()], start=0)
+    for trace, visible in zip(figure.data, next(iter(seen.values())), strict=True):
+        trace.visible = visible
 
 
 def _part_traces(
@@ -480,19 +491,77 @@ def curves_figure(
     title: str = "",
     *,
     log: bool = False,
+    spread: Mapping[str, Sequence[float]] | None = None,
 ) -> go.Figure:
-    """Curves with markers, told apart by colour, sign and dash; both axes logarithmic with `log`."""
+    """Curves with markers, told apart by colour, sign and dash; both axes logarithmic with `log`.
+
+    Parameters
+    ----------
+    spread : name of a curve -> how far its error bars reach up and down, for each point.
+    """
     figure = go.Figure(layout=_layout(title, height=420))
-    signs, dashes = ("circle", "square", "diamond", "cross", "x", "triangle-up"), ("solid", "dash", "dot", "dashdot")
+    dashes = ("solid", "dash", "dot", "dashdot")
     for number, (name, (x, y)) in enumerate(curves.items()):
         line = {"color": COLOURS[number % 7], "dash": dashes[number % 4]}
         xs, ys = [round(float(value), 6) for value in x], [round(float(value), 6) for value in y]
-        figure.add_trace(go.Scatter(x=xs, y=ys, name=name, mode="lines+markers", line=line, marker={"symbol": signs[number % 6], "size": 8}))
+        figure.add_trace(go.Scatter(x=xs, y=ys, name=name, mode="lines+markers", line=line, marker={"symbol": SIGNS[number % 6], "size": 8}))
+        if spread and name in spread:
+            figure.data[-1].error_y = _error_bars(spread[name])
     kind = "log" if log else "linear"
     axis = {"type": kind, "gridcolor": "#dddddd", "automargin": True}
     figure.update_layout(xaxis=axis | {"title": {"text": x_title}}, yaxis=axis | {"title": {"text": y_title}}, showlegend=True)
     figure.update_layout(legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom"}, margin={"l": 64, "b": 52, "t": 88})
     return figure
+
+
+def _error_bars(sizes: Sequence[float]) -> dict[str, Any]:
+    """Error bars that reach as far up as down."""
+    return {"type": "data", "array": [round(float(size), 6) for size in sizes], "visible": True, "thickness": 1.5, "width": 4}
+
+
+Curve = tuple[Sequence[float], Sequence[float]]
+"""x and y."""
+
+
+def compared_figure(
+    ours: Mapping[str, Mapping[str, Curve]],
+    theirs: Mapping[str, Mapping[str, Curve]],
+    x_title: str,
+    y_title: str,
+    title: str = "",
+    *,
+    slider: str,
+    whose: str = "the paper",
+) -> go.Figure:
+    """Our curves with somebody else's behind them, dashed, of the same colour and sign; one page at a time, with a slider.
+
+    Parameters
+    ----------
+    ours : the slider's label -> name of a curve -> (x, y). A name keeps its look from page to page.
+    theirs : the same for the other's curves, as far as there are any.
+    whose : added to their names in the legend.
+    """
+    figure = go.Figure(layout=_layout(title, height=440))
+    names = list(dict.fromkeys(name for curves in ours.values() for name in curves))
+    owner: list[str] = []
+    for page, curves in ours.items():
+        for name in curves:
+            look = names.index(name)
+            figure.add_trace(_curve(curves[name], name, look, "solid"))
+            if name in theirs.get(page, {}):
+                figure.add_trace(_curve(theirs[page][name], f"{name}, {whose}", look, "dash"))
+            owner += [page] * (len(figure.data) - len(owner))
+    axis = {"gridcolor": "#dddddd", "automargin": True, "rangemode": "tozero"}
+    figure.update_layout(xaxis=axis | {"title": {"text": x_title}}, yaxis=axis | {"title": {"text": y_title}}, showlegend=True, margin={"l": 64, "b": 52})
+    _choose(figure, slider, {page: [of == page for of in owner] for page in ours})
+    return figure
+
+
+def _curve(curve: Curve, name: str, look: int, dash: str) -> go.Scatter:
+    """A curve with the colour and sign of a number."""
+    xs, ys = ([round(float(value), 6) for value in values] for values in curve)
+    line, marker = {"color": COLOURS[look % 7], "dash": dash}, {"symbol": SIGNS[look % 6], "size": 6 if dash == "solid" else 9}
+    return go.Scatter(x=xs, y=ys, name=name, mode="lines+markers", line=line, marker=marker)
 
 
 def panels_figure(panels: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]], x_title: str, title: str = "") -> go.Figure:
@@ -537,12 +606,21 @@ def thinned(x: Sequence[float], y: Sequence[float], most: int = 60) -> tuple[lis
     return [float(run[0].mean()) for run in runs], [float(run[1].mean()) for run in runs]
 
 
-def bars_figure(bars: Mapping[str, Mapping[str, float]], x_title: str, y_title: str, title: str = "") -> go.Figure:
-    """Groups of bars side by side, told apart by colour and hatching: name -> (label below the axis -> value)."""
+def bars_figure(
+    bars: Mapping[str, Mapping[str, float]], x_title: str, y_title: str, title: str = "", *, spread: Mapping[str, Mapping[str, float]] | None = None
+) -> go.Figure:
+    """Groups of bars side by side, told apart by colour and hatching: name -> (label below the axis -> value).
+
+    Parameters
+    ----------
+    spread : name -> (label -> how far the error bar reaches up and down), with the labels of those bars.
+    """
     figure = go.Figure(layout=_layout(title, height=420) | {"barmode": "group"})
     for number, (name, values) in enumerate(bars.items()):
         look = {"color": COLOURS[number % 7], "pattern": {"shape": ("", "/", ".", "x")[number % 4]}}
         figure.add_trace(go.Bar(x=list(values), y=[round(float(value), 6) for value in values.values()], name=name, marker=look))
+        if spread and name in spread:
+            figure.data[-1].error_y = _error_bars([spread[name][label] for label in values])
     axis = {"gridcolor": "#dddddd", "automargin": True}
     figure.update_layout(xaxis=axis | {"title": {"text": x_title}}, yaxis=axis | {"title": {"text": y_title}}, showlegend=True)
     figure.update_layout(legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom"}, margin={"l": 64, "b": 52, "t": 88})
@@ -694,7 +772,10 @@ def _draw_plane(axis: Axes, figure: go.Figure, plan: str, traces: Sequence[Any])
         axis.set_xlim(x.range)
         axis.set_ylim(y.range)
     if figure.layout.showlegend:
-        axis.legend(fontsize=8)
+        beside = {} if figure.layout.legend.orientation == "h" else {"loc": "center left", "bbox_to_anchor": (1, 0.5)}
+        axis.legend(fontsize=8, **beside)
+        if beside:
+            axis.locator_params(axis="x", nbins=6)
 
 
 def _draw_trace(axis: Axes, trace: Any) -> None:
@@ -710,6 +791,8 @@ def _draw_trace(axis: Axes, trace: Any) -> None:
     elif trace.marker.opacity != 0:
         dash = {"dash": "--", "dot": ":", "dashdot": "-."}.get(trace.line.dash, "-")
         axis.plot(trace.x, trace.y, dash, marker="o", markersize=_dot(trace), color=trace.line.color, label=trace.name, linewidth=1.2)
+        if trace.error_y.array is not None:
+            axis.errorbar(trace.x, trace.y, trace.error_y.array, fmt="none", ecolor=trace.line.color, capsize=3)
 
 
 def _draw_bars(axis: Axes, traces: Sequence[Any]) -> None:
@@ -717,7 +800,7 @@ def _draw_bars(axis: Axes, traces: Sequence[Any]) -> None:
     for number, trace in enumerate(traces):
         wide = 0.8 / len(traces)
         places = np.arange(len(trace.x)) + (number + 0.5) * wide - 0.4
-        axis.bar(places, trace.y, wide, color=trace.marker.color, label=trace.name)
+        axis.bar(places, trace.y, wide, color=trace.marker.color, label=trace.name, yerr=trace.error_y.array, capsize=3)
         axis.set_xticks(range(len(trace.x)), [str(label).replace(" ", "\n") for label in trace.x], fontsize=7)
 
 

@@ -1,14 +1,17 @@
 """What training makes small: the losses, and a network together with its own."""
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from vrn_lite.faces.morphable import MorphableFace
+from vrn_lite.frame import FACE_SIZE, InputError, require
 from vrn_lite.landmarks import decode, heatmaps
+from vrn_lite.networks.regression import Estimate, Regression, Trainable, VertexRegression, exactly
 from vrn_lite.networks.vrn import GuidedVRN, LandmarkHourglass, MultitaskVRN, Network
 
 
@@ -71,12 +74,37 @@ def landmark_loss(logits: Float[Tensor, "b l H W"], landmarks: Float[Tensor, "b 
     return F.kl_div(logits.float().flatten(-2).log_softmax(-1), truth, reduction="none").sum(-1).mean()
 
 
+PRIOR = 1e-4
+"""Weight of the mean squares of identity and expression coefficients against the vertices' distances."""
+
+SPARSE = 1000
+"""About so many vertices of the face patch stand for all in the loss of `ParameterRegression`."""
+
+
+def distance_loss(found: Float[Tensor, "b n 3"], truth: Float[Tensor, "b n 3"], size: float) -> Float[Tensor, ""]:
+    """Mean Euclidean distance of vertices, over the face's size: 3DDFA's vertex distance cost."""
+    return (found - truth).norm(dim=-1).mean() / size
+
+
+def square_loss(found: Float[Tensor, "b n 3"], truth: Float[Tensor, "b n 3"], size: float) -> Float[Tensor, ""]:
+    """Mean squared Euclidean distance of vertices, over the face's size squared: plain L2."""
+    return ((found - truth) / size).square().sum(-1).mean()
+
+
 class Outcome(NamedTuple):
-    """What a network makes of a batch: the loss, and, where it has them, coarse logits of the volume and landmarks in pixels."""
+    """What a network makes of a batch: the loss, and, where it has them, other things.
+
+    Attributes
+    ----------
+    coarse : coarse logits of the volume.
+    landmarks : in pixels.
+    vertices : of the face patch, voxel frame, without gradient.
+    """
 
     loss: Float[Tensor, ""]
     coarse: Float[Tensor, "b d H W"] | None
     landmarks: Float[Tensor, "b 68 2"] | None
+    vertices: Float[Tensor, "b n 3"] | None = None
 
 
 Answers = tuple[Tensor | None, Tensor | None]
@@ -89,28 +117,57 @@ class Objective(nn.Module):
     Parameters
     ----------
     network : trained in place; the names of its weights stay what they are.
-    compile : run the network through `torch.compile`. The network itself is left alone, for use at other sizes.
+    compile : run the network through `torch.compile`. The network itself is left alone, for use at other sizes. Not for
+        networks that regress numbers.
+    face : the face model that networks which regress numbers are trained with, on their device; others do without.
     """
 
-    def __init__(self, network: Network, compile: bool = False) -> None:
+    def __init__(self, network: Trainable, compile: bool = False, face: MorphableFace | None = None) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.face = network, face
         self.answers = torch.compile(self._answers) if compile else self._answers
 
     def _answers(self, images: Tensor, landmarks: Tensor) -> Answers:
         """What the network says of a batch, at its own resolution; true landmarks guide where guidance is wanted."""
-        network = self.network
+        network = cast(Network, self.network)  # `forward` keeps the others away
         if isinstance(network, LandmarkHourglass):
             return None, network(images)
         if isinstance(network, MultitaskVRN):
             return network.tasks(images)
         return (network.coarse(images, landmarks) if isinstance(network, GuidedVRN) else network.coarse(images)), None
 
-    def forward(self, images: Tensor, volumes: Tensor, landmarks: Tensor) -> Outcome:
-        """The outcome of a batch of pairs; the two losses of VRN-Multitask count alike (paper section 3.3)."""
+    def forward(self, images: Tensor, volumes: Tensor, landmarks: Tensor, vertices: Tensor | None = None) -> Outcome:
+        """The outcome of a batch of pairs; the two losses of VRN-Multitask count alike (paper section 3.3).
+
+        `vertices` ``[b, p, 3]`` are the true ones of the face patch, for networks that regress numbers.
+        """
+        if isinstance(self.network, Regression):
+            return self._regressed(self.network, images, vertices)
         cell = self.network.preset.network.stem
         coarse, maps = self.answers(images, landmarks)
         with torch.autocast(images.device.type, enabled=False):  # low precision is for the network alone
             losses = [] if coarse is None else [voxel_loss(coarse, volumes)]
             losses += [] if maps is None else [landmark_loss(maps, landmarks / cell)]
             return Outcome(torch.stack(losses).sum(), coarse, None if maps is None else cell * decode(maps.detach().float()))
+
+    def _regressed(self, network: Regression, images: Tensor, truth: Tensor | None) -> Outcome:
+        """The outcome of a network that regresses numbers: plain L2 for vertices, distances over all rounds for parameters."""
+        size, face = FACE_SIZE * network.preset.grid.side, self.face
+        if truth is None or face is None:
+            raise InputError(f"a {network.variant!r} network is trained with its face model and the true vertices of the patch: give `face` and `vertices`")
+        if isinstance(network, VertexRegression):
+            found = network(images)
+            same = f"the network regresses {found.shape[1]} vertices, the face patch has {truth.shape[1]}: use the face model that it was built for"
+            require(found.shape == truth.shape, same)
+            return Outcome(square_loss(found, truth, size), None, None, found.detach())
+        estimates = network.estimates(images, face)
+        with exactly(images):
+            loss = torch.stack([self._misfit(estimate, face, truth, size) for estimate in estimates]).sum()
+            return Outcome(loss, None, None, estimates[-1].detached().points(face, face.patch_vertices))
+
+    @staticmethod
+    def _misfit(estimate: Estimate, face: MorphableFace, truth: Tensor, size: float) -> Tensor:
+        """Distance of some vertices, and how far the coefficients are from the mean face's."""
+        some = slice(None, None, max(1, len(face.patch_vertices) // SPARSE))
+        prior = estimate.identity.square().mean() + estimate.expression.square().mean()
+        return distance_loss(estimate.points(face, face.patch_vertices[some]), truth[:, some], size) + PRIOR * prior

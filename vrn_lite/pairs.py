@@ -34,6 +34,7 @@ class FacePairs:
     yaw, pitch : ``[b]`` degrees, before augmentation; a mirrored sample shows the opposite yaw.
     camera : from the model frame to `truth`.
     tags : what a test set says of each sample, the name of its expression; empty elsewhere.
+    found : ``[b, 68, 2]``, landmarks that a detector sees in the images, pixels; None where nobody has looked.
     """
 
     images: Image
@@ -45,6 +46,7 @@ class FacePairs:
     pitch: Float[Tensor, " b"]
     camera: Similarity
     tags: tuple[str, ...] = ()
+    found: Float[Tensor, "b 68 2"] | None = None
 
     def __len__(self) -> int:
         return len(self.images)

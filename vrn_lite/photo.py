@@ -25,6 +25,7 @@ from torch import Tensor
 from vrn_lite.camera import Similarity
 from vrn_lite.frame import FACE_SIZE, Grid, InputError, require
 from vrn_lite.inference import landmarks_in, probabilities
+from vrn_lite.networks.regression import Regression
 from vrn_lite.networks.vrn import VRN, GuidedVRN, LandmarkHourglass, LandmarkNetwork, MultitaskVRN, Network, UnalignedVRN
 from vrn_lite.portrait import Box, Photo, detect_face, read_photo
 from vrn_lite.raster import nearest, rasterize
@@ -164,6 +165,8 @@ def networks_for(
         detector is given and none ships.
     """
     network = model if isinstance(model, torch.nn.Module) else load(best() if model is None else model)
+    if isinstance(network, Regression):
+        raise InputError(f"a {network.variant!r} network gives numbers of a face model and no volume: choose vrn, multitask or guided as the model")
     if isinstance(network, LandmarkHourglass):
         raise InputError("a 'landmarks' network finds landmarks and no face: choose vrn, multitask or guided as the model, and this one as the detector")
     if detector is None and isinstance(network, MultitaskVRN):

@@ -1,8 +1,9 @@
 """Methods measured on a test set, and one table out (paper section 4)."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
-from itertools import pairwise
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from itertools import pairwise, repeat
 from math import ceil, inf, nan
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ from vrn_lite.metrics import iou, landmark_nme, vertex_errors
 from vrn_lite.networks.vrn import VRN, GuidedVRN, LandmarkHourglass, LandmarkNetwork, MultitaskVRN, Network, UnalignedVRN
 from vrn_lite.pairs import FacePairs, unaligned
 from vrn_lite.presets import Preset, preset as preset_named
-from vrn_lite.testsets import CHUNK, SIZES, heldout, heldout_seed, part, named_set  # noqa: F401
+from vrn_lite.testsets import CHUNK, SIZES, heldout, heldout_seed, named_set, part  # noqa: F401
 from vrn_lite.volume import isosurface, voxelize
 
 YAW_EDGES = (-90, -60, -20, 20, 60, 90)
@@ -145,10 +146,10 @@ def by_guided(network: GuidedVRN, landmarks: Callable[[FacePairs], Float[Tensor,
 
     Examples
     --------
-    Told the true ones, those of a detector, or none at all::
+    Told the true ones, those of a detector (see `samples`), or none at all::
 
         by_guided(network, lambda pairs: pairs.landmarks)
-        by_guided(network, lambda pairs: landmarks_in(detector, pairs.images))
+        by_guided(network, told)  # pairs.found
         by_guided(network, lambda pairs: torch.full_like(pairs.landmarks, float("nan")))
     """
 
@@ -164,13 +165,13 @@ def _answers(chances: Float[Tensor, "b d h w"], landmarks: Iterable[Tensor | Non
     return [Answer(chance > 0.5, _surface(chance, grid), points) for chance, points in zip(chances, landmarks, strict=True)]
 
 
-def put_back(answers: Iterable[Answer], frontal: FacePairs, pairs: FacePairs, grid: Grid) -> Iterator[Answer]:
+def put_back(answers: Iterable[Answer], frontal: FacePairs, pairs: FacePairs, grid: Grid, way: Similarity | None = None) -> Iterator[Answer]:
     """Answers in the unaligned pairs' frontal frame, moved by the true pose to where the image shows the face.
 
     The generous bound for a network that leaves the pose out (paper section 5): the pose is given, not found. The solid
-    is the moved surface's.
+    is the moved surface's. `way` is another motion from the frontal frame to the image's, before mirroring.
     """
-    way = frontal.camera.inverse().then(pairs.camera).to("cpu")
+    way = (frontal.camera.inverse().then(pairs.camera) if way is None else way).to("cpu")
     for index, answer in enumerate(answers):
         if answer.surface is None:
             yield answer
@@ -234,9 +235,19 @@ def _scores(answer: Answer, pairs: FacePairs, index: int, grid: Grid) -> dict[st
     return scores
 
 
-def network_rows(
-    network: Network, pairs: FacePairs, unit: float, detector: LandmarkNetwork | None = None, first: int = 0, average: bool = True
-) -> Iterator[Row]:
+def told(pairs: FacePairs) -> Float[Tensor, "b 68 2"]:
+    """The landmarks that a detector has found in these samples.
+
+    Raises
+    ------
+    InputError : none has looked.
+    """
+    if pairs.found is None:
+        raise InputError("no detector has looked at these samples: give one")
+    return pairs.found
+
+
+def network_rows(network: Network, pairs: FacePairs, unit: float, first: int = 0, average: bool = True) -> Iterator[Row]:
     """All rows of a network for a batch; see `evaluate`. `unit` is the source's outer interocular distance."""
     grid = network.preset.grid
     if isinstance(network, UnalignedVRN):
@@ -245,8 +256,8 @@ def network_rows(
         yield from score("network", lambda _: answers, frontal, grid, first)
         yield from score("put back", lambda pairs: put_back(answers, frontal, pairs, grid), pairs, grid, first)
     elif isinstance(network, GuidedVRN):
-        if detector is not None:
-            yield from score("network", by_guided(network, lambda pairs: landmarks_in(detector, pairs.images, average), average), pairs, grid, first)
+        if pairs.found is not None:
+            yield from score("network", by_guided(network, told, average), pairs, grid, first)
         yield from score("true landmarks", by_guided(network, lambda pairs: pairs.landmarks, average), pairs, grid, first)
     else:
         yield from score("network", by_network(network, average), pairs, grid, first)
@@ -275,7 +286,7 @@ def evaluate(
     network : in eval mode; None for the bounds alone.
     face : the source of the faces; another one than the training's makes the test cross-database, and then
         `nme_levelled` is the number to quote, since sources put their depth origin in different places.
-    detector : finds landmarks for VRN-Guided, in eval mode; other networks do not look at it.
+    detector : finds landmarks for VRN-Guided, in eval mode, in pictures of its own size; other networks do not look at it.
     protocol : which set, a name from `testsets.TEST_SETS`.
     n, seed : of the set; by default its own size.
     preset : needed without a network; a network brings its own.
@@ -284,7 +295,7 @@ def evaluate(
 
     Raises
     ------
-    InputError : no preset, a network in training mode, or one that belongs to another preset or image size.
+    InputError : no preset, a network in training mode, or one that belongs to another preset.
     """
     wanted = preset or (network and network.preset)
     if not wanted:
@@ -341,7 +352,7 @@ def compare(
 
     Raises
     ------
-    InputError : a network in training mode, or a guided one whose images have another size than the detector's.
+    InputError : a network in training mode.
     """
     _fitting([network for network in networks.values() if not isinstance(network, Method)], detector)
     named_set(protocol)
@@ -364,14 +375,22 @@ def compare(
 
 
 def _fitting(networks: Iterable[Network], detector: LandmarkNetwork | None) -> None:
-    """Refuse networks in training mode, and a detector for images of another size than a guided network's."""
-    for network in networks:
+    """Refuse networks in training mode."""
+    for network in [*networks, *([] if detector is None else [detector])]:
+        require(isinstance(network, Network), f"a {network.variant!r} network gives no volume by itself: hand it to `compare` as a Method")
         require(not network.training, "the network is in training mode: call network.eval() first")
-        if isinstance(network, GuidedVRN) and detector is not None:
-            mine, other = network.preset, detector.preset
-            fits = (mine.grid.height, mine.grid.width) == (other.grid.height, other.grid.width)
-            require(fits, f"the detector belongs to preset {other.name!r}, the guided network to {mine.name!r}: choose a detector for images of that size")
-    require(detector is None or not detector.training, "the detector is in training mode: call detector.eval() first")
+
+
+def samples(asked: Asked, preset: Preset) -> Iterator[FacePairs]:
+    """The samples of a set; where there is a detector, `found` holds what it finds in pictures of its own size."""
+    make, detector = partial(named_set(asked.protocol), asked.face, asked.n, asked.seed), asked.detector
+    if detector is None:
+        yield from make(preset=preset)
+        return
+    larger = detector.preset.grid.width / preset.grid.width
+    for pairs, seen in zip(make(preset=preset), repeat(None) if larger == 1 else make(preset=detector.preset), strict=False):
+        points = landmarks_in(detector, (seen or pairs).images, asked.average)
+        yield replace(pairs, found=points.to(pairs.images) / larger)
 
 
 def _ways(network: Network | Method, detector: LandmarkNetwork | None) -> int:
@@ -383,7 +402,7 @@ def _rows(networks: Mapping[str, Network | Method], preset: Preset, asked: Asked
     """Rows of networks that share a grid, by name, and of the bounds, by None; `count` hears how many rows have come."""
     limits = {"oracle": by_oracle(preset.grid), "mean face": by_mean_face(asked.face, preset.grid)} if asked.bounds else {}
     rows: dict[str | None, list[Row]] = {name: [] for name in (*networks, None)}
-    for chunk, pairs in enumerate(named_set(asked.protocol)(asked.face, asked.n, asked.seed, preset=preset)):
+    for chunk, pairs in enumerate(samples(asked, preset)):
         first = chunk * CHUNK
         batches = {name: _rows_of(network, pairs, asked, first) for name, network in networks.items()}
         bounding = (score(name, method, pairs, preset.grid, first) for name, method in limits.items())
@@ -398,7 +417,7 @@ def _rows_of(network: Network | Method, pairs: FacePairs, asked: Asked, first: i
     """All rows of a network, or of another method, for a batch."""
     if isinstance(network, Method):
         return score("network", network.reconstruct, pairs, network.preset.grid, first)
-    return network_rows(network, pairs, asked.face.unit, asked.detector, first, asked.average)
+    return network_rows(network, pairs, asked.face.unit, first, asked.average)
 
 
 def summary(tables: dict[str, Table]) -> list[dict[str, Any]]:

@@ -3,39 +3,47 @@
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from vrn_lite.frame import InputError, require
-from vrn_lite.networks.vrn import VRN, GuidedVRN, LandmarkHourglass, MultitaskVRN, Network, UnalignedVRN
+from vrn_lite.networks.regression import ParameterRegression, Regression, Trainable, VertexRegression
+from vrn_lite.networks.vrn import VRN, GuidedVRN, LandmarkHourglass, MultitaskVRN, UnalignedVRN
 from vrn_lite.presets import Preset
 
-VARIANTS: dict[str, Callable[[Preset | str], Network]] = {
+VARIANTS: dict[str, Callable[..., Trainable]] = {
     "vrn": VRN,
     "multitask": MultitaskVRN,
     "guided": GuidedVRN,
     "landmarks": LandmarkHourglass,
     "unaligned": UnalignedVRN,
     "guided_sigma2": partial(GuidedVRN, sigma=2.0),
+    "parameters": ParameterRegression,
+    "vertices": VertexRegression,
 }
 """Trainable networks by name."""
 
 WEIGHTS = files("vrn_lite") / "weights"
 
 
-def build(variant: str, preset: Preset | str, seed: int = 0) -> Network:
-    """A network with fresh weights, the same for the same seed; the global random state is left as it was."""
+def build(variant: str, preset: Preset | str, seed: int = 0, arguments: Mapping[str, int] | None = None) -> Any:  # a `Trainable`; which one, the name tells
+    """A network with fresh weights, the same for the same seed; the global random state is left as it was.
+
+    `arguments` are the numbers that a network which regresses a face model's is told of it (`networks.regression.sizes`), by
+    default ICT-FaceKit's.
+    """
     require(variant in VARIANTS, f"unknown variant {variant!r}: choose one of {', '.join(VARIANTS)}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(checked_seed(seed))
-        return VARIANTS[variant](preset)
+        return VARIANTS[variant](preset, **(arguments or {}))
 
 
 def checked_seed(seed: int) -> int:
@@ -96,9 +104,10 @@ def shipped() -> dict[str, Path]:
     return {path.stem: path for path in sorted(Path(str(WEIGHTS)).glob("*.safetensors"))}
 
 
-def save_weights(network: Network, path: str | Path, **facts: object) -> None:
+def save_weights(network: Trainable, path: str | Path, **facts: object) -> None:
     """Write float16 weights (batch-norm statistics float32) as safetensors, with variant, preset and `facts` in the metadata."""
     state = {k: (v.contiguous() if "running" in k or not v.is_floating_point() else v.half().contiguous()) for k, v in network.state_dict().items()}
+    facts |= {"arguments": network.arguments} if isinstance(network, Regression) else {}
     metadata = {"variant": network.variant, "preset": json.dumps(network.preset.to_dict())} | {k: json.dumps(v) for k, v in facts.items()}
     atomically(Path(path), lambda temporary: save_file(state, temporary, metadata))
 
@@ -119,7 +128,9 @@ def weights_metadata(path: str | Path) -> dict:
     return {"variant": found.pop("variant")} | {k: json.loads(v) for k, v in found.items()}
 
 
-def load(name: str | Path = "vrn", preset: Preset | str | None = None, device: torch.device | str | None = None) -> Network:
+def load(
+    name: str | Path = "vrn", preset: Preset | str | None = None, device: torch.device | str | None = None
+) -> Any:  # a `Trainable`; which one, the name tells
     """A trained network in eval mode: one that ships, by name, or a safetensors file.
 
     Raises
@@ -133,7 +144,7 @@ def load(name: str | Path = "vrn", preset: Preset | str | None = None, device: t
     wanted = None if preset is None else (preset if isinstance(preset, str) else preset.name)
     require(wanted in (None, stored.name), f"the weights {path.name} belong to preset {stored.name!r}, not {wanted!r}")
     require(facts["variant"] in VARIANTS, f"the weights {path.name} are of an unknown variant {facts['variant']!r}")
-    network = build(facts["variant"], stored)
+    network = build(facts["variant"], stored, arguments=facts.get("arguments"))
     with safe_open(str(path), "pt") as file:
         state = {key: file.get_tensor(key) for key in file.keys()}
     try:

@@ -76,7 +76,7 @@ def _starts(n: int) -> range:
 
 def _first(pairs: FacePairs, count: int) -> FacePairs:
     """The first `count` samples of a batch."""
-    cut = {f.name: getattr(pairs, f.name)[:count] for f in fields(pairs) if f.name not in ("truth", "camera")}
+    cut = {f.name: getattr(pairs, f.name)[:count] for f in fields(pairs) if f.name not in ("truth", "camera", "found")}
     return FacePairs(**cut, truth=pairs.truth.moved(pairs.truth.vertices[:count]), camera=part(pairs.camera, slice(count)))
 
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from math import ceil, inf, isnan, nan
 from pathlib import Path
@@ -21,7 +21,8 @@ from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.frame import InputError, require
 from vrn_lite.inference import landmarks_in
 from vrn_lite.metrics import iou, landmark_nme, vertex_errors
-from vrn_lite.networks.vrn import GuidedVRN, LandmarkNetwork, Network, UnalignedVRN
+from vrn_lite.networks.regression import Regression, Trainable, sizes
+from vrn_lite.networks.vrn import GuidedVRN, LandmarkNetwork, UnalignedVRN
 from vrn_lite.objective import Objective, Outcome, landmark_loss, voxel_loss  # noqa: F401
 from vrn_lite.pairs import JITTERED, FacePairs, PoseRange, make_pairs, unaligned
 from vrn_lite.presets import Preset
@@ -102,7 +103,7 @@ class Trainer:
 
     def __init__(
         self,
-        network: Network,
+        network: Trainable,
         face: MorphableFace,
         *,
         samples: int,
@@ -124,7 +125,7 @@ class Trainer:
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.face = face.to(self.device)
         self.autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=not gpu or torch.cuda.get_device_capability(self.device) >= (8, 0))
-        self.objective = Objective(self.network, gpu and find_spec("triton") is not None if compile is None else compile)
+        self.objective = Objective(self.network, gpu and find_spec("triton") is not None if compile is None else compile, self.face)
         self.engine = DistributedDataParallel(self.objective, broadcast_buffers=not gpu) if self.ranks.size > 1 else self.objective
         self.optimiser, self.average = recipe.optimiser_of(self.network), recipe.average_of(self.network)
         self.side = torch.cuda.Stream(self.device) if gpu else None
@@ -132,7 +133,9 @@ class Trainer:
     def pairs(self, step: int) -> FacePairs:
         """The samples of a step: all randomness comes from (seed, rank, step), so that prefetching and resuming change nothing."""
         generator = torch.Generator().manual_seed(step_seed(self.seed, self.ranks.rank, step))
-        pairs = make_pairs(self.face, self.network.preset, self.batch, generator, poses=self.poses)
+        regresses = isinstance(self.network, Regression)  # the vertices of a mirrored face are in no order
+        poses = replace(self.poses, mirror=0.0) if regresses else self.poses
+        pairs = make_pairs(self.face, self.network.preset, self.batch, generator, poses=poses)
         return unaligned(pairs, self.face.unit, self.network.preset.grid) if isinstance(self.network, UnalignedVRN) else pairs
 
     def batches(self, last: int) -> Iterator[tuple[FacePairs, float]]:
@@ -173,11 +176,16 @@ class Trainer:
         landmarks[::2, :, :2] = landmarks_in(self.detector, pairs.images[::2], average=False)
         return landmarks
 
+    def vertices(self, pairs: FacePairs) -> torch.Tensor | None:
+        """The true vertices ``[b, p, 3]`` of the face patch, for a network that regresses numbers; others need none."""
+        return pairs.truth.vertices[:, self.face.patch_vertices] if isinstance(self.network, Regression) else None
+
     def gradients(self, pairs: FacePairs) -> Outcome:
         """Forward and backward: the weights' gradients, averaged over all processes, are left in place."""
         self.optimiser.zero_grad()
+        images = pairs.images.contiguous(memory_format=torch.channels_last)
         with self.autocast:
-            outcome = self.engine(pairs.images.contiguous(memory_format=torch.channels_last), pairs.volumes, self.guides(pairs))
+            outcome = self.engine(images, pairs.volumes, self.guides(pairs), self.vertices(pairs))
         outcome.loss.backward()
         return outcome
 
@@ -210,7 +218,9 @@ class Trainer:
 
     @torch.no_grad()
     def surface_error(self, outcome: Outcome, pairs: FacePairs) -> float:
-        """Vertex NME of the first sample's surface; infinite where there is none, NaN for a network without a volume."""
+        """Vertex NME of the first sample's surface; infinite where there is none, NaN for a network that has neither volume nor vertices."""
+        if outcome.vertices is not None:
+            return vertex_errors(outcome.vertices[0], pairs.mesh(0)).nme
         if outcome.coarse is None:
             return nan
         try:
@@ -276,7 +286,7 @@ class Trainer:
 
 
 def train(
-    variant: str | Network,
+    variant: str | Trainable,
     preset: Preset | str = "lite",
     *,
     face: MorphableFace,
@@ -317,7 +327,7 @@ def train(
     """
     require(isinstance(recipe, Recipe) or recipe in RECIPES, f"unknown recipe {recipe!r}: choose one of {', '.join(RECIPES)}")
     chosen = recipe if isinstance(recipe, Recipe) else RECIPES[recipe]
-    network = variant if isinstance(variant, Network) else build(variant, preset, seed)
+    network = variant if isinstance(variant, Trainable) else build(variant, preset, seed, sizes(variant, face))
     network.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     size = batch or network.preset.batch
     trainer = Trainer(
