@@ -13,6 +13,7 @@ from vrn_lite.frame import InputError
 from vrn_lite.presets import preset
 from vrn_lite.protocols import Method, compare, evaluate, summary
 from vrn_lite.reproduce import (
+    METHODS,
     PAPER_SETS,
     PARTS,
     PROTOCOLS,
