@@ -14,6 +14,8 @@ import trimesh
 from PIL import Image
 
 from vrn_lite import figures
+from vrn_lite.figures.planes import _slope
+from vrn_lite.figures.still import view_of
 from vrn_lite.frame import InputError
 
 TYPED_ARRAYS = int(plotly.__version__.split(".")[0]) >= 6
@@ -59,7 +61,7 @@ def test_camera_looks_along_z_with_y_down():
     camera = figures.mesh_figure(POINTS, TRIANGLES).layout.scene.camera
     assert camera.up.y == -1
     assert camera.eye.z < -3 * abs(camera.eye.x)
-    right, down, away = figures._view(camera)
+    right, down, away = view_of(camera)
     assert right[0] > 0.9
     assert down[1] > 0.9
     assert away[2] > 0.9
@@ -329,8 +331,8 @@ def test_a_slope_is_the_depths_derivative_and_stops_at_the_outline():
     depth = torch.arange(6.0).expand(1, 5, 6) * 0.5
     inside = torch.ones(1, 5, 6, dtype=torch.bool)
     inside[..., 3:] = False
-    assert torch.equal(figures._slope(depth, inside, 2)[0, 0], torch.tensor([0.25, 0.5, 0.25, 0, 0, 0]))
-    assert torch.equal(figures._slope(depth, inside, 1), torch.zeros(1, 5, 6))
+    assert torch.equal(_slope(depth, inside, 2)[0, 0], torch.tensor([0.25, 0.5, 0.25, 0, 0, 0]))
+    assert torch.equal(_slope(depth, inside, 1), torch.zeros(1, 5, 6))
 
 
 def test_a_sheet_has_a_named_column_for_each_kind_and_a_row_for_each_face():
