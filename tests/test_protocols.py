@@ -14,6 +14,7 @@ from vrn_lite.pairs import STEADY, make_pairs, unaligned
 from vrn_lite.presets import PRESETS
 from vrn_lite.protocols import (
     CHUNK,
+    Answer,
     Asked,
     Row,
     Table,
@@ -241,6 +242,26 @@ def test_a_detector_of_another_size_looks_at_the_same_faces_at_its_own(ict_face,
     assert seen == [(16, 3, 64, 64)]
     assert torch.equal(found.images, pairs.images)
     torch.testing.assert_close(told(found), pairs.landmarks[..., :2], atol=1e-3, rtol=0)
+
+
+def test_scores_do_not_depend_on_the_number_of_threads_and_come_in_order(ict_face, pairs):
+    grid, threads = PRESETS["tiny"].grid, torch.get_num_threads()
+    rows = {}
+    try:
+        for count in (1, 3):
+            torch.set_num_threads(count)
+            rows[count] = list(score("oracle", by_oracle(grid), pairs, grid, first=32))
+    finally:
+        torch.set_num_threads(threads)
+    assert rows[1] == rows[3]
+    assert [row.sample for row in rows[3]] == list(range(32, 48))
+
+
+def test_an_error_while_scoring_reaches_the_caller(pairs):
+    grid = PRESETS["tiny"].grid
+    nowhere = [Answer(surface=torch.full((9, 3), math.nan)) for _ in range(len(pairs))]
+    with pytest.raises(InputError, match="finite"):
+        list(score("nowhere", lambda _: nowhere, pairs, grid))
 
 
 def test_guided_rows_carry_the_error_of_the_landmarks_that_guide(ict_face, pairs):

@@ -1,6 +1,8 @@
 """Methods measured on a test set, and one table out (paper section 4)."""
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import pairwise, repeat
@@ -213,11 +215,24 @@ def front_slices(grid: Grid) -> int:
 
 
 def score(method: str, reconstruct: Reconstruct, pairs: FacePairs, grid: Grid, first: int = 0) -> Iterator[Row]:
-    """One row for each sample of a batch; `first` is the number of its first sample."""
-    for index, answer in enumerate(reconstruct(pairs)):
+    """One row for each sample of a batch; `first` is the number of its first sample.
+
+    As many samples as PyTorch has threads are scored at a time: the search for nearest points lets other threads run.
+    """
+
+    def row(index: int, answer: Answer) -> Row:
         yaw = float(pairs.yaw[index]) * (-1 if bool(pairs.mirrored[index]) else 1)
         tag = pairs.tags[index] if pairs.tags else ""
-        yield Row(method, first + index, yaw, float(pairs.pitch[index]), **_scores(answer, pairs, index, grid), tag=tag)
+        return Row(method, first + index, yaw, float(pairs.pitch[index]), **_scores(answer, pairs, index, grid), tag=tag)
+
+    threads = torch.get_num_threads()
+    waiting: deque[Future[Row]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        for index, answer in enumerate(reconstruct(pairs)):
+            waiting.append(pool.submit(row, index, answer))
+            if len(waiting) > threads:  # answers are large, so that few may wait
+                yield waiting.popleft().result()
+        yield from (future.result() for future in waiting)
 
 
 def _scores(answer: Answer, pairs: FacePairs, index: int, grid: Grid) -> dict[str, float]:
