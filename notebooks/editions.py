@@ -1,0 +1,196 @@
+"""Make the notebooks' editions from their one source: ``python notebooks/editions.py`` writes all that is stale.
+
+In ``source/`` an exercise holds its solution between two marks, and the cell ``...-solution`` after it holds the remark
+on the solution, if there is one (and, after a line ``</details>``, text that follows in the same cell).
+
+* The student's edition ``NN_name.ipynb`` has ``return ...`` between the marks, and the solution folded away beneath.
+* The teacher's edition ``teacher/NN_name.ipynb`` has the solution in place, and the typical wrong answers beneath.
+"""
+
+import argparse
+import copy
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from vrn_lite.exercises import EXERCISES
+
+NOTEBOOKS = Path(__file__).parent
+SOURCES = NOTEBOOKS / "source"
+
+Cell = dict[str, Any]
+Notebook = dict[str, Any]
+
+SOLUTION = re.compile(r"^( *)### BEGIN SOLUTION\n(.*?)^ *### END SOLUTION\n", re.M | re.S)
+CHECK = re.compile(r'^widgets\.check\("([\d.]+)", (\w+)\)', re.M)
+FOLDED_END = "</details>"
+
+
+def read(path: Path) -> Notebook:
+    """Read a notebook."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def written(notebook: Notebook) -> str:
+    """Text of a notebook's file."""
+    return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
+
+
+def text(cell: Cell) -> str:
+    """Source of a cell."""
+    return "".join(cell["source"])
+
+
+def with_text(cell: Cell, value: str) -> Cell:
+    """Same cell with another source."""
+    return {**copy.deepcopy(cell), "source": value.splitlines(keepends=True)}
+
+
+def markdown(name: str, value: str) -> Cell:
+    """Make a markdown cell."""
+    return {"cell_type": "markdown", "id": name, "metadata": {}, "source": value.splitlines(keepends=True)}
+
+
+def code(name: str, value: str) -> Cell:
+    """Make a code cell."""
+    return {"cell_type": "code", "execution_count": None, "id": name, "metadata": {}, "outputs": [], "source": value.splitlines(keepends=True)}
+
+
+def number(cell: Cell) -> str | None:
+    """Number of the exercise that a cell of the source holds."""
+    match = CHECK.search(text(cell))
+    return match[1] if match and SOLUTION.search(text(cell)) else None
+
+
+def blank(cell: Cell) -> str:
+    """Code of an exercise, to be filled in."""
+    return SOLUTION.sub(r"\1return ...\n", text(cell))
+
+
+def solved(cell: Cell) -> str:
+    """Code of an exercise with its solution and without marks."""
+    return SOLUTION.sub(r"\2", text(cell))
+
+
+def function(cell: Cell) -> str:
+    """Solution of an exercise: its code without the call of the check."""
+    return CHECK.split(solved(cell))[0].rstrip()
+
+
+def exercises(cells: list[Cell]) -> Iterator[tuple[Cell, str, str]]:
+    """Give each cell with the remark on its solution and the text after that: both empty where the cell is no exercise."""
+    remarks = {cell["id"]: text(cell) for cell in cells}
+    names = {f"{cell['id']}-solution" for cell in cells if number(cell)}
+    for cell in cells:
+        if cell["id"] not in names:
+            remark, _, after = remarks.get(f"{cell['id']}-solution", "").partition(FOLDED_END)
+            yield cell, remark.strip(), after.strip()
+
+
+def edition(notebook: Notebook, pages: Callable[[Cell, str, str], list[Cell]]) -> Notebook:
+    """Copy a source, with `pages` in the place of each exercise."""
+    cells = []
+    for cell, remark, after in exercises(notebook["cells"]):
+        cells += pages(cell, remark, after) if number(cell) else [copy.deepcopy(cell)]
+    return {**notebook, "cells": cells}
+
+
+def joined(*parts: str) -> str:
+    """Paragraphs without the empty ones."""
+    return "\n\n".join(part for part in parts if part)
+
+
+def student(notebook: Notebook, name: str) -> Notebook:
+    """Make the student's edition of a source."""
+
+    def pages(cell: Cell, remark: str, after: str) -> list[Cell]:
+        fold = joined("<details><summary>Solution</summary>", f"```python\n{function(cell)}\n```", remark, FOLDED_END, after)
+        return [with_text(cell, blank(cell)), markdown(f"{cell['id']}-solution", fold)]
+
+    return edition(notebook, pages)
+
+
+def teacher(notebook: Notebook, name: str) -> Notebook:
+    """Make the teacher's edition of a source; it lies one folder deeper."""
+
+    def pages(cell: Cell, remark: str, after: str) -> list[Cell]:
+        exercise = EXERCISES[str(number(cell))]
+        hints = "\n".join(f"* {hint}" for hint in dict.fromkeys(hint for _, hint in exercise.mistakes))
+        note = f"**For the teacher.** Typical wrong answers to exercise {number(cell)}, by the hint that each one gets:"
+        return [with_text(cell, solved(cell)), markdown(f"{cell['id']}-teacher", joined(note, hints, remark, after))]
+
+    made = edition(notebook, pages)
+    made["cells"] = [with_text(cell, deeper(text(cell))) if cell["cell_type"] == "markdown" else cell for cell in made["cells"]]
+    heading, rest = text(made["cells"][0]).replace(f"notebooks/{name}.ipynb", f"notebooks/teacher/{name}.ipynb").split("\n", 1)
+    told = f"*The teacher's edition of [the student's notebook](../{name}.ipynb): solutions in place, and typical mistakes beneath each exercise.*"
+    made["cells"][0] = with_text(made["cells"][0], joined(heading, told, rest.strip()))
+    return made
+
+
+def deeper(value: str) -> str:
+    """Markdown whose relative links, other than to notebooks, are right one folder deeper."""
+    return re.sub(r"\]\((?!\w+:|#|[^)]*\.ipynb)([^)\s]+\))", r"](../\1", value)
+
+
+def editions() -> dict[Path, str]:
+    """Make the text of every generated file by its path."""
+    made = {}
+    for path in sorted(SOURCES.glob("*.ipynb")):
+        made[NOTEBOOKS / path.name] = written(student(read(path), path.stem))
+        made[NOTEBOOKS / "teacher" / path.name] = written(teacher(read(path), path.stem))
+    return made
+
+
+def stale() -> dict[Path, str]:
+    """Make the generated files that differ from what is on the disk."""
+    return {path: value for path, value in editions().items() if not path.exists() or path.read_text(encoding="utf-8") != value}
+
+
+def nbgrader(folder: Path) -> list[Path]:
+    """Write nbgrader's source of an assignment ``vrn_lite``: one point an exercise, given by its check."""
+
+    def pages(cell: Cell, remark: str, after: str) -> list[Cell]:
+        name, check = cell["id"], CHECK.search(text(cell))
+        assert check is not None
+        asked = f"verdict = widgets.check({check[1]!r}, {check[2]})\nassert verdict.right, verdict"
+        test = f"# Graded: one point.\n### BEGIN HIDDEN TESTS\n{asked}\n### END HIDDEN TESTS"
+        answer, graded = with_text(cell, text(cell)), code(f"{name}-test", test)
+        shared = {"schema_version": 3, "task": False, "cell_type": "code"}
+        answer["metadata"]["nbgrader"] = {**shared, "grade_id": name, "solution": True, "grade": False, "locked": False}
+        graded["metadata"]["nbgrader"] = {**shared, "grade_id": f"{name}-test", "solution": False, "grade": True, "locked": True, "points": 1}
+        return [answer, graded, *([markdown(f"{name}-after", after)] if after else [])]
+
+    source = folder / "source" / "vrn_lite"
+    source.mkdir(parents=True, exist_ok=True)
+    (folder / "nbgrader_config.py").write_text(
+        'c = get_config()\nc.CourseDirectory.course_id = "vrn_lite"\nc.ClearSolutions.code_stub = {"python": "return ..."}\n', encoding="utf-8"
+    )
+    paths = [source / path.name for path in sorted(SOURCES.glob("*.ipynb"))]
+    for path in paths:
+        path.write_text(written(edition(read(SOURCES / path.name), pages)), encoding="utf-8")
+    return paths
+
+
+def main() -> int:
+    """Write the editions, check them, or export them."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--check", action="store_true", help="write nothing; name stale files, and exit with 1 if there are any")
+    commands = parser.add_subparsers(dest="command")
+    commands.add_parser("nbgrader", help="export nbgrader assignments").add_argument("out", type=Path, help="folder of the course")
+    asked = parser.parse_args()
+    if asked.command == "nbgrader":
+        print(f"{len(nbgrader(asked.out))} notebooks in {asked.out / 'source' / 'vrn_lite'}")
+        return 0
+    for path, value in (made := stale()).items():
+        print("stale:" if asked.check else "written:", path.relative_to(NOTEBOOKS.parent))
+        if not asked.check:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(value, encoding="utf-8")
+    return int(asked.check and bool(made))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

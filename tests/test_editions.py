@@ -1,0 +1,133 @@
+"""The editions are made from their source, lose nothing of it, and the teacher's answers are right."""
+
+import ast
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "notebooks"))
+import editions
+
+from vrn_lite.exercises import EXERCISES
+
+SOURCES = sorted(editions.SOURCES.glob("*.ipynb"))
+NAMES = [path.stem for path in SOURCES]
+MADE = editions.editions()
+
+
+@pytest.mark.parametrize("path", MADE, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_committed_edition_is_the_generated_one(path):
+    assert path.read_text(encoding="utf-8") == MADE[path], "run `python notebooks/editions.py`"
+
+
+def test_no_edition_without_a_source():
+    for folder in (editions.NOTEBOOKS, editions.NOTEBOOKS / "teacher"):
+        assert [path.stem for path in sorted(folder.glob("*.ipynb"))] == NAMES
+
+
+def test_stale_files_are_named(tmp_path, monkeypatch, capsys):
+    source = tmp_path / "notebooks" / "source"
+    source.mkdir(parents=True)
+    for path in SOURCES[:2]:
+        (source / path.name).write_bytes(path.read_bytes())
+    monkeypatch.setattr(editions, "NOTEBOOKS", source.parent)
+    monkeypatch.setattr(editions, "SOURCES", source)
+    for arguments, code, word in ((["--check"], 1, "stale: "), ([], 0, "written: "), (["--check"], 0, ""), ([], 0, "")):
+        monkeypatch.setattr(sys, "argv", ["editions.py", *arguments])
+        assert editions.main() == code
+        lines = capsys.readouterr().out.splitlines()
+        assert len(lines) == (4 if word else 0)
+        assert all(line.startswith(word) for line in lines)
+    (source.parent / SOURCES[1].name).write_text("{}")
+    assert list(editions.stale()) == [source.parent / SOURCES[1].name]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_source_has_marks_in_its_exercises_only_and_no_outputs(path):
+    cells = editions.read(path)["cells"]
+    assert path.read_text(encoding="utf-8") == editions.written({**editions.read(path), "cells": cells})
+    for cell in cells:
+        if cell["cell_type"] == "code":
+            assert (cell["outputs"], cell["execution_count"]) == ([], None)
+            assert ("SOLUTION" in editions.text(cell)) == (editions.CHECK.search(editions.text(cell)) is not None) == (editions.number(cell) is not None)
+        else:
+            assert "### BEGIN" not in editions.text(cell)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_student_sees_the_solution_folded_only_and_everything_else_of_the_source(path):
+    source, student = editions.read(path), editions.student(editions.read(path), path.stem)
+    cells = {cell["id"]: editions.text(cell) for cell in student["cells"]}
+    assert len(cells) == len(student["cells"])
+    assert "### BEGIN" not in json.dumps(student)
+    for cell, remark, after in editions.exercises(source["cells"]):
+        if editions.number(cell):
+            name = cell["id"]
+            assert "    return ...\n\n\nwidgets.check(" in cells[name]
+            assert f"```python\n{editions.function(cell)}\n```\n\n" in cells[f"{name}-solution"]
+            fold, end = cells[f"{name}-solution"].split("</details>")
+            assert remark in fold
+            assert end.strip() == after
+        else:
+            assert cells[cell["id"]] == editions.text(cell)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_teacher_edition_says_so_and_lists_the_mistakes(path):
+    teacher = editions.teacher(editions.read(path), path.stem)
+    first = editions.text(teacher["cells"][0])
+    assert first.startswith("# ")
+    assert f"teacher's edition of [the student's notebook](../{path.name})" in first
+    assert f"/main/notebooks/teacher/{path.name})" in first
+    assert f"lab/tree/notebooks/teacher/{path.name})" in first
+    assert "<details>" not in json.dumps(teacher)
+    notes = {cell["id"]: editions.text(cell) for cell in teacher["cells"]}
+    for cell in teacher["cells"]:
+        if match := editions.CHECK.search(editions.text(cell)):
+            assert all(f"* {hint}" in notes[f"{cell['id']}-teacher"] for _, hint in EXERCISES[match[1]].mistakes)
+
+
+def imports(cells):
+    """Import statements of a notebook's cells."""
+    trees = [ast.parse(editions.text(cell).replace("%pip", "pass  # %pip")) for cell in cells if cell["cell_type"] == "code"]
+    return "\n".join(ast.unparse(node) for tree in trees for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_teachers_answers_are_right_and_students_blanks_are_not_yet(name):
+    for folder, word in (("teacher", "Right"), (".", "Not yet")):
+        cells = editions.read(editions.NOTEBOOKS / folder / f"{name}.ipynb")["cells"]
+        scope: dict = {}
+        exec(imports(cells), scope)
+        asked = [cell for cell in cells if cell["cell_type"] == "code" and editions.CHECK.search(editions.text(cell))]
+        assert len(asked) >= (name[:2] != "00")
+        for cell in asked:
+            exec(editions.text(cell).split("widgets.check")[0], scope)
+            verdict = eval(editions.CHECK.search(editions.text(cell))[0], scope)
+            assert repr(verdict).startswith(word), (cell["id"], verdict)
+
+
+def test_links_of_the_teachers_edition_stay_right():
+    told = "![a](images/a.png) [b](02_x.ipynb) [c](https://x.y/z) [d](#e) [f](../README.md)"
+    assert editions.deeper(told) == "![a](../images/a.png) [b](02_x.ipynb) [c](https://x.y/z) [d](#e) [f](../../README.md)"
+
+
+def test_nbgrader_export_hides_the_tests_and_grades_every_exercise(tmp_path):
+    points = 0
+    for path in editions.nbgrader(tmp_path):
+        names = []
+        for cell in editions.read(path)["cells"]:
+            graded = cell["metadata"].get("nbgrader")
+            assert (graded is not None) == ("### BEGIN" in editions.text(cell))
+            if graded:
+                names.append(graded["grade_id"])
+                assert graded["schema_version"] == 3
+                assert graded["solution"] == ("### BEGIN SOLUTION" in editions.text(cell))
+                assert graded["grade"] == ("### BEGIN HIDDEN TESTS" in editions.text(cell)) == ("points" in graded)
+                points += graded.get("points", 0)
+        assert len(set(names)) == len(names)
+        assert path.parent == tmp_path / "source" / "vrn_lite"
+    assert points == len(EXERCISES)
+    compile((tmp_path / "nbgrader_config.py").read_text(), "nbgrader_config.py", "exec")
