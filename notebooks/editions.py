@@ -27,6 +27,11 @@ Notebook = dict[str, Any]
 SOLUTION = re.compile(r"^( *)### BEGIN SOLUTION\n(.*?)^ *### END SOLUTION\n", re.M | re.S)
 CHECK = re.compile(r'^widgets\.check\("([\d.]+)", (\w+)\)', re.M)
 FOLDED_END = "</details>"
+NBGRADER = """c = get_config()
+c.CourseDirectory.course_id = "vrn_lite"
+c.ClearSolutions.code_stub = {"python": "return ..."}
+c.Execute.timeout = 900  # seconds a cell: some train a network
+"""
 
 
 def read(path: Path) -> Notebook:
@@ -135,9 +140,49 @@ def deeper(value: str) -> str:
     return re.sub(r"\]\((?!\w+:|#|[^)]*\.ipynb)([^)\s]+\))", r"](../\1", value)
 
 
+def between(value: str, mark: str, block: str) -> str:
+    """Put a block of Markdown between the comments ``<!-- mark -->`` and ``<!-- /mark -->``."""
+    begin, end = f"<!-- {mark} -->\n", f"\n<!-- /{mark} -->"
+    before, _, rest = value.partition(begin)
+    _, found, after = rest.partition(end)
+    if not found:
+        raise ValueError(f"the comments {begin.strip()} and {end.strip()} are missing")
+    return f"{before}{begin}{block}{end}{after}"
+
+
+def table(names: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """Make a table in Markdown."""
+    return "\n".join(f"| {' | '.join(row)} |" if row else "|---" * len(names) + "|" for row in (names, (), *rows))
+
+
+def title(notebook: Notebook) -> str:
+    """Heading of a notebook."""
+    return text(notebook["cells"][0]).split("\n", 1)[0].removeprefix("# ")
+
+
+def measured() -> dict[str, Any]:
+    """Read minutes and memory, as measured."""
+    return json.loads((NOTEBOOKS / "measured.json").read_text(encoding="utf-8"))
+
+
+def overview() -> str:
+    """Make the README's table of the notebooks."""
+    numbers, rows = measured(), []
+    for path in sorted(SOURCES.glob("*.ipynb")):
+        notebook, line = read(path), numbers["notebooks"].get(path.stem)
+        colab, binder = re.findall(r"\]\((https://(?:colab\.research\.google\.com/github|mybinder\.org/v2)/[^)]*)\)", text(notebook["cells"][0]))
+        cost = f"{line['minutes']} min, {line['peak_mib']} MiB" if line else "not measured"
+        about = notebook["metadata"]["vrn_lite"]["about"]
+        rows.append((f"[{path.stem[:2]} {title(notebook)}](notebooks/{path.name})", about, cost, f"[Colab]({colab}), [Binder]({binder})"))
+    minutes = numbers.get("meaning", {}).get("minutes")
+    note = f"Time and memory: measured in the profile {numbers['profile']} with {numbers['hardware']}" + (f"; minutes are {minutes}." if minutes else ".")
+    return joined(table(("notebook", "what it shows", "time and memory", "without installing"), rows), note)
+
+
 def editions() -> dict[Path, str]:
     """Make the text of every generated file by its path."""
-    made = {}
+    readme = NOTEBOOKS.parent / "README.md"
+    made = {readme: between(readme.read_text(encoding="utf-8"), "notebooks", overview())}
     for path in sorted(SOURCES.glob("*.ipynb")):
         made[NOTEBOOKS / path.name] = written(student(read(path), path.stem))
         made[NOTEBOOKS / "teacher" / path.name] = written(teacher(read(path), path.stem))
@@ -165,13 +210,11 @@ def nbgrader(folder: Path) -> list[Path]:
 
     source = folder / "source" / "vrn_lite"
     source.mkdir(parents=True, exist_ok=True)
-    (folder / "nbgrader_config.py").write_text(
-        'c = get_config()\nc.CourseDirectory.course_id = "vrn_lite"\nc.ClearSolutions.code_stub = {"python": "return ..."}\n', encoding="utf-8"
-    )
-    paths = [source / path.name for path in sorted(SOURCES.glob("*.ipynb"))]
-    for path in paths:
-        path.write_text(written(edition(read(SOURCES / path.name), pages)), encoding="utf-8")
-    return paths
+    (folder / "nbgrader_config.py").write_text(NBGRADER, encoding="utf-8")
+    made = {source / path.name: edition(read(path), pages) for path in sorted(SOURCES.glob("*.ipynb")) if any(map(number, read(path)["cells"]))}
+    for path, notebook in made.items():
+        path.write_text(written(notebook), encoding="utf-8")
+    return list(made)
 
 
 def main() -> int:

@@ -12,6 +12,7 @@ import editions
 
 from vrn_lite.exercises import EXERCISES
 
+ROOT = editions.NOTEBOOKS.parent
 SOURCES = sorted(editions.SOURCES.glob("*.ipynb"))
 NAMES = [path.stem for path in SOURCES]
 MADE = editions.editions()
@@ -20,6 +21,12 @@ MADE = editions.editions()
 @pytest.mark.parametrize("path", MADE, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_committed_edition_is_the_generated_one(path):
     assert path.read_text(encoding="utf-8") == MADE[path], "run `python notebooks/editions.py`"
+
+
+def test_text_between_marks_is_replaced_and_marks_are_required():
+    assert editions.between("a\n<!-- x -->\nold\n<!-- /x -->\nb", "x", "new") == "a\n<!-- x -->\nnew\n<!-- /x -->\nb"
+    with pytest.raises(ValueError, match="missing"):
+        editions.between("a\n<!-- x -->\nold", "x", "new")
 
 
 def test_no_edition_without_a_source():
@@ -32,13 +39,15 @@ def test_stale_files_are_named(tmp_path, monkeypatch, capsys):
     source.mkdir(parents=True)
     for path in SOURCES[:2]:
         (source / path.name).write_bytes(path.read_bytes())
+    for name in ("README.md", "notebooks/measured.json"):
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
     monkeypatch.setattr(editions, "NOTEBOOKS", source.parent)
     monkeypatch.setattr(editions, "SOURCES", source)
     for arguments, code, word in ((["--check"], 1, "stale: "), ([], 0, "written: "), (["--check"], 0, ""), ([], 0, "")):
         monkeypatch.setattr(sys, "argv", ["editions.py", *arguments])
         assert editions.main() == code
         lines = capsys.readouterr().out.splitlines()
-        assert len(lines) == (4 if word else 0)
+        assert len(lines) == (5 if word else 0)
         assert all(line.startswith(word) for line in lines)
     (source.parent / SOURCES[1].name).write_text("{}")
     assert list(editions.stale()) == [source.parent / SOURCES[1].name]
