@@ -22,9 +22,9 @@ COLAB = {"plotly": "5.24.1", "ipywidgets": "7.7.1", "numpy": "2.1.3", "scikit-im
 CONDA = {"torch": "pytorch-cpu", "matplotlib": "matplotlib-base"}
 IMPORTED_AS = {"skimage": "scikit-image", "PIL": "pillow", "IPython": "ipython"}
 OPTIONAL = {"eos", "pyvista"}
-ROOMS = ("frame presets mesh faces camera raster dice scenery wardrobe render volume landmarks pairs datasets networks inference align metrics "
-         "recipes objective store records training testsets protocols baselines ablations reproduce "
-         "portrait photo bench figures exercises widgets cli").split()  # fmt: skip
+ROOMS = ("frame presets mesh faces camera raster dice scenery wardrobe render volume landmarks pairs networks inference align metrics "
+         "recipes objective store records training testsets portrait datasets protocols baselines ablations reproduce "
+         "photo bench figures exercises widgets cli").split()  # fmt: skip
 
 
 def conda_dependencies(path: Path) -> set[str]:

@@ -139,7 +139,10 @@ class View(NamedTuple):
 
 
 def photographed(mesh: Mesh, view: View, face: MorphableFace, grid: Grid, dice: Dice, mirror: float = 0.0) -> FacePairs:
-    """Images and volumes of closed heads in the model frame, under a view; a share of them mirrored."""
+    """Images and volumes of closed heads in the model frame, under a view; a share of them mirrored.
+
+    Meshes with colours (scans) are shown in them; others get random ones.
+    """
     outfit = dress(mesh.vertices, face, dice)
     placed = mesh.moved(view.camera(outfit.vertices))  # [b, v, 3], voxel frame
     both_sides = mesh.bounding().clone()
@@ -147,9 +150,9 @@ def photographed(mesh: Mesh, view: View, face: MorphableFace, grid: Grid, dice: 
     fragments = rasterize(placed.vertices, mesh.triangles, grid.height, grid.width, one_sided=~both_sides)
     points = placed.landmark_points()
     seen = nearest(fragments.where(mesh.shown()[fragments.triangle]))
-    images = render(seen, placed.vertices, face, outfit, points, grid, dice)  # [b, 3, h, w]
+    images = render(seen, placed.vertices, face, outfit, points, grid, dice, mesh.colours)  # [b, 3, h, w]
     volumes = fill(fragments.where(mesh.bounding()[fragments.triangle]), grid.depth, grid.depth_scale, mesh.solid_triangles())  # [b, d, h, w]
-    return _mirrored(FacePairs(images, volumes, points, placed, dice.chance(mirror) > 0, view.yaw, view.pitch, view.camera))
+    return flip_marked(FacePairs(images, volumes, points, placed, dice.chance(mirror) > 0, view.yaw, view.pitch, view.camera))
 
 
 def draw_view(landmarks: Landmarks, unit: float, grid: Grid, poses: PoseRange, dice: Dice) -> View:
@@ -161,7 +164,7 @@ def draw_view(landmarks: Landmarks, unit: float, grid: Grid, poses: PoseRange, d
     return View(crop.then(augmentation(angle, shift, dice.uniform(1 - poses.zoom, 1 + poses.zoom), grid)), yaw, pitch)
 
 
-def _mirrored(pairs: FacePairs) -> FacePairs:
+def flip_marked(pairs: FacePairs) -> FacePairs:
     """Flip the marked samples' tensors, in place; the truth stays, `FacePairs.mesh` mirrors it."""
     flip = pairs.mirrored
     for images in (pairs.images, pairs.volumes):

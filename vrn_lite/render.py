@@ -117,7 +117,16 @@ def shade(colours: Tensor, normals: Tensor, sample: Tensor, dice: Dice) -> Float
     return colours * light + gloss
 
 
-def render(fragments: Fragments, vertices: Vertices, face: MorphableFace, outfit: Outfit, landmarks: Landmarks, grid: Grid, dice: Dice) -> Image:
+def render(
+    fragments: Fragments,
+    vertices: Vertices,
+    face: MorphableFace,
+    outfit: Outfit,
+    landmarks: Landmarks,
+    grid: Grid,
+    dice: Dice,
+    painted: Float[Tensor, "b n 3"] | None = None,
+) -> Image:
     """Images ``[b, 3, h, w]`` in [0, 1] of faces, from the nearest fragments of their placed, dressed meshes.
 
     Parameters
@@ -127,8 +136,9 @@ def render(fragments: Fragments, vertices: Vertices, face: MorphableFace, outfit
     face : the model that the meshes come from: its regions are coloured.
     outfit : what `dress` gave; its vertices are not used.
     landmarks : ``[b, 68, 3]``, voxel frame: clothes begin below the chin, glasses sit before the eyes.
+    painted : colours of the vertices, where they are known (a scan's); None to draw them at random.
     """
-    lit = shade(*_surface(fragments, vertices, face, outfit, dice), fragments.sample, dice)
+    lit = shade(*_surface(fragments, vertices, face, outfit, dice, painted), fragments.sample, dice)
     lit = (lit * cast_shadow(grid, dice).view(-1, 1)[fragments.pixel]).clamp(0, 1)
     canvas = background(grid, dice).permute(0, 2, 3, 1).contiguous()
     canvas.view(-1, 3)[fragments.pixel] = lit
@@ -141,10 +151,13 @@ def render(fragments: Fragments, vertices: Vertices, face: MorphableFace, outfit
     return photograph(occlude(images, grid, dice), dice)
 
 
-def _surface(fragments: Fragments, vertices: Vertices, face: MorphableFace, outfit: Outfit, dice: Dice) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n 3"]]:
+def _surface(
+    fragments: Fragments, vertices: Vertices, face: MorphableFace, outfit: Outfit, dice: Dice, painted: Float[Tensor, "b n 3"] | None
+) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n 3"]]:
     """Colour and unit normal of fragments; strands run down the hair."""
     triangles, count = face.triangles, len(face.mean)
-    colours, normals = albedo(face, outfit._replace(cloth=outfit.cloth[:, :count]), dice), vertex_normals(vertices[:, :count], triangles)
+    colours = albedo(face, outfit._replace(cloth=outfit.cloth[:, :count]), dice) if painted is None else painted[:, :count]
+    normals = vertex_normals(vertices[:, :count], triangles)
     hair = face.regions.get("hair", torch.zeros(count, device=dice.device)).sqrt()
     rough = 0.03 + dice.uniform(0.1, 0.6, 1) * hair * (1 - 0.7 * outfit.cloth[:, :count])
     place = _strands(face).expand(dice.batch, -1, -1)

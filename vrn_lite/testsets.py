@@ -65,7 +65,7 @@ def heldout(
     """
     for start in _starts(n):
         generator = torch.Generator().manual_seed(heldout_seed(seed, start // CHUNK))
-        yield _first(make_pairs(source, preset, CHUNK, generator, device, poses=poses), n - start)
+        yield beginning(make_pairs(source, preset, CHUNK, generator, device, poses=poses), n - start)
 
 
 def _starts(n: int) -> range:
@@ -74,7 +74,7 @@ def _starts(n: int) -> range:
     return range(0, n, CHUNK)
 
 
-def _first(pairs: FacePairs, count: int) -> FacePairs:
+def beginning(pairs: FacePairs, count: int) -> FacePairs:
     """The first `count` samples of a batch."""
     cut = {f.name: getattr(pairs, f.name)[:count] for f in fields(pairs) if f.name not in ("truth", "camera", "found")}
     return FacePairs(**cut, truth=pairs.truth.moved(pairs.truth.vertices[:count]), camera=part(pairs.camera, slice(count)))
@@ -157,7 +157,7 @@ class Rendered:
             view = straight(mesh.landmark_points(), face, grid, face.mean.new_tensor(yaw), face.mean.new_tensor(pitch))
             generator = torch.Generator().manual_seed(heldout_seed(seed, STREAM * self.stream + start // CHUNK))
             pairs = photographed(mesh, view, face, grid, Dice.of(generator, CHUNK, face.mean.device, plain=True))
-            yield _first(replace(pairs, tags=names), count - start)
+            yield beginning(replace(pairs, tags=names), count - start)
 
     def _identity(self, face: MorphableFace, seed: int, number: int) -> Float[Tensor, " i"]:
         """Coefficients of one identity of the set."""
@@ -201,7 +201,7 @@ def aflw2000(
         dice = Dice.of(generator, CHUNK, face.mean.device)
         mesh = face.sample(generator, CHUNK)
         pitch, roll = (12 * dice.normal()).clamp(-35, 35), (10 * dice.normal()).clamp(-35, 35)
-        yield _first(photographed(mesh, straight(mesh.landmark_points(), face, grid, _wild_yaw(dice), pitch, roll), face, grid, dice), n - start)
+        yield beginning(photographed(mesh, straight(mesh.landmark_points(), face, grid, _wild_yaw(dice), pitch, roll), face, grid, dice), n - start)
 
 
 def _wild_yaw(dice: Dice) -> Float[Tensor, " b"]:

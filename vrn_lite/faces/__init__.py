@@ -1,9 +1,10 @@
 """Where faces come from: every source gives one `MorphableFace`."""
 
+from vrn_lite.faces.basel_model import basel
 from vrn_lite.faces.ict_facekit import ict
 from vrn_lite.faces.morphable import MorphableFace, grow_hair
 
-__all__ = ["MorphableFace", "ict", "procedural"]
+__all__ = ["MorphableFace", "basel", "ict", "procedural"]
 
 
 def procedural() -> MorphableFace:

@@ -63,7 +63,7 @@ class MorphableFace:
         """A copy on `device`."""
         moved = {f.name: getattr(self, f.name) for f in fields(self) if f.init}
         moved = {k: (v.to(device) if isinstance(v, Tensor) else v) for k, v in moved.items()}
-        return MorphableFace(**moved | {"regions": {k: v.to(device) for k, v in self.regions.items()}})
+        return replace(self, **moved | {"regions": {k: v.to(device) for k, v in self.regions.items()}})
 
     def mesh(self, identity: Float[Tensor, "*b i"] | None = None, expression: Float[Tensor, "*b e"] | None = None) -> Mesh:
         """The face with given coefficients, closed, in the model frame (mean and neutral where None).

@@ -1,0 +1,301 @@
+"""BU-4DFE and MICC Florence: textured scans with landmarks, rendered in the poses of the paper's tests.
+
+A scan is an .obj, .ply or .wrl (VRML 97) file with a texture or vertex colours. BU-4DFE's frames are .wrl files, each with
+a .jpg of the same name. Beside it lie its 68 landmarks (iBUG order, the scan's own coordinates) under the same name:
+
+    NAME.txt                68 rows of x y z
+    NAME.npy, NAME.npz      an array [68, 3]
+    NAME.json, NAME.ljson   a list of 68 [x, y, z], by itself or as "points" (menpo's format)
+
+BU-4DFE's own .bnd files hold 83 points without the tip and the bridge of the nose, and cannot stand in for them.
+
+A scan becomes a `MorphableFace` without modes: the whole scan is seen, and its face (`face_region`, by the landmarks) is
+closed to a solid by the same rules as every other source's. The landmarks turn it to the front, put their mean at the
+origin and give the unit, the outer interocular distance; a scan's own axes and unit do not matter.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import trimesh
+from jaxtyping import Float, Int
+from PIL import Image as Pillow
+from scipy.ndimage import map_coordinates
+from torch import Tensor
+
+from vrn_lite.align import rigid
+from vrn_lite.datasets.real import RealSet, files_in
+from vrn_lite.dice import Dice
+from vrn_lite.faces.morphable import MorphableFace
+from vrn_lite.faces.patch import face_region, facing, open_patch
+from vrn_lite.frame import Grid, InputError, require
+from vrn_lite.pairs import FacePairs, photographed
+from vrn_lite.testsets import CHUNK, STREAM, Rendered, bu4dfe as rendered_bu4dfe, florence as rendered_florence, heldout_seed, straight
+
+SCANS, LANDMARKS = (".obj", ".ply", ".wrl"), (".txt", ".npy", ".npz", ".json", ".ljson")
+"""Endings of scans, and of the files with their landmarks."""
+
+FARTHEST_OFF = 0.2
+"""Landmarks may differ from an average face's by so much, in outer interocular distances, root mean square; further off, they
+are no face in iBUG order."""
+
+
+class Scan(NamedTuple):
+    """A scan in the model frame: x right, y up, z to the viewer; landmarks' mean at the origin, unit 1.
+
+    Attributes
+    ----------
+    name : of the file.
+    face : a model without modes; its mean holds the scan's vertices, then the 68 landmarks, which no triangle uses.
+    colours : ``[v, 3]`` in [0, 1], of the model's vertices.
+    """
+
+    name: str
+    face: MorphableFace
+    colours: Float[Tensor, "v 3"]
+
+
+class Surface(NamedTuple):
+    """What a file holds: triangles with the colour of each vertex."""
+
+    points: Float[np.ndarray, "v 3"]
+    triangles: Int[np.ndarray, "t 3"]
+    colours: Float[np.ndarray, "v 3"]
+
+
+def florence(folder: str | Path, face: MorphableFace) -> RealSet:
+    """MICC Florence, or any folder of neutral scans, in the paper's three pitches and five yaws.
+
+    Parameters
+    ----------
+    folder : of scans with their landmarks (see above).
+    face : any face model; its mean shows what the front is, and is the bound "mean face".
+    """
+    return _rendered("florence", "Florence", folder, face, rendered_florence)
+
+
+def bu4dfe(folder: str | Path, face: MorphableFace) -> RealSet:
+    """BU-4DFE, or any folder of happy and surprised scans, in the paper's three pitches and seven yaws.
+
+    The expression must stand in the file's or in a folder's name: ``F001/Happy/012.wrl``, ``F001_Surprise.obj``. Parameters
+    as in `florence`.
+    """
+    return _rendered("bu4dfe", "BU-4DFE", folder, face, rendered_bu4dfe)
+
+
+def _rendered(protocol: str, source: str, folder: str | Path, face: MorphableFace, rendered: Rendered) -> RealSet:
+    """Scans in the poses of a rendered test set."""
+    paths, front = files_in(folder, SCANS, "scans"), levelled(face)
+    tags = [expression_of(path.relative_to(folder), rendered.expressions) for path in paths]
+    poses = list(product(rendered.pitches, rendered.yaws))
+
+    def batches(grid: Grid, seed: int) -> Iterator[FacePairs]:
+        for number, (path, tag) in enumerate(zip(paths, tags, strict=True)):
+            scan = read_scan(path, front)
+            for start in range(0, len(poses), CHUNK):
+                generator = torch.Generator().manual_seed(heldout_seed(seed, STREAM * rendered.stream + 2 * number + start // CHUNK))
+                yield shown(scan, poses[start : start + CHUNK], grid, generator, tag)
+
+    return RealSet(protocol, source, front, len(paths) * len(poses), batches)
+
+
+def expression_of(path: Path, expressions: Sequence[str]) -> str:
+    """Which of a protocol's expressions a scan shows, by the names in its path; the only one, where there is one.
+
+    Raises
+    ------
+    InputError : none of them, or several, are in the path.
+
+    Examples
+    --------
+    >>> expression_of(Path("F001/Happy/012.wrl"), ("Happy", "Surprise"))
+    'Happy'
+    """
+    if len(expressions) == 1:
+        return expressions[0]
+    words = {word.lower() for word in re.split(r"[^a-zA-Z]+", str(path))}
+    found = [name for name in expressions if name.lower() in words]
+    require(len(found) == 1, f"{path}: its path must name its expression, one of {', '.join(expressions)}, as in F001/Happy/012.wrl")
+    return found[0]
+
+
+def levelled(face: MorphableFace) -> MorphableFace:
+    """A face model in the scans' frame: the mean's landmarks about the origin, one unit being its outer interocular distance."""
+    middle = face.mean[face.landmarks].mean(0)
+    return replace(face, mean=(face.mean - middle) / face.unit, identity=face.identity / face.unit, expression=face.expression / face.unit)
+
+
+def shown(scan: Scan, poses: Sequence[tuple[float, float]], grid: Grid, generator: torch.Generator, tag: str = "") -> FacePairs:
+    """A scan in a batch of poses (pitch, yaw), under the light and before the background of the rendered test sets."""
+    device = scan.face.mean.device
+    pitch, yaw = torch.tensor(poses, dtype=torch.float32, device=device).T
+    mesh = scan.face.mesh()
+    mesh = replace(mesh, vertices=mesh.vertices.expand(len(poses), -1, -1), colours=scan.colours.expand(len(poses), -1, -1))
+    view = straight(mesh.landmark_points(), scan.face, grid, yaw, pitch)
+    pairs = photographed(mesh, view, scan.face, grid, Dice.of(generator, len(poses), device, plain=True))
+    return replace(pairs, tags=(tag,) * len(poses), truth=replace(pairs.truth, colours=None))
+
+
+def read_scan(path: str | Path, front: MorphableFace) -> Scan:
+    """A scan with its landmarks, turned to the front.
+
+    Parameters
+    ----------
+    path : of the scan; its landmarks lie beside it.
+    front : a face model in the scans' frame (`levelled`): its landmarks show what the front is.
+
+    Raises
+    ------
+    InputError : the scan, its texture or its landmarks are missing or cannot be read, the landmarks are no face's, or no
+        face is left around them. The message begins with the file's name.
+    """
+    path = Path(path)
+    landmarks, surface = read_landmarks(path), read_surface(path)
+    goal = front.mean[front.landmarks].double().cpu()
+    points, colours, triangles = (torch.from_numpy(np.ascontiguousarray(values)) for values in (surface.points, surface.colours, surface.triangles))
+    middle, unit = landmarks.mean(0), (landmarks[36] - landmarks[45]).norm()
+    require(float(unit) > 0, f"{path}: its landmarks 37 and 46, the outer corners of the eyes, are the same point")
+    marks = (landmarks - middle) / unit
+    turn = rigid(marks[None], goal[None]).rotation[0]
+    marks = marks @ turn.T
+    away = float((marks - goal).square().sum(-1).mean().sqrt())
+    require(away <= FARTHEST_OFF, f"{path}: its landmarks are no face in iBUG order: {away:.2f} outer interocular distances from an average face's")
+    points = (points - middle) / unit @ turn.T
+    try:
+        patch = open_patch(triangles, face_region(points, marks))
+        model = _model(torch.cat((points, marks)).float(), facing(points, triangles, patch), patch)
+        model.mesh()
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    painted = torch.cat((colours, torch.zeros(68, 3, dtype=colours.dtype))).float()
+    return Scan(path.stem, model.to(front.mean.device), painted.to(front.mean.device))
+
+
+def _model(mean: Float[Tensor, "v 3"], triangles: Tensor, patch: Tensor) -> MorphableFace:
+    """A model without modes, whose last 68 vertices are its landmarks."""
+    none, count = mean.new_zeros(0, len(mean), 3), len(mean)
+    return MorphableFace("scan", mean, none, none, (), triangles.long(), torch.arange(count - 68, count), patch)
+
+
+def read_landmarks(scan: Path) -> Float[Tensor, "68 3"]:
+    """The landmarks that lie beside a scan, in its coordinates.
+
+    Raises
+    ------
+    InputError : there are none, they cannot be read, they are not 68 points, or not finite.
+    """
+    path = next((scan.with_suffix(suffix) for suffix in LANDMARKS if scan.with_suffix(suffix).is_file()), None)
+    if path is None:
+        other = " (its .bnd file has 83 other points)" if scan.with_suffix(".bnd").is_file() else ""
+        raise InputError(f"{scan} has no landmarks beside it{other}: write 68 rows of x y z, in iBUG order, to {scan.with_suffix('.txt').name}")
+    try:
+        values = np.asarray(_points(path), dtype=np.float64)
+    except (OSError, ValueError, TypeError, KeyError, StopIteration, EOFError) as error:
+        raise InputError(f"{path} cannot be read as landmarks ({error})") from None
+    require(values.shape == (68, 3), f"{path}: 68 landmarks with x, y and z are needed, got the shape {values.shape}")
+    require(bool(np.isfinite(values).all()), f"{path}: landmarks must be finite, got NaN or infinity")
+    return torch.from_numpy(values)
+
+
+def _points(path: Path) -> Any:
+    """What a file of landmarks holds."""
+    if path.suffix == ".txt":
+        return np.loadtxt(path)
+    if path.suffix in (".npy", ".npz"):
+        values = np.load(path)
+        return values if path.suffix == ".npy" else values[values.files[0]]
+    found = json.loads(path.read_text())
+    while isinstance(found, dict):  # menpo: {"landmarks": {"points": ...}} or {"groups": {NAME: {"landmarks": ...}}}
+        found = next(found[name] for name in ("points", "landmarks", "groups", *found) if name in found)
+    return found
+
+
+def read_surface(path: Path) -> Surface:
+    """A scan's triangles and the colours of its vertices; vertices at the same place are one.
+
+    Raises
+    ------
+    InputError : it cannot be read, is no mesh, is not finite, or has no colours.
+    """
+    try:
+        points, triangles, colours = _vrml(path) if path.suffix.lower() == ".wrl" else _mesh(path)
+    except InputError:
+        raise
+    except Exception as error:  # the readers raise whatever a damaged file makes them raise
+        raise InputError(f"{path} cannot be read as a scan ({error})") from None
+    require(len(triangles) > 0, f"{path} has no triangles")
+    require(bool(np.isfinite(points).all()), f"{path} has vertices that are not finite (NaN or infinity)")
+    require(bool(triangles.min() >= 0 and triangles.max() < len(points)), f"{path}: triangles name vertices that are not there")
+    places, number = np.unique(points, axis=0, return_inverse=True)
+    number = number.reshape(-1)
+    sums = np.stack([np.bincount(number, channel) for channel in colours.T], 1)
+    return Surface(places, number[triangles], sums / np.bincount(number)[:, None])
+
+
+def _mesh(path: Path) -> Surface:
+    """By trimesh; a vertex on a seam of the texture comes once for each side."""
+    mesh = trimesh.load(path, force="mesh", process=False)
+    require(isinstance(mesh, trimesh.Trimesh), f"{path} holds no mesh")
+    points, triangles, visual = np.asarray(mesh.vertices, dtype=np.float64), np.asarray(mesh.faces), mesh.visual
+    if visual.kind == "texture" and visual.uv is not None:
+        picture = getattr(visual.material, "image", None) or getattr(visual.material, "baseColorTexture", None)
+        if picture is None:
+            raise InputError(f"{path}: its texture is missing: put the picture that its material names beside it")
+        return Surface(points, triangles, _sampled(visual.uv, picture))
+    require(visual.kind in ("vertex", "face"), f"{path} has neither a texture nor colours: a scan cannot be shown without")
+    return Surface(points, triangles, np.asarray(visual.vertex_colors)[:, :3] / 255.0)
+
+
+def _vrml(path: Path) -> Surface:
+    """The first IndexedFaceSet of a VRML 97 file with its texture; each corner of a triangle is a vertex of its own."""
+    text = re.sub(r"(?m)#.*$", "", path.read_text(errors="replace"))
+    corners = _fans(_numbers(text, r"\bcoordIndex", path))
+    points = _numbers(text, r"(?<!Texture)Coordinate\s*\{\s*point", path).reshape(-1, 3)
+    at = _numbers(text, r"TextureCoordinate\s*\{\s*point", path).reshape(-1, 2)
+    places = _fans(_numbers(text, "texCoordIndex", path)) if "texCoordIndex" in text else corners
+    require(places.shape == corners.shape, f"{path}: texCoordIndex and coordIndex do not fit each other")
+    named = re.findall(r'\burl\s*\[?\s*"([^"]+)"', text)
+    choices = [path.parent / name for name in named] + [path.with_suffix(".jpg"), path.with_suffix(".png")]
+    picture = next((file for file in choices if file.is_file()), None)
+    if picture is None:
+        raise InputError(f"{path}: its texture is missing: put {path.with_suffix('.jpg').name} beside it")
+    with Pillow.open(picture) as opened:
+        colours = _sampled(at[places.reshape(-1)], opened)
+    return Surface(points[corners.reshape(-1)], np.arange(corners.size).reshape(-1, 3), colours)
+
+
+def _numbers(text: str, name: str, path: Path) -> Float[np.ndarray, " n"]:
+    """The numbers between the brackets after a name (a regular expression)."""
+    found = re.search(rf"{name}\s*\[([^\]]*)\]", text)
+    if found is None:
+        raise InputError(f"{path} is no VRML 97 file of textured triangles: it lacks {re.findall('[A-Za-z]+', name)[-1]}")
+    return np.array(found.group(1).replace(",", " ").split(), dtype=np.float64)
+
+
+def _fans(values: Float[np.ndarray, " n"]) -> Int[np.ndarray, "t 3"]:
+    """Triangles of polygons, each of which ends in -1.
+
+    Examples
+    --------
+    >>> _fans(np.array([0.0, 1, 2, 3, -1, 4, 5, 6, -1])).tolist()
+    [[0, 1, 2], [0, 2, 3], [4, 5, 6]]
+    """
+    numbers = values.astype(np.int64)
+    polygons = [polygon[polygon >= 0] for polygon in np.split(numbers, np.flatnonzero(numbers < 0) + 1)]
+    fans = [(polygon[0], b, c) for polygon in polygons for b, c in zip(polygon[1:-1], polygon[2:], strict=True)]
+    return np.array(fans, dtype=np.int64).reshape(-1, 3)
+
+
+def _sampled(at: Float[np.ndarray, "n 2"], picture: Pillow.Image) -> Float[np.ndarray, "n 3"]:
+    """Colours of a texture at (u, v), both from 0 to 1, v upward; linear between its pixels."""
+    pixels = np.asarray(picture.convert("RGB"), dtype=np.float64) / 255
+    height, width = pixels.shape[:2]
+    rows, columns = (1 - at[:, 1]) * height - 0.5, at[:, 0] * width - 0.5
+    return np.stack([map_coordinates(pixels[..., channel], (rows, columns), order=1, mode="nearest") for channel in range(3)], 1).clip(0, 1)
