@@ -20,7 +20,10 @@ bald = procedural()
 
 def arrays(face: MorphableFace = bald) -> tuple[dict, dict]:
     """What Model_Shape.mat and Model_Exp.mat hold: columns, numbers from 1, triangles wound the other way round."""
-    flat = lambda modes: (MICROMETRES * modes.double().flatten(1).T).numpy()
+
+    def flat(modes: torch.Tensor) -> np.ndarray:
+        return (MICROMETRES * modes.double().flatten(1).T).numpy()
+
     shape = {
         "mu_shape": flat(face.mean[None]),
         "w": flat(face.identity[:IDENTITIES]) / SIGMA,
@@ -122,12 +125,12 @@ def write_vrml(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     vertices, triangles, landmarks = head()
     at, picture = textured(vertices)
-    rows = lambda values: ",\n".join(" ".join(f"{value:.6f}" for value in row) for row in values)
+    points, places = (",\n".join(" ".join(f"{value:.6f}" for value in row) for row in values) for values in (vertices.tolist(), at))
     polygons = "\n".join(f"{a}, {b}, {c}, -1," for a, b, c in triangles.tolist())
     path.write_text(
         f'#VRML V2.0 utf8\nShape {{ appearance Appearance {{ texture ImageTexture {{ url "{path.with_suffix(".jpg").name}" }} }}\n'
-        f"geometry IndexedFaceSet {{ coord Coordinate {{ point [ {rows(vertices.tolist())} ] }}\n"
-        f"coordIndex [ {polygons} ]\ntexCoord TextureCoordinate {{ point [ {rows(at)} ] }}\ntexCoordIndex [ {polygons} ] }} }}\n"
+        f"geometry IndexedFaceSet {{ coord Coordinate {{ point [ {points} ] }}\n"
+        f"coordIndex [ {polygons} ]\ntexCoord TextureCoordinate {{ point [ {places} ] }}\ntexCoordIndex [ {polygons} ] }} }}\n"
     )
     Image.fromarray(picture).save(path.with_suffix(".jpg"), quality=98)
     path.with_suffix(".json").write_text(json.dumps(landmarks.tolist()))

@@ -1,12 +1,12 @@
 """The Basel model from files in its layout, made of the procedural face."""
 
-import licensed
 import numpy as np
 import pytest
 import torch
-from licensed import EXPRESSIONS, IDENTITIES, MICROMETRES, SIGMA, SIGMA_EXP, arrays, bald, write_model
 from scipy.io import loadmat, savemat
 
+import licensed
+from licensed import EXPRESSIONS, IDENTITIES, MICROMETRES, SIGMA, SIGMA_EXP, arrays, bald, write_model
 from vrn_lite.faces import basel
 from vrn_lite.faces.basel_model import REACH, BaselFace
 from vrn_lite.faces.ict_facekit import SPANS

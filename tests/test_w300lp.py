@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from licensed import EXPRESSIONS, IDENTITIES, SIGMA, SIGMA_EXP, SPOTS, pose, projected, write_model, write_photo
 from PIL import Image
 from scipy.io import loadmat, savemat
 
+from licensed import EXPRESSIONS, IDENTITIES, SIGMA, SIGMA_EXP, SPOTS, pose, projected, write_model, write_photo
 from vrn_lite.camera import place, rotation_matrix
 from vrn_lite.datasets import aflw2000, pairs_from
 from vrn_lite.datasets.w300lp import angles_of, fitted_camera, paired, photographs, read_sample, samples, window
@@ -158,8 +158,7 @@ def test_a_set_comes_in_batches_and_may_be_cut(face, folder):
 
 
 def test_training_pairs_are_reproducible_and_jittered(face, folder):
-    draw = lambda seed: pairs_from(folder, face, "tiny", 6, torch.Generator().manual_seed(seed))
-    first, again, other = draw(0), draw(0), draw(1)
+    first, again, other = (pairs_from(folder, face, "tiny", 6, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1))
     assert torch.equal(first.images, again.images)
     assert torch.equal(first.volumes, again.volumes)
     assert not torch.equal(first.images, other.images)

@@ -136,15 +136,21 @@ def evaluate(
     seed: Annotated[int, typer.Option(help="Of the test faces.")] = 2017,
     detector: Annotated[str | None, typer.Option(help="Finds landmarks for guided networks and EOS: a name or a file; none: what ships.")] = None,
     average: Annotated[bool, typer.Option(help="Average over mirrored and shifted copies, as reconstruct does.")] = True,
+    data: Annotated[Path | None, typer.Option(metavar="FOLDER", help="The real set of one --protocol: florence, bu4dfe or aflw2000.")] = None,
+    basel: Annotated[Path | None, typer.Option(metavar="FILE", help="Model_Shape.mat of the Basel model or its folder, for aflw2000.")] = None,
+    mask: Annotated[Path | None, typer.Option(metavar="FILE", help="Which of the Basel model's vertices are the face.")] = None,
     out: Annotated[Path | None, typer.Option("--json", help="Write the numbers of every face here.")] = None,
 ) -> None:
     """Measure networks and baselines on faces that training never saw, beside the oracle and the mean face, and the paper's numbers.
+
+    Those are rendered (--faces), or with --data those of a licensed set on disk (see the README).
 
     Guided networks are measured with the true landmarks, and with those of a detector where there is one. Baselines that
     need a face model (eos, and the regression networks) get ICT-FaceKit's, whatever faces they are tested on.
     """
     from tqdm import tqdm
 
+    from vrn_lite.frame import require
     from vrn_lite.protocols import Table, compare, summary
     from vrn_lite.reproduce import markdown
     from vrn_lite.store import atomically
@@ -153,8 +159,10 @@ def evaluate(
     chosen, tables = protocol or ["heldout"], {}
     for name in chosen:
         named_set(name)
+    source = _source(faces) if data is None else _real(chosen, data, faces, basel, mask)
+    require(data is not None or (basel is None and mask is None), "--basel and --mask tell about real data: pass --data too")
     competing, finder = _competing(models, detector, average)
-    source, found = _source(faces), dict[str, dict[str, Table]]()
+    found = dict[str, dict[str, Table]]()
     for name in chosen:
         with tqdm(unit=" rows", smoothing=0.05, desc=name) as bar:
 
@@ -168,6 +176,23 @@ def evaluate(
     if out is not None:
         content = {name: {model: table.to_dict() for model, table in tables.items()} for name, tables in found.items()}
         atomically(out, lambda part: part.write_text(json.dumps(content, indent=1)))
+
+
+def _real(protocols: list[str], folder: Path, faces: str, basel: Path | None, mask: Path | None) -> Any:
+    """The test set in a folder, for the one protocol that was asked for."""
+    from vrn_lite import datasets
+    from vrn_lite.faces import basel as read_model
+    from vrn_lite.frame import InputError, require
+
+    scans = {"florence": datasets.florence, "bu4dfe": datasets.bu4dfe}
+    fits = len(protocols) == 1 and protocols[0] in (*scans, "aflw2000")
+    require(fits, f"--data is the set of one protocol: pass --protocol florence, bu4dfe or aflw2000, got {', '.join(protocols)}")
+    if protocols[0] in scans:
+        require(basel is None and mask is None, f"--basel and --mask belong to aflw2000, not to {protocols[0]}")
+        return scans[protocols[0]](folder, _source(faces))
+    if basel is None:
+        raise InputError("AFLW2000-3D's faces are parameters of the Basel model: pass --basel with your copy of Model_Shape.mat (see the README)")
+    return datasets.aflw2000(folder, read_model(basel, mask))
 
 
 def _competing(models: list[str] | None, detector: str | None, average: bool) -> tuple[dict[str, Any], Any]:

@@ -4,7 +4,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from itertools import pairwise, repeat
 from math import ceil, inf, nan
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vrn_lite.camera import Similarity
+from vrn_lite.datasets.real import RealSet
 from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.frame import Grid, InputError, Volume, require
 from vrn_lite.inference import landmarks_in, probabilities
@@ -280,7 +280,7 @@ def network_rows(network: Network, pairs: FacePairs, unit: float, first: int = 0
 
 def evaluate(
     network: Network | None,
-    face: MorphableFace,
+    face: MorphableFace | RealSet,
     *,
     detector: LandmarkNetwork | None = None,
     protocol: str = "heldout",
@@ -300,7 +300,8 @@ def evaluate(
     ----------
     network : in eval mode; None for the bounds alone.
     face : the source of the faces; another one than the training's makes the test cross-database, and then
-        `nme_levelled` is the number to quote, since sources put their depth origin in different places.
+        `nme_levelled` is the number to quote, since sources put their depth origin in different places. Or a real test
+        set (`datasets`), which has its own samples and protocol.
     detector : finds landmarks for VRN-Guided, in eval mode, in pictures of its own size; other networks do not look at it.
     protocol : which set, a name from `testsets.TEST_SETS`.
     n, seed : of the set; by default its own size.
@@ -315,15 +316,14 @@ def evaluate(
     wanted = preset or (network and network.preset)
     if not wanted:
         raise InputError("without a network the preset must be given: preset='lite', for example")
-    named_set(protocol)
     chosen = preset_named(wanted)
     if network is not None and network.preset.grid != chosen.grid:
         raise InputError(f"the network belongs to preset {network.preset.name!r}, not {chosen.name!r}: leave `preset` out")
     networks: dict[str, Network] = {} if network is None else {"": network}
     _fitting(networks.values(), detector)
-    asked = Asked(face, protocol, SIZES[protocol] if n is None else n, seed, detector, bounds, average)
+    asked = Asked.of(face, protocol, n, seed, detector, bounds, average)
     rows = _rows(networks, chosen, asked, lambda count: None)
-    return Table(tuple(row for found in rows.values() for row in found), chosen.name, face.name, protocol)
+    return Table(tuple(row for found in rows.values() for row in found), chosen.name, asked.source, asked.protocol)
 
 
 class Method(NamedTuple):
@@ -343,11 +343,31 @@ class Asked(NamedTuple):
     detector: LandmarkNetwork | None
     bounds: bool
     average: bool
+    real: RealSet | None = None
+
+    @staticmethod
+    def of(face: MorphableFace | RealSet, protocol: str, n: int | None, seed: int, detector: LandmarkNetwork | None, bounds: bool, average: bool) -> "Asked":
+        """With a set's own size where n is None."""
+        if isinstance(face, RealSet):
+            return Asked(face.face, face.protocol, face.count(n), seed, detector, bounds, average, face)
+        named_set(protocol)
+        return Asked(face, protocol, SIZES[protocol] if n is None else n, seed, detector, bounds, average)
+
+    @property
+    def source(self) -> str:
+        """Where the faces come from, in a word."""
+        return self.face.name if self.real is None else self.real.source
+
+    def make(self, preset: Preset) -> Iterator[FacePairs]:
+        """The samples for a preset's grid."""
+        if self.real is not None:
+            return self.real(self.n, self.seed, preset=preset)
+        return named_set(self.protocol)(self.face, self.n, self.seed, preset=preset)
 
 
 def compare(
     networks: Mapping[str, Network | Method],
-    face: MorphableFace,
+    face: MorphableFace | RealSet,
     *,
     detector: LandmarkNetwork | None = None,
     protocol: str = "heldout",
@@ -370,8 +390,7 @@ def compare(
     InputError : a network in training mode.
     """
     _fitting([network for network in networks.values() if not isinstance(network, Method)], detector)
-    named_set(protocol)
-    asked = Asked(face, protocol, SIZES[protocol] if n is None else n, seed, detector, bounds, average)
+    asked = Asked.of(face, protocol, n, seed, detector, bounds, average)
     groups: dict[Grid, dict[str, Network | Method]] = {}
     for name, network in networks.items():
         groups.setdefault(network.preset.grid, {})[name] = network
@@ -385,7 +404,7 @@ def compare(
 
     for group in groups.values():
         rows = _rows(group, next(iter(group.values())).preset, asked, count)
-        tables |= {name: Table((*rows[name], *rows[None]), network.preset.name, face.name, protocol) for name, network in group.items()}
+        tables |= {name: Table((*rows[name], *rows[None]), network.preset.name, asked.source, asked.protocol) for name, network in group.items()}
     return tables
 
 
@@ -398,12 +417,12 @@ def _fitting(networks: Iterable[Network], detector: LandmarkNetwork | None) -> N
 
 def samples(asked: Asked, preset: Preset) -> Iterator[FacePairs]:
     """The samples of a set; where there is a detector, `found` holds what it finds in pictures of its own size."""
-    make, detector = partial(named_set(asked.protocol), asked.face, asked.n, asked.seed), asked.detector
+    detector = asked.detector
     if detector is None:
-        yield from make(preset=preset)
+        yield from asked.make(preset)
         return
     larger = detector.preset.grid.width / preset.grid.width
-    for pairs, seen in zip(make(preset=preset), repeat(None) if larger == 1 else make(preset=detector.preset), strict=False):
+    for pairs, seen in zip(asked.make(preset), repeat(None) if larger == 1 else asked.make(detector.preset), strict=False):
         points = landmarks_in(detector, (seen or pairs).images, asked.average)
         yield replace(pairs, found=points.to(pairs.images) / larger)
 
@@ -417,14 +436,15 @@ def _rows(networks: Mapping[str, Network | Method], preset: Preset, asked: Asked
     """Rows of networks that share a grid, by name, and of the bounds, by None; `count` hears how many rows have come."""
     limits = {"oracle": by_oracle(preset.grid), "mean face": by_mean_face(asked.face, preset.grid)} if asked.bounds else {}
     rows: dict[str | None, list[Row]] = {name: [] for name in (*networks, None)}
-    for chunk, pairs in enumerate(samples(asked, preset)):
-        first = chunk * CHUNK
+    first = 0
+    for pairs in samples(asked, preset):
         batches = {name: _rows_of(network, pairs, asked, first) for name, network in networks.items()}
         bounding = (score(name, method, pairs, preset.grid, first) for name, method in limits.items())
         for key, batch in (*batches.items(), *((None, batch) for batch in bounding)):
             for row in batch:
                 rows[key].append(row)
                 count(1)
+        first += len(pairs)
     return rows
 
 

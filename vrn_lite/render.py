@@ -125,7 +125,7 @@ def render(
     landmarks: Landmarks,
     grid: Grid,
     dice: Dice,
-    painted: Float[Tensor, "b n 3"] | None = None,
+    painted: Float[Tensor, "b v 3"] | None = None,
 ) -> Image:
     """Images ``[b, 3, h, w]`` in [0, 1] of faces, from the nearest fragments of their placed, dressed meshes.
 
@@ -152,7 +152,7 @@ def render(
 
 
 def _surface(
-    fragments: Fragments, vertices: Vertices, face: MorphableFace, outfit: Outfit, dice: Dice, painted: Float[Tensor, "b n 3"] | None
+    fragments: Fragments, vertices: Vertices, face: MorphableFace, outfit: Outfit, dice: Dice, painted: Float[Tensor, "b v 3"] | None
 ) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n 3"]]:
     """Colour and unit normal of fragments; strands run down the hair."""
     triangles, count = face.triangles, len(face.mean)

@@ -137,7 +137,8 @@ def shown(scan: Scan, poses: Sequence[tuple[float, float]], grid: Grid, generato
     device = scan.face.mean.device
     pitch, yaw = torch.tensor(poses, dtype=torch.float32, device=device).T
     mesh = scan.face.mesh()
-    mesh = replace(mesh, vertices=mesh.vertices.expand(len(poses), -1, -1), colours=scan.colours.expand(len(poses), -1, -1))
+    colours = torch.cat((scan.colours, scan.colours.new_zeros(len(mesh.vertices) - len(scan.colours), 3)))  # the closing is never seen
+    mesh = replace(mesh, vertices=mesh.vertices.expand(len(poses), -1, -1), colours=colours.expand(len(poses), -1, -1))
     view = straight(mesh.landmark_points(), scan.face, grid, yaw, pitch)
     pairs = photographed(mesh, view, scan.face, grid, Dice.of(generator, len(poses), device, plain=True))
     return replace(pairs, tags=(tag,) * len(poses), truth=replace(pairs.truth, colours=None))
