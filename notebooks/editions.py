@@ -10,9 +10,12 @@ on the solution, if there is one (and, after a line ``</details>``, text that fo
 import argparse
 import copy
 import json
+import math
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,31 @@ Notebook = dict[str, Any]
 SOLUTION = re.compile(r"^( *)### BEGIN SOLUTION\n(.*?)^ *### END SOLUTION\n", re.M | re.S)
 CHECK = re.compile(r'^widgets\.check\("([\d.]+)", (\w+)\)', re.M)
 FOLDED_END = "</details>"
+MINUTES_AN_EXERCISE, WORDS_A_MINUTE = 5, 60
+"""Assumed for lessons; the words are for a notebook that does not state its reading time (the others state 40 to 80 a minute, figures included)."""
+PLANS: dict[str, tuple[tuple[str, tuple[int, ...]], ...]] = {
+    "ninety-minutes": (("00", ()), ("01", (1, 2, 3, 4)), ("02", (4, 8)), ("03", (2, 9)), ("04", (5, 6))),
+    "one-day": (("00", ()), ("01", ()), ("02", ()), ("03", (1, 2, 3, 4, 5, 6, 8, 9)), ("04", ()), ("06", ()), ("07", (1, 3, 4, 7))),
+    "week-1": (("00", ()), ("01", ()), ("02", ())),
+    "week-2": (("03", ()), ("04", ())),
+    "week-3": (("05", ()), ("06", ())),
+    "week-4": (("07", ()), ("08", ()), ("09", ()), ("10", ())),
+}
+"""Course plans: two digits of a notebook and its sections, counted from 1 (none: all)."""
+THEMES = {
+    "Half a voxel, pixel or cell is left out or added twice: index 0 has its centre at 1/2.": r"half (voxel|pixel|cell)|centres are at halves",
+    "Indices (d, r, c) and points (x, y, z) run in opposite orders.": r"x and y are swapped|order of the indices|[Rr]ow and column are swapped",
+    "z points away from the viewer and y down, so signs surprise.": r"y points down|z points away|turns the mesh inside out|runs to the right",
+    "A scale is forgotten, or applied the wrong way round.": r"scale is missing|multiply by (depth_|the )scale|scaled, too",
+    "A mean is meant and a sum is given, or the other way round.": r"you add |mean is wanted|sum is meant|its cells add up",
+    "Roots and squares: a mean length is no root mean square.": r"square root is missing|root of the mean square|[Nn]ot squared|before the mean",
+    "Landmarks are numbered from 1 in the literature, and from 0 in Python.": r"counted from 1",
+    "A distance taken in the picture shrinks to nothing in profile.": r"in profile it goes to zero",
+    "A normalisation over one axis, or none, where all cells share one.": r"softmax|do not add up",
+    "Pairs are lost: two methods met the same faces, or the same seeds.": r"lose the pairs|pairs are lost|pairs are not used|meet the same faces",
+    "The thing is right, and its opposite is returned.": r"swapped: (inside|True)|[Ss]ign is wrong|two are swapped|above the curve|leaves that share",
+}
+"""Misconceptions that come up in more than one exercise, and how to find them among the hints."""
 NBGRADER = """c = get_config()
 c.CourseDirectory.course_id = "vrn_lite"
 c.ClearSolutions.code_stub = {"python": "return ..."}
@@ -150,7 +178,7 @@ def between(value: str, mark: str, block: str) -> str:
     return f"{before}{begin}{block}{end}{after}"
 
 
-def table(names: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def table(names: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     """Make a table in Markdown."""
     return "\n".join(f"| {' | '.join(row)} |" if row else "|---" * len(names) + "|" for row in (names, (), *rows))
 
@@ -179,10 +207,109 @@ def overview() -> str:
     return joined(table(("notebook", "what it shows", "time and memory", "without installing"), rows), note)
 
 
+@dataclass(frozen=True)
+class Section:
+    """A section of a notebook: minutes of reading, and of exercises."""
+
+    heading: str
+    reading: int
+    exercises: int
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A notebook as a lesson: its sections, and the minutes that its cells run."""
+
+    name: str
+    title: str
+    sections: tuple[Section, ...]
+    running: float
+
+    def minutes(self, *numbers: int) -> tuple[int, int, int]:
+        """Minutes of reading, exercises and running of some sections, counted from 1, or of all; it runs as a whole."""
+        chosen = [section for place, section in enumerate(self.sections, 1) if place in numbers or not numbers]
+        return sum(section.reading for section in chosen), sum(section.exercises for section in chosen), math.ceil(self.running)
+
+
+def shared_out(total: int, weights: list[int]) -> list[int]:
+    """Whole numbers in proportion to weights that add up to the total: rounded running sums, less the sum before."""
+    sums = [round(total * part / sum(weights)) for part in accumulate(weights, initial=0)]
+    return [after - before for before, after in pairwise(sums)]
+
+
+def lessons() -> dict[str, Lesson]:
+    """Make a lesson of each notebook, by its two digits; reading is as its first cell states, shared out by the words of its sections."""
+    numbers, made = measured()["notebooks"], {}
+    for path in sorted(SOURCES.glob("*.ipynb")):
+        notebook = read(path)
+        headings, words, asked = [], [], []
+        for cell in notebook["cells"]:
+            if cell["cell_type"] == "code" and headings:
+                asked[-1] += number(cell) is not None
+            for part in re.split(r"^(?=## )", text(cell), flags=re.M) if cell["cell_type"] == "markdown" else ():
+                if part.startswith("## "):
+                    headings.append(part[3:].split("\n", 1)[0])
+                    words.append(0)
+                    asked.append(0)
+                if headings:
+                    words[-1] += len(part.split())
+        stated = re.search(r"about (\d+) minutes of reading", text(notebook["cells"][0]))
+        reading = shared_out(int(stated[1]) if stated else round(sum(words) / WORDS_A_MINUTE), words)
+        sections = tuple(Section(heading, some, MINUTES_AN_EXERCISE * count) for heading, some, count in zip(headings, reading, asked, strict=True))
+        made[path.stem[:2]] = Lesson(path.stem, title(notebook), sections, numbers.get(path.stem, {"minutes": 0})["minutes"])
+    return made
+
+
+def minutes_table() -> str:
+    """Make the table of minutes by notebook and section."""
+    rows = []
+    for digits, lesson in lessons().items():
+        reading, asked, running = lesson.minutes()
+        parts = "; ".join(f"{section.heading} **{section.reading + section.exercises or '<1'}**" for section in lesson.sections)
+        rows.append((f"[{digits} {lesson.title}]({lesson.name}.ipynb)", str(reading), str(asked), str(running), f"**{reading + asked + running}**", parts))
+    return table(("notebook", "reading", "exercises", "running", "in all", "reading and exercises by section"), rows)
+
+
+def plan(name: str) -> str:
+    """Make the table of a course plan."""
+    known, rows, total = lessons(), [], 0
+    for digits, numbers in PLANS[name]:
+        if digits in known:
+            lesson, spent = known[digits], known[digits].minutes(*numbers)
+            headings = ", ".join(lesson.sections[place - 1].heading for place in numbers) or "all sections"
+            rows.append((f"[{digits} {lesson.title}]({lesson.name}.ipynb)", headings, *map(str, spent), f"**{sum(spent)}**"))
+            total += sum(spent)
+    return table(("notebook", "sections", "reading", "exercises", "running", "in all"), [*rows, ("", "", "", "", "sum", f"**{total}**")])
+
+
+def misconceptions() -> str:
+    """List what goes wrong in several exercises, by the hints that speak of it."""
+    lines = []
+    for theme, pattern in THEMES.items():
+        found = [name for name, exercise in EXERCISES.items() if any(re.search(pattern, hint) for _, hint in exercise.mistakes)]
+        lines.append(f"* {theme} ({', '.join(found)})")
+    return "\n".join(lines)
+
+
+def classroom() -> str:
+    """Say what thirty students need on one machine."""
+    memory = {name: line["peak_mib"] for name, line in measured()["notebooks"].items()}
+    most = max(memory, key=lambda name: memory[name])
+    return f"The largest notebook is {most[:2]} with {memory[most]:,} MiB, so thirty students at once need about {30 * memory[most] / 1024:.0f} GiB."
+
+
 def editions() -> dict[Path, str]:
     """Make the text of every generated file by its path."""
-    readme = NOTEBOOKS.parent / "README.md"
-    made = {readme: between(readme.read_text(encoding="utf-8"), "notebooks", overview())}
+    readme, teaching = NOTEBOOKS.parent / "README.md", NOTEBOOKS / "TEACHING.md"
+    told = teaching.read_text(encoding="utf-8")
+    for mark, block in {
+        "minutes": minutes_table(),
+        **{name: plan(name) for name in PLANS},
+        "misconceptions": misconceptions(),
+        "classroom": classroom(),
+    }.items():
+        told = between(told, mark, block)
+    made = {readme: between(readme.read_text(encoding="utf-8"), "notebooks", overview()), teaching: told}
     for path in sorted(SOURCES.glob("*.ipynb")):
         made[NOTEBOOKS / path.name] = written(student(read(path), path.stem))
         made[NOTEBOOKS / "teacher" / path.name] = written(teacher(read(path), path.stem))

@@ -2,6 +2,8 @@
 
 import ast
 import json
+import math
+import re
 import sys
 from pathlib import Path
 
@@ -39,7 +41,7 @@ def test_stale_files_are_named(tmp_path, monkeypatch, capsys):
     source.mkdir(parents=True)
     for path in SOURCES[:2]:
         (source / path.name).write_bytes(path.read_bytes())
-    for name in ("README.md", "notebooks/measured.json"):
+    for name in ("README.md", "notebooks/measured.json", "notebooks/TEACHING.md"):
         (tmp_path / name).write_bytes((ROOT / name).read_bytes())
     monkeypatch.setattr(editions, "NOTEBOOKS", source.parent)
     monkeypatch.setattr(editions, "SOURCES", source)
@@ -47,7 +49,7 @@ def test_stale_files_are_named(tmp_path, monkeypatch, capsys):
         monkeypatch.setattr(sys, "argv", ["editions.py", *arguments])
         assert editions.main() == code
         lines = capsys.readouterr().out.splitlines()
-        assert len(lines) == (5 if word else 0)
+        assert len(lines) == (6 if word else 0)
         assert all(line.startswith(word) for line in lines)
     (source.parent / SOURCES[1].name).write_text("{}")
     assert list(editions.stale()) == [source.parent / SOURCES[1].name]
@@ -121,6 +123,40 @@ def test_teachers_answers_are_right_and_students_blanks_are_not_yet(name):
 def test_links_of_the_teachers_edition_stay_right():
     told = "![a](images/a.png) [b](02_x.ipynb) [c](https://x.y/z) [d](#e) [f](../README.md)"
     assert editions.deeper(told) == "![a](../images/a.png) [b](02_x.ipynb) [c](https://x.y/z) [d](#e) [f](../../README.md)"
+
+
+def test_minutes_of_sections_add_up_to_what_the_notebook_states():
+    for lesson in editions.lessons().values():
+        stated = re.search(r"about (\d+) minutes of reading", editions.text(editions.read(editions.SOURCES / f"{lesson.name}.ipynb")["cells"][0]))
+        reading, asked, running = lesson.minutes()
+        assert stated is None or reading == int(stated[1])
+        assert asked == editions.MINUTES_AN_EXERCISE * sum(number[:2] == lesson.name[:2] for number in EXERCISES)
+        assert running == math.ceil(editions.measured()["notebooks"][lesson.name]["minutes"])
+        places = range(1, len(lesson.sections) + 1)
+        assert sum(lesson.minutes(place)[0] for place in places) == reading
+        assert lesson.sections[-1].heading == "Summary"
+
+
+@pytest.mark.parametrize(("total", "weights"), [(10, [1, 1, 1]), (0, [3, 4]), (25, [230, 157, 61, 0, 184])])
+def test_minutes_are_shared_out_whole_and_in_proportion(total, weights):
+    parts = editions.shared_out(total, weights)
+    assert sum(parts) == total
+    assert all(abs(part - total * weight / sum(weights)) <= 1 for part, weight in zip(parts, weights, strict=True))
+
+
+def total(name):
+    return int(re.search(r"sum \| \*\*(\d+)\*\* \|$", editions.plan(name))[1])
+
+
+def test_plans_fit_their_time():
+    assert 60 <= total("ninety-minutes") <= 90
+    assert 4 * 60 <= total("one-day") <= 6 * 60
+    assert sum(total(f"week-{week}") for week in range(1, 5)) == sum(sum(lesson.minutes()) for lesson in editions.lessons().values())
+
+
+def test_misconceptions_come_up_in_several_exercises():
+    for line in editions.misconceptions().splitlines():
+        assert len(re.findall(r"\d\d\.\d", line)) >= 2
 
 
 def test_nbgrader_export_hides_the_tests_and_grades_every_exercise(tmp_path):
