@@ -103,7 +103,7 @@ def test_a_mirrored_sample_is_the_mirror_image_of_the_plain_one(face):
     assert torch.equal(flipped.truth.vertices, plain.truth.vertices)
 
 
-def depth_picture(fragments, *others):
+def depth_picture(fragments, *others, painted=None):
     """Instead of a photograph: the depth of what is seen, infinity where nothing is."""
     *_, grid, dice = others
     canvas = torch.full((dice.batch * grid.height * grid.width,), float("inf"))

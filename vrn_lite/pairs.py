@@ -150,7 +150,7 @@ def photographed(mesh: Mesh, view: View, face: MorphableFace, grid: Grid, dice: 
     fragments = rasterize(placed.vertices, mesh.triangles, grid.height, grid.width, one_sided=~both_sides)
     points = placed.landmark_points()
     seen = nearest(fragments.where(mesh.shown()[fragments.triangle]))
-    images = render(seen, placed.vertices, face, outfit, points, grid, dice, mesh.colours)  # [b, 3, h, w]
+    images = render(seen, placed.vertices, face, outfit, points, grid, dice, painted=mesh.colours)  # [b, 3, h, w]
     volumes = fill(fragments.where(mesh.bounding()[fragments.triangle]), grid.depth, grid.depth_scale, mesh.solid_triangles())  # [b, d, h, w]
     return flip_marked(FacePairs(images, volumes, points, placed, dice.chance(mirror) > 0, view.yaw, view.pitch, view.camera))
 

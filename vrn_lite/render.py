@@ -125,6 +125,7 @@ def render(
     landmarks: Landmarks,
     grid: Grid,
     dice: Dice,
+    *,
     painted: Float[Tensor, "b v 3"] | None = None,
 ) -> Image:
     """Images ``[b, 3, h, w]`` in [0, 1] of faces, from the nearest fragments of their placed, dressed meshes.
