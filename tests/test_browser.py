@@ -1,0 +1,415 @@
+"""A real browser opens notebooks in JupyterLab: cells run, figures are drawn, sliders and the mouse move them, and nothing complains.
+
+Needs the extra ``browser`` and Chromium; skipped without them, unless VRN_LITE_BROWSER is ``required``. Pictures of the figures are
+kept in the folder VRN_LITE_SCREENSHOTS, where it is set.
+"""
+
+import importlib.util
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from contrast import contrast
+
+ROOT = Path(__file__).parents[1]
+LESSONS = [path.stem for path in sorted((ROOT / "notebooks").glob("*.ipynb")) if path.stem[:2] in ("00", "01", "10")]
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+MISSING = [name for name in ("playwright", "jupyterlab") if importlib.util.find_spec(name) is None] + ([] if CHROMIUM else ["chromium"])
+REQUIRED = os.environ.get("VRN_LITE_BROWSER") == "required"
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(bool(MISSING) and not REQUIRED, reason=f"no {', '.join(MISSING)}: pip install -e '.[browser]', and Chromium on the path"),
+]
+
+DRAWS_WITHOUT_A_GPU = ("--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist")
+ASKS_NOBODY = ("--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync")
+BADGES = ("https://colab.research.google.com/assets/colab-badge.svg", "https://mybinder.org/badge_logo.svg")
+BADGE = '<svg xmlns="http://www.w3.org/2000/svg" width="117" height="20"/>'
+SETTINGS = {"@jupyterlab/apputils-extension/notification": {"fetchNews": "false"}}
+PATIENCE = 300  # seconds; far more than anything here takes
+FIGURES, WIDGETS = ".jp-OutputArea-output.jp-RenderedPlotly", ".jp-OutputArea-output:has(.widget-slider)"
+
+DONE = """() => {
+    const prompts = [...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].map(prompt => prompt.textContent)
+    const status = document.querySelector('.jp-Notebook-ExecutionIndicator')?.dataset.status
+    return status === 'idle' && prompts.some(text => /\\d/.test(text)) && !prompts.some(text => text.includes('*'))
+}"""
+
+
+# The server and the browser
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def answers(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """A JupyterLab with settings of its own: the folder of its notebooks, and its address."""
+    folder, own, port = tmp_path_factory.mktemp("notebooks"), tmp_path_factory.mktemp("jupyter"), free_port()
+    places = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR", "IPYTHONDIR")
+    options = ["--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}", "--ServerApp.port_retries=0", f"--ServerApp.root_dir={folder}"]
+    options += ["--IdentityProvider.token=", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdates"]
+    for name, values in SETTINGS.items():
+        path = own / "jupyterlab_settings_dir" / f"{name}.jupyterlab-settings"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(values))
+    environment = os.environ | {place: str(own / place.lower()) for place in places}
+    with (own / "log").open("w") as log:
+        server = subprocess.Popen([sys.executable, "-m", "jupyterlab", *options], env=environment, stdout=log, stderr=log, start_new_session=True)
+    until = time.monotonic() + PATIENCE
+    while not answers(port):
+        assert server.poll() is None, (own / "log").read_text()
+        assert time.monotonic() < until, (own / "log").read_text()
+        time.sleep(0.2)
+    yield folder, f"http://127.0.0.1:{port}/lab/tree"
+    server.terminate()  # ends its kernels, too
+    try:
+        server.wait(60)
+    finally:
+        if server.poll() is None:
+            os.killpg(server.pid, signal.SIGKILL)
+            server.wait()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium, drawing WebGL by software."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=[*DRAWS_WITHOUT_A_GPU, *ASKS_NOBODY])
+        yield chromium
+        chromium.close()
+
+
+class Lesson:
+    """A notebook in the browser."""
+
+    def __init__(self, browser, folder, address, name):
+        self.path = folder / f"{name}.ipynb"
+        self.complaints, self.requests = [], []
+        self.page = browser.new_page(viewport={"width": 1200, "height": 1000})
+        self.page.set_default_timeout(1000 * PATIENCE)
+        self.page.on("console", lambda message: self.complaints.append(message.text) if message.type == "error" else None)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.route(re.compile(r"^https?://(?!127\.0\.0\.1[:/])"), self._outside)
+        self.sessions = address.replace("/lab/tree", "/api/sessions")
+        self.page.goto(f"{address}/{name}.ipynb?reset")
+        self.page.wait_for_selector(".jp-Notebook .jp-CodeCell")
+
+    def _outside(self, route):
+        """Nothing leaves this machine: badges are drawn here, all else is refused and remembered."""
+        if route.request.url in BADGES:
+            route.fulfill(content_type="image/svg+xml", body=BADGE)
+        else:
+            self.requests.append(route.request.url)
+            route.abort()
+
+    def listens(self):
+        """Whether the notebook's kernel has started and the page is connected to it: until then the menu would ask which one to use."""
+        kernels = [session["kernel"] for session in self.page.request.get(self.sessions).json() if session["path"] == self.path.name]
+        return any(kernel["execution_state"] == "idle" and kernel["connections"] for kernel in kernels)
+
+    def run(self):
+        """Run all cells, wait until the kernel is idle, and save."""
+        self.until(self.listens)
+        self.page.click('.lm-MenuBar-itemLabel:text-is("Run")')
+        self.page.click('.lm-Menu-itemLabel:text-is("Run All Cells")')
+        self.until(lambda: self.page.evaluate(DONE))
+        self.page.keyboard.press("Escape")
+        self.page.keyboard.press("Control+s")
+        self.until(lambda: any(self.counts()))
+        return self
+
+    def until(self, true):
+        late = time.monotonic() + PATIENCE
+        while not true():
+            assert time.monotonic() < late, self.page.locator(".jp-Notebook").inner_text()
+            self.page.wait_for_timeout(300)
+
+    def cells(self):
+        """Of the notebook as saved; none while it is being written."""
+        try:
+            return json.loads(self.path.read_text())["cells"]
+        except json.JSONDecodeError:
+            return []
+
+    def outputs(self):
+        return [output for cell in self.cells() for output in cell.get("outputs", [])]
+
+    def errors(self):
+        return [f"{output['ename']}: {output['evalue']}" for output in self.outputs() if output["output_type"] == "error"]
+
+    def counts(self):
+        return [cell["execution_count"] for cell in self.cells() if cell["cell_type"] == "code"]
+
+    def figures(self):
+        """Plotly's figures, each woken by the pointer as a reader would do it."""
+        found = self.page.locator(FIGURES).all()
+        for figure in found:
+            self.until(lambda figure=figure: self.wakes(figure))
+        return found
+
+    def wakes(self, figure):
+        """Point at a figure; whether Plotly has drawn it in place of the still picture."""
+        figure.scroll_into_view_if_needed()
+        box = figure.bounding_box()
+        for aside in (0.5, 0.52):  # a pointer that stands still enters nothing
+            self.page.mouse.move(box["x"] + aside * box["width"], box["y"] + 0.5 * min(box["height"], 400))
+        return figure.locator(".main-svg").count() > 0
+
+    def pixels(self, element):
+        """What the reader sees of an element while the pointer is elsewhere: bytes ``[h, w, 3]``."""
+        self.page.mouse.move(1, 1)
+        return np.asarray(Image.open(BytesIO(element.screenshot(animations="disabled"))).convert("RGB")).astype(int)
+
+    def drawing(self, figure):
+        """Pixels of a figure's plots, without titles, sliders and buttons around them: one image for each plot."""
+        whole, frame = self.pixels(figure), figure.bounding_box()
+        plots = [plot.bounding_box() for plot in figure.locator(".gl-container > div, .cartesianlayer .plot, .nsewdrag").all()]
+        boxes = [[round(box["x"] - frame["x"]), round(box["y"] - frame["y"]), round(box["width"]), round(box["height"])] for box in plots if box]
+        return [whole[max(y, 0) : y + height, max(x, 0) : x + width] for x, y, width, height in boxes if width > 8 and height > 8]
+
+    def keep(self, element, name):
+        """A picture for people, if a folder is named for it."""
+        if "VRN_LITE_SCREENSHOTS" in os.environ:
+            folder = Path(os.environ["VRN_LITE_SCREENSHOTS"])
+            folder.mkdir(parents=True, exist_ok=True)
+            element.screenshot(path=folder / f"{self.path.stem}-{name}.png")
+
+    def blank(self):
+        """Figures of which a plot shows next to nothing but paper, axes and words."""
+        found = []
+        for number, figure in enumerate(self.figures()):
+            plots = self.settled(figure)
+            self.keep(figure, f"figure-{number:02}")
+            if not plots or min(map(colours, plots)) < 3 or min(map(coloured, plots)) < 300:
+                found.append(number)
+        return found
+
+    def settled(self, figure):
+        """A figure's plots when they no longer change."""
+        before = self.drawing(figure)
+        late = time.monotonic() + 30
+        while not before or (self.changed(lambda: self.drawing(figure), before, seconds=1) and time.monotonic() < late):
+            before = self.drawing(figure)
+        return before
+
+    def stuck(self):
+        """Figures whose slider, clicked near its other end, leaves all plots as they are; and how many have a slider."""
+        found = []
+        sliding = [(number, figure) for number, figure in enumerate(self.figures()) if figure.locator(".slider-container").count()]
+        for number, figure in sliding:
+            before = self.settled(figure)
+            rail, grip = figure.locator(".slider-rail-touch-rect").bounding_box(), figure.locator(".slider-grip-rect").bounding_box()
+            share = 0.97 if grip["x"] - rail["x"] < rail["width"] / 2 else 0.03
+            self.page.mouse.click(rail["x"] + share * rail["width"], rail["y"] + rail["height"] / 2)
+            if not self.changed(lambda figure=figure: self.drawing(figure), before):
+                found.append(number)
+            self.keep(figure, f"figure-{number:02}-slid")
+        return found, len(sliding)
+
+    def stiff(self):
+        """Scenes that look the same after a drag with the mouse; and how many scenes there are."""
+        found = []
+        scenes = [(number, figure) for number, figure in enumerate(self.figures()) if figure.locator(".gl-container canvas").count()]
+        for number, figure in scenes:
+            figure.scroll_into_view_if_needed()
+            before, scene = self.settled(figure), figure.locator(".gl-container > div").first.bounding_box()
+            x, y = scene["x"] + scene["width"] / 2, scene["y"] + scene["height"] / 2
+            self.page.mouse.move(x, y)
+            self.page.mouse.down()
+            self.page.mouse.move(x + 120, y + 20, steps=8)
+            self.page.mouse.up()
+            if not self.changed(lambda figure=figure: self.drawing(figure), before):
+                found.append(number)
+        return found, len(scenes)
+
+    def unmoved(self):
+        """Widgets whose picture stays when their first slider is pushed to its end; and how many widgets have sliders and a picture."""
+        found = []
+        widgets = [widget for widget in self.page.locator(WIDGETS).all() if widget.locator("img").count()]
+        for number, widget in enumerate(widgets):
+            widget.scroll_into_view_if_needed()
+            before = [self.pixels(widget.locator("img").first)]
+            widget.locator(".noUi-handle").first.press("End")
+            if not self.changed(lambda widget=widget: [self.pixels(widget.locator("img").first)], before, seconds=60):
+                found.append(number)
+            self.keep(widget, f"widget-{number:02}")
+        return found, len(widgets)
+
+    def changed(self, look, before, seconds=30):
+        """Whether what `look` gives differs from `before` within some seconds."""
+        late = time.monotonic() + seconds
+        while time.monotonic() < late:
+            after = look()
+            if len(after) != len(before) or any(not np.array_equal(a, b) for a, b in zip(after, before, strict=True)):
+                return True
+            self.page.wait_for_timeout(200)
+        return False
+
+
+def tint(image):
+    """Pixels that are neither white, grey nor black: ``[n, 3]``."""
+    return image[np.ptp(image, axis=2) > 24]
+
+
+def colours(image):
+    return len(np.unique(tint(image), axis=0))
+
+
+def coloured(image):
+    return len(tint(image))
+
+
+# The notebooks
+
+
+@pytest.fixture(scope="module", params=LESSONS)
+def lesson(request, lab, browser):
+    """A notebook of the course after all its cells have run."""
+    folder, address = lab
+    shutil.copy(ROOT / "notebooks" / f"{request.param}.ipynb", folder)
+    opened = Lesson(browser, folder, address, request.param).run()
+    yield opened
+    opened.page.close()
+
+
+def test_all_cells_run_in_order_and_without_an_error(lesson):
+    assert lesson.errors() == []
+    assert lesson.counts() == list(range(1, len(lesson.counts()) + 1))
+
+
+def test_every_figure_is_drawn(lesson):
+    shown = sum("application/vnd.plotly.v1+json" in output.get("data", {}) for output in lesson.outputs())
+    assert len(lesson.figures()) == shown > 0
+    assert lesson.blank() == []
+
+
+def test_every_slider_of_a_figure_changes_its_picture(lesson):
+    stuck, count = lesson.stuck()
+    assert stuck == []
+    assert count > 0
+
+
+def test_every_scene_turns_when_dragged(lesson):
+    stiff, count = lesson.stiff()
+    assert stiff == []
+    assert count > 0
+
+
+def test_every_widget_answers_its_slider(lesson):
+    unmoved, count = lesson.unmoved()
+    assert unmoved == []
+    assert count == lesson.page.locator(WIDGETS).count()
+    assert count > 0 or not lesson.path.stem.startswith("10")
+
+
+def test_nothing_complains_and_nothing_asks_the_network(lesson):
+    assert lesson.complaints == []
+    assert lesson.requests == []
+
+
+# Notebooks made for these tests
+
+IMPORTS = """
+import numpy as np, trimesh
+from IPython.display import HTML, display
+from vrn_lite import figures, widgets
+
+ball = trimesh.creation.icosphere(subdivisions=3, radius=20.0)
+figure = figures.mesh_figure(ball.vertices, ball.faces)
+z, y, x = np.mgrid[:24, :24, :24] - 11.5
+slices = figures.slices_figure(x**2 + y**2 + z**2 < 100, depth_scale=1.0, slices=9)
+"""
+PROSE = "# A title\n\nProse, `code` and [a link](https://example.org).\n\n<details><summary>Solution</summary>\n\nFolded.\n\n</details>"
+WIDGET = "widgets.explore(lambda size: figures.curves_figure({'a': ([0, 1], [0, size])}, 'x', 'y'), size=(1.0, 9.0, 1.0))"
+SOUND = (IMPORTS, "figures.show(figure, 'A ball.')", "figures.show(slices, 'A ball in slices.')", WIDGET)
+BROKEN = (
+    IMPORTS,
+    "figure.data[0].visible = False\nfigures.show(figure, 'A scene without its ball.')",
+    "for step in slices.layout.sliders[0].steps:\n    step.args = [{'name': ['the same']}, [0]]\nfigures.show(slices, 'A slider that changes nothing.')",
+    "widgets.explore(lambda size: figures.curves_figure({'a': ([0, 1], [0, 1])}, 'x', 'y'), size=(1.0, 9.0, 1.0))",
+    "display(HTML('<script>console.error(\\'a figure broke\\')</script><img src=\"https://example.org/a.png\" alt=\"\">'))",
+    "1 / 0",
+    "'not reached'",
+)
+
+
+def write(folder, name, cells):
+    code = [{"cell_type": "code", "id": f"cell-{i}", "metadata": {}, "source": text, "outputs": [], "execution_count": None} for i, text in enumerate(cells)]
+    prose = {"cell_type": "markdown", "id": "prose", "metadata": {}, "source": PROSE}
+    kernel = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
+    (folder / f"{name}.ipynb").write_text(json.dumps({"cells": [prose, *code], "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}))
+
+
+def test_these_checks_notice_what_is_broken(lab, browser):
+    folder, address = lab
+    write(folder, "broken", BROKEN)
+    lesson = Lesson(browser, folder, address, "broken").run()
+    assert lesson.errors() == ["ZeroDivisionError: division by zero"]
+    assert lesson.counts()[-1] is None
+    assert lesson.blank() == [0]
+    assert lesson.stuck() == ([1], 1)
+    assert lesson.unmoved() == ([0], 1)
+    assert "a figure broke" in lesson.complaints
+    assert lesson.requests == ["https://example.org/a.png"]
+    lesson.page.close()
+
+
+BACKGROUND = """element => {
+    let over = element
+    while (over && /^rgba\\(.*, 0\\)$|^transparent$/.test(getComputedStyle(over).backgroundColor)) over = over.parentElement
+    return [getComputedStyle(element).color, over ? getComputedStyle(over).backgroundColor : 'rgb(255, 255, 255)']
+}"""
+WORDS = (".jp-RenderedMarkdown h1", ".jp-RenderedMarkdown p", ".jp-RenderedMarkdown summary", ".widget-label", ".widget-readout")
+
+
+@pytest.mark.parametrize("theme", ["JupyterLab Light", "JupyterLab Dark"])
+def test_words_and_cards_are_legible_in_both_themes(theme, lab, browser):
+    folder, address = lab
+    name = theme.split()[1].lower()
+    write(folder, name, SOUND)
+    themes = address.replace("/lab/tree", "/lab/api/settings/@jupyterlab/apputils-extension:themes")
+    page = browser.new_page()
+    assert page.request.put(themes, data={"raw": json.dumps({"theme": theme})}).ok
+    page.close()
+    lesson = Lesson(browser, folder, address, name).run()
+    assert lesson.errors() == lesson.blank() == lesson.complaints == []
+    assert (lesson.stuck(), lesson.stiff(), lesson.unmoved()) == (([], 1), ([], 1), ([], 1))
+    assert lesson.page.locator("body").get_attribute("data-jp-theme-light") == str(name == "light").lower()
+    for words in WORDS:
+        text, ground = lesson.page.locator(words).first.evaluate(BACKGROUND)
+        assert contrast(parsed(text), parsed(ground)) >= 4.5, (words, text, ground)
+    for card in lesson.figures():
+        assert tuple(lesson.pixels(card)[-12, -12]) == (255, 255, 255)  # the figure brings its own paper
+        assert parsed(card.locator(".xtick text, .slider-label, .gtitle").first.evaluate("e => getComputedStyle(e).fill")) == (0x22,) * 3
+    lesson.page.close()
+
+
+def parsed(colour):
+    """The three numbers of CSS's rgb(...)."""
+    return tuple(int(number) for number in re.findall(r"\d+", colour)[:3])
