@@ -1,11 +1,14 @@
 """How a trained network is asked: once, or averaged over mirrored and shifted copies of its image."""
 
+from collections.abc import Iterator
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from vrn_lite.frame import InputError
 from vrn_lite.landmarks import mirror
+from vrn_lite.memory import give_back
 from vrn_lite.networks.vrn import VRN, GuidedVRN, LandmarkNetwork, MultitaskVRN, UnalignedVRN
 
 SHIFTS = ((-2, -1), (1, -2), (2, 1), (-1, 2))
@@ -33,32 +36,53 @@ def probabilities(
     ------
     InputError : a guided network without landmarks.
     """
+    found, start = images.new_empty(0), 0
+    for answers in in_parts(network, images, average, landmarks):
+        if len(answers) == len(images):
+            return answers
+        if start == 0:
+            found = answers.new_empty(len(images), *answers.shape[1:])  # never twice: not as parts and together
+        found[start : start + len(answers)] = answers
+        start += len(answers)
+    return found
+
+
+@torch.inference_mode()
+def in_parts(
+    network: VolumeNetwork, images: Float[Tensor, "b 3 h w"], average: bool = True, landmarks: Float[Tensor, "b 68 n"] | None = None
+) -> Iterator[Float[Tensor, "p d h w"]]:
+    """The same answers, `AT_ONCE` at a time and in order: at 128 pixels each of them takes 8 MiB, too much to keep many."""
     images = images.to(next(network.parameters()).device)
     points = None if landmarks is None else landmarks[..., :2].to(images)
     ask = _averaged if average else _chances
-    parts = [slice(start, start + AT_ONCE) for start in range(0, len(images), AT_ONCE)]
-    return torch.cat([ask(network, images[part], None if points is None else points[part]) for part in parts])
+    for start in range(0, len(images), AT_ONCE):
+        part = slice(start, start + AT_ONCE)
+        give_back()
+        yield ask(network, images[part], None if points is None else points[part])
 
 
 def _averaged(network: VolumeNetwork, images: Float[Tensor, "b 3 h w"], points: Float[Tensor, "b 68 2"] | None) -> Float[Tensor, "b d h w"]:
     """The mean of the answers to mirrored and shifted copies."""
     follows = not isinstance(network, UnalignedVRN)  # its answer stays where it is when the image is shifted
-    total = torch.zeros((), device=images.device)
+    total: Tensor | None = None
     for x, y in SHIFTS:
         shifted, moved = shift(images, x, y), None if points is None else points + points.new_tensor([x, y])
         flipped = None if moved is None else mirror(moved, images.shape[-1])
-        answer = _chances(network, shifted, moved) + _chances(network, shifted.flip(-1), flipped).flip(-1)
-        total = total + (shift(answer, -x, -y) if follows else answer)
-    return total / (2 * len(SHIFTS))
+        answer = _chances(network, shifted, moved)
+        answer += _chances(network, shifted.flip(-1), flipped).flip(-1)
+        answer = shift(answer, -x, -y) if follows else answer
+        total = answer if total is None else total.add_(answer)
+    assert total is not None
+    return total.div_(2 * len(SHIFTS))
 
 
 def _chances(network: VolumeNetwork, images: Float[Tensor, "b 3 h w"], points: Float[Tensor, "b 68 2"] | None) -> Float[Tensor, "b d h w"]:
     """What the network sees in images, guided where it wants to be."""
     if not isinstance(network, GuidedVRN):
-        return network(images).sigmoid().float()
+        return network(images).sigmoid_().float()
     if points is None:
         raise InputError("a guided network needs landmarks: give them, x and y in the image's pixels")
-    return network(images, points).sigmoid().float()
+    return network(images, points).sigmoid_().float()
 
 
 @torch.inference_mode()

@@ -20,6 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.frame import InputError, require
 from vrn_lite.inference import landmarks_in
+from vrn_lite.memory import give_back
 from vrn_lite.metrics import iou, landmark_nme, vertex_errors
 from vrn_lite.networks.regression import Regression, Trainable, sizes
 from vrn_lite.networks.vrn import GuidedVRN, LandmarkNetwork, UnalignedVRN
@@ -79,6 +80,13 @@ def with_threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def quick_in_bfloat16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 in hardware; a CPU that does not takes seven times as long for it as for float32."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return any(getattr(torch.cpu, name, lambda: False)() for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+
+
 def step_seed(seed: int, rank: int, step: int) -> int:
     """Seed of the samples of one step in one process, in the lower half of 32 bits: `protocols.heldout_seed` has the upper half.
 
@@ -124,7 +132,7 @@ class Trainer:
         self.network = nn.SyncBatchNorm.convert_sync_batchnorm(network) if gpu and self.ranks.size > 1 else network
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.face = face.to(self.device)
-        self.autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=not gpu or torch.cuda.get_device_capability(self.device) >= (8, 0))
+        self.autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=quick_in_bfloat16(self.device))
         self.objective = Objective(self.network, gpu and find_spec("triton") is not None if compile is None else compile, self.face)
         self.engine = DistributedDataParallel(self.objective, broadcast_buffers=not gpu) if self.ranks.size > 1 else self.objective
         self.optimiser, self.average = recipe.optimiser_of(self.network), recipe.average_of(self.network)
@@ -239,6 +247,7 @@ class Trainer:
         """Train until `samples` have been seen."""
         began, first, waited, each = time.perf_counter(), self.step, 0.0, self.batch * self.ranks.size
         threads = self._half_the_threads()
+        give_back()  # what was done before may have left holes into which a step's activations do not fit
         for pairs, wait in self.batches(ceil(self.samples / each)):
             with with_threads(threads):
                 loss, overlap, error = self.update(pairs)
@@ -248,9 +257,11 @@ class Trainer:
             yield Record(self.step, self.step * each, loss, overlap, self.nme, error, rate, speed, seconds, waited / seconds)
 
     def finish(self) -> None:
-        """Give the network the averaged weights, where the recipe averages. A checkpoint must be written before."""
+        """Give the network the averaged weights, where the recipe averages, and drop the gradients. A checkpoint must be written before."""
         if self.average is not None:
             self.network.load_state_dict(self.average.module.state_dict())
+        self.optimiser.zero_grad()
+        give_back()
 
     def _made_with(self) -> dict[str, object]:
         """What a checkpoint must share with the run that continues it."""
