@@ -242,7 +242,9 @@ def lessons() -> dict[str, Lesson]:
     numbers, made = measured()["notebooks"], {}
     for path in sorted(SOURCES.glob("*.ipynb")):
         notebook = read(path)
-        headings, words, asked = [], [], []
+        headings: list[str] = []
+        words: list[int] = []
+        asked: list[int] = []
         for cell in notebook["cells"]:
             if cell["cell_type"] == "code" and headings:
                 asked[-1] += number(cell) is not None

@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+EDITIONS = [*PATHS, *sorted((ROOT / "notebooks" / "teacher").glob("*.ipynb"))]
 REPOSITORY = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]["Repository"]
 MOST_BYTES, MOST_BYTES_OF_A_FIGURE = 3_000_000, 800_000
 
@@ -22,6 +23,12 @@ def path(request):
 @pytest.fixture
 def notebook(path):
     return json.loads(path.read_text())
+
+
+@pytest.fixture(params=EDITIONS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def edition(request):
+    """A student's or a teacher's notebook."""
+    return json.loads(request.param.read_text())
 
 
 def text(cell):
@@ -42,8 +49,8 @@ def test_course_begins_with_its_front_door():
     assert [path.stem[:2] for path in PATHS] == [f"{number:02}" for number in range(len(PATHS))]
 
 
-def test_one_title_and_no_skipped_heading_level(notebook):
-    levels = [len(mark) for mark in re.findall(r"^(#+) ", prose(notebook), re.M)]
+def test_one_title_and_no_skipped_heading_level(edition):
+    levels = [len(mark) for mark in re.findall(r"^(#+) ", prose(edition), re.M)]
     assert levels[0] == 1
     assert levels.count(1) == 1
     assert all(after - before <= 1 for before, after in zip(levels, levels[1:], strict=False))
@@ -70,35 +77,35 @@ def test_set_up_installs_on_colab_only(notebook):
     assert "-U" not in first
 
 
-def test_every_image_has_a_text(notebook):
-    assert all(alternative.strip() for alternative in re.findall(r"!\[(.*?)\]\(", prose(notebook)))
+def test_every_image_has_a_text(edition):
+    assert all(alternative.strip() for alternative in re.findall(r"!\[(.*?)\]\(", prose(edition)))
 
 
-def test_ends_with_a_summary_and_what_comes_next(notebook):
-    last = text(of_kind(notebook, "markdown")[-1])
+def test_ends_with_a_summary_and_what_comes_next(edition):
+    last = text(of_kind(edition, "markdown")[-1])
     assert "## Summary" in last
     assert "**Next:**" in last
 
 
-def test_exercises_are_two_to_four_and_none_in_the_front_door(notebook, path):
+def test_exercises_are_two_to_four_and_none_in_front_door_and_gallery(notebook, path):
     count = len(re.findall(r"^### Exercise \d", prose(notebook), re.M))
     assert count == prose(notebook).count("<details><summary>Solution</summary>")
-    assert count == 0 if path.stem.startswith("00") else 2 <= count <= 4
+    assert count == 0 if path.stem.startswith(("00", "10")) else 2 <= count <= 4
 
 
-def test_cells_are_small_and_named(notebook):
-    names = [cell["id"] for cell in notebook["cells"]]
+def test_cells_are_small_and_named(edition):
+    names = [cell["id"] for cell in edition["cells"]]
     assert len(set(names)) == len(names)
     assert all(re.fullmatch(r"[a-z0-9-]+", name) for name in names)
-    assert max(len(text(cell).splitlines()) for cell in of_kind(notebook, "code")) <= 40
+    assert max(len(text(cell).splitlines()) for cell in of_kind(edition, "code")) <= 40
     assert len(names) <= 50
 
 
-def test_no_widget_figures_and_no_state_of_widgets(notebook):
-    code = "\n".join(text(cell) for cell in of_kind(notebook, "code"))
+def test_no_widget_figures_and_no_state_of_widgets(edition):
+    code = "\n".join(text(cell) for cell in of_kind(edition, "code"))
     assert "FigureWidget" not in code
     assert ".show(" not in code.replace("figures.show(", "")
-    assert "widgets" not in notebook["metadata"]
+    assert "widgets" not in edition["metadata"]
 
 
 def test_every_shown_figure_is_the_last_line_and_described(notebook):
@@ -125,8 +132,8 @@ def test_outputs_are_all_stripped_or_all_counted(notebook):
         assert counts == list(range(1, len(counts) + 1))
 
 
-def test_outputs_hold_no_error(notebook):
-    for cell in of_kind(notebook, "code"):
+def test_outputs_hold_no_error(edition):
+    for cell in of_kind(edition, "code"):
         for output in cell["outputs"]:
             assert output["output_type"] != "error"
             assert output.get("name") != "stderr"
