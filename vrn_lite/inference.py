@@ -36,29 +36,28 @@ def probabilities(
     ------
     InputError : a guided network without landmarks.
     """
-    found, start = images.new_empty(0), 0
-    for answers in in_parts(network, images, average, landmarks):
-        if len(answers) == len(images):
-            return answers
-        if start == 0:
-            found = answers.new_empty(len(images), *answers.shape[1:])  # never twice: not as parts and together
-        found[start : start + len(answers)] = answers
-        start += len(answers)
+    found = images.new_empty(0, *network.preset.grid.shape)
+    for index, answer in enumerate(one_by_one(network, images, average, landmarks)):
+        found = found if index else answer.new_empty(len(images), *answer.shape)
+        found[index] = answer
     return found
 
 
 @torch.inference_mode()
-def in_parts(
+def one_by_one(
     network: VolumeNetwork, images: Float[Tensor, "b 3 h w"], average: bool = True, landmarks: Float[Tensor, "b 68 n"] | None = None
-) -> Iterator[Float[Tensor, "p d h w"]]:
-    """The same answers, `AT_ONCE` at a time and in order: at 128 pixels each of them takes 8 MiB, too much to keep many."""
+) -> Iterator[Float[Tensor, "d h w"]]:
+    """The same answers in turn, to be looked at and dropped: at 128 pixels each takes 8 MiB, too much to keep many.
+
+    `AT_ONCE` of them are computed together; a part of one, kept, keeps all of these.
+    """
     images = images.to(next(network.parameters()).device)
     points = None if landmarks is None else landmarks[..., :2].to(images)
     ask = _averaged if average else _chances
     for start in range(0, len(images), AT_ONCE):
         part = slice(start, start + AT_ONCE)
         give_back()
-        yield ask(network, images[part], None if points is None else points[part])
+        yield from ask(network, images[part], None if points is None else points[part])
 
 
 def _averaged(network: VolumeNetwork, images: Float[Tensor, "b 3 h w"], points: Float[Tensor, "b 68 2"] | None) -> Float[Tensor, "b d h w"]:

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from itertools import chain, pairwise, repeat
+from itertools import pairwise, repeat
 from math import ceil, inf, nan
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ from vrn_lite.camera import Similarity
 from vrn_lite.datasets.real import RealSet
 from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.frame import Grid, InputError, Volume, require
-from vrn_lite.inference import in_parts, landmarks_in
+from vrn_lite.inference import landmarks_in, one_by_one
 from vrn_lite.metrics import iou, landmark_nme, vertex_errors
 from vrn_lite.networks.vrn import VRN, GuidedVRN, LandmarkHourglass, LandmarkNetwork, MultitaskVRN, Network, UnalignedVRN
 from vrn_lite.pairs import FacePairs, unaligned
@@ -138,7 +138,7 @@ def by_network(network: VRN | MultitaskVRN | LandmarkHourglass, average: bool = 
         points = landmarks_in(network, pairs.images, average).cpu() if isinstance(network, LandmarkNetwork) else [None] * len(pairs)
         if isinstance(network, LandmarkHourglass):
             return [Answer(landmarks=found) for found in points]
-        return _answers(in_parts(network, pairs.images, average), points, network.preset.grid)
+        return _answers(one_by_one(network, pairs.images, average), points, network.preset.grid)
 
     return reconstruct
 
@@ -157,14 +157,14 @@ def by_guided(network: GuidedVRN, landmarks: Callable[[FacePairs], Float[Tensor,
 
     def reconstruct(pairs: FacePairs) -> Iterable[Answer]:
         points = landmarks(pairs)
-        return _answers(in_parts(network, pairs.images, average, points), points.cpu(), network.preset.grid)
+        return _answers(one_by_one(network, pairs.images, average, points), points.cpu(), network.preset.grid)
 
     return reconstruct
 
 
-def _answers(parts: Iterable[Float[Tensor, "p d h w"]], landmarks: Iterable[Tensor | None], grid: Grid) -> Iterator[Answer]:
+def _answers(chances: Iterable[Float[Tensor, "d h w"]], landmarks: Iterable[Tensor | None], grid: Grid) -> Iterator[Answer]:
     """Solids and surfaces of probabilities, one by one: together they take much memory."""
-    for chance, points in zip(chain.from_iterable(parts), landmarks, strict=True):
+    for chance, points in zip(chances, landmarks, strict=True):
         yield Answer(chance > 0.5, _surface(chance, grid), points)
 
 
