@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vrn_lite.frame import require
+
 COUNT = 68
 
 GROUPS = {
@@ -34,6 +36,38 @@ def mirror(points: Float[Tensor, "*b 68 n"], width: int) -> Float[Tensor, "*b 68
     flipped = points[..., FLIP.to(points.device), :].clone()
     flipped[..., 0] = width - flipped[..., 0]
     return flipped
+
+
+def displaced(
+    points: Float[Tensor, "68 n"], part: str = "all", *, right: float = 0.0, down: float = 0.0, turn: float = 0.0, scale: float = 1.0
+) -> Float[Tensor, "68 n"]:
+    """Landmarks of which some are wrong: turned and scaled about their own middle, then moved.
+
+    Parameters
+    ----------
+    points : ``[68, 2 or 3]``; only x and y change.
+    part : a name from `GROUPS`, or "all".
+    right, down : pixels.
+    turn : degrees, clockwise on the screen.
+    scale : factor.
+
+    Raises
+    ------
+    InputError : no such part.
+
+    Examples
+    --------
+    >>> displaced(torch.zeros(68, 2), "jaw", right=3.0)[15:18].tolist()
+    [[3.0, 0.0], [3.0, 0.0], [0.0, 0.0]]
+    """
+    require(part == "all" or part in GROUPS, f"unknown part {part!r}: choose all, {', '.join(GROUPS)}")
+    chosen = list(range(COUNT)) if part == "all" else list(GROUPS[part])
+    angle = torch.tensor(turn).deg2rad()
+    rotation = torch.stack((torch.stack((angle.cos(), -angle.sin())), torch.stack((angle.sin(), angle.cos())))).to(points)
+    middle = points[chosen, :2].mean(0)
+    moved = points.clone()
+    moved[chosen, :2] = scale * (points[chosen, :2] - middle) @ rotation.T + middle + points.new_tensor([right, down])
+    return moved
 
 
 def gaussians(points: Float[Tensor, "*b l n"], height: int, width: int, sigma: float = 1.0, dtype: torch.dtype = torch.float32) -> Float[Tensor, "*b l h w"]:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from vrn_lite.figures.look import COLOURS, SIGNS, choose, layout
+from vrn_lite.figures.look import COLOURS, INKS, SIGNS, choose, layout
 
 
 def curves_figure(
@@ -27,7 +27,7 @@ def curves_figure(
     figure = go.Figure(layout=layout(title, height=420))
     dashes = ("solid", "dash", "dot", "dashdot")
     for number, (name, (x, y)) in enumerate(curves.items()):
-        line = {"color": COLOURS[number % 7], "dash": dashes[number % 4]}
+        line = {"color": INKS[number % 7], "dash": dashes[number % 4]}
         xs, ys = [round(float(value), 6) for value in x], [round(float(value), 6) for value in y]
         figure.add_trace(go.Scatter(x=xs, y=ys, name=name, mode="lines+markers", line=line, marker={"symbol": SIGNS[number % 6], "size": 8}))
         if spread and name in spread:
@@ -85,7 +85,7 @@ def compared_figure(
 def _curve(curve: Curve, name: str, look: int, dash: str) -> go.Scatter:
     """A curve with the colour and sign of a number."""
     xs, ys = ([round(float(value), 6) for value in values] for values in curve)
-    line, marker = {"color": COLOURS[look % 7], "dash": dash}, {"symbol": SIGNS[look % 6], "size": 6 if dash == "solid" else 9}
+    line, marker = {"color": INKS[look % 7], "dash": dash}, {"symbol": SIGNS[look % 6], "size": 6 if dash == "solid" else 9}
     return go.Scatter(x=xs, y=ys, name=name, mode="lines+markers", line=line, marker=marker)
 
 
@@ -104,7 +104,7 @@ def panels_figure(panels: Mapping[str, Mapping[str, tuple[Sequence[float], Seque
         axis, left = "" if number == 0 else str(number + 1), number * (wide + gap)
         for name, (x, y) in curves.items():
             kind = names.index(name)
-            look = {"line": {"color": COLOURS[kind % 7], "dash": dashes[kind % 4]}, "marker": {"symbol": signs[kind % 4], "size": 5}}
+            look = {"line": {"color": INKS[kind % 7], "dash": dashes[kind % 4]}, "marker": {"symbol": signs[kind % 4], "size": 5}}
             first = not any(trace.name == name for trace in figure.data)
             xs, ys = [round(float(value), 6) for value in x], [round(float(value), 6) for value in y]
             figure.add_trace(

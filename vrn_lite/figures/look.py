@@ -22,6 +22,12 @@ SKIN = "#d9b8a0"
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 """The palette of Okabe and Ito: told apart by colour-blind readers, too."""
 
+INKS = ("#0072b2", "#d55e00", "#009e73", "#b0508a", "#a87400", "#2b86bd", "#000000")
+"""The same for lines and markers on white, the light ones darkened: every contrast is 3 to 1 or more (WCAG 1.4.11)."""
+
+CARD, TEXT = "#ffffff", "#222222"
+"""Every figure is dark text on a white card, in light themes and in dark ones."""
+
 SIGNS = ("circle", "square", "diamond", "cross", "x", "triangle-up")
 """Of curves, so that they are told apart without colour, too."""
 
@@ -54,24 +60,50 @@ def layout(title: str, height: int = 480) -> dict[str, Any]:
         "title": {"text": title, "x": 0.5, "font": {"size": 16}},
         "height": height,
         "margin": {"l": 8, "r": 8, "t": top, "b": 8},
-        "paper_bgcolor": "white",
-        "plot_bgcolor": "white",
-        "font": {"color": "#222222"},
+        "paper_bgcolor": CARD,
+        "plot_bgcolor": CARD,
+        "font": {"color": TEXT},
     }
 
 
-def add_slider(figure: go.Figure, title: str, steps: Sequence[tuple[str, dict[str, Any]]], start: int) -> None:
-    """A slider whose steps restyle the figure, without a kernel."""
-    buttons = [{"label": label, "method": "restyle", "args": [change]} for label, change in steps]
+def add_slider(figure: go.Figure, title: str, steps: Sequence[tuple[str, dict[str, Any]]], start: int, method: str = "restyle") -> None:
+    """A slider whose steps restyle the figure (or call another `method` of Plotly's), without a kernel."""
+    buttons = [{"label": label, "method": method, "args": [change]} for label, change in steps]
     slider = {"active": start, "currentvalue": {"prefix": f"{title}: "}, "pad": {"t": 44, "b": 4, "l": 24, "r": 24}, "steps": buttons}
     figure.update_layout(sliders=[slider], height=figure.layout.height + 90)
 
 
-def choose(figure: go.Figure, title: str, seen: Mapping[str, Sequence[bool]]) -> None:
-    """A slider of which each step shows some of the traces; the figure opens with the first one."""
-    add_slider(figure, title, [(label, {"visible": list(visible)}) for label, visible in seen.items()], start=0)
-    for trace, visible in zip(figure.data, next(iter(seen.values())), strict=True):
+def add_movie(figure: go.Figure, title: str, pages: Mapping[str, Sequence[Mapping[str, Any]]], start: int, milliseconds: int = 700) -> None:
+    """A slider and a play button that turn the pages of a figure: label -> what changes in each of its first traces.
+
+    Plotly calls a page a frame; slider and button both go to frames by name, so that the slider moves while the movie plays.
+    """
+    traces = list(range(len(next(iter(pages.values())))))
+    kinds = [trace.type for trace in figure.data]
+    figure.frames = [
+        go.Frame(name=label, data=[{"type": kind} | dict(change) for kind, change in zip(kinds, changes, strict=False)], traces=traces)
+        for label, changes in pages.items()
+    ]
+    still = {"mode": "immediate", "frame": {"duration": 0, "redraw": True}, "transition": {"duration": 0}}
+    moving = {"fromcurrent": True, "frame": {"duration": milliseconds, "redraw": True}, "transition": {"duration": 0}}
+    add_slider(figure, title, [(label, {}) for label in pages], start)
+    for step, label in zip(figure.layout.sliders[0].steps, pages, strict=True):
+        step.update(method="animate", args=[[label], still])
+    buttons = [{"label": "Play", "method": "animate", "args": [None, moving]}, {"label": "Pause", "method": "animate", "args": [[None], still]}]
+    place = {"x": 0.0, "xanchor": "left", "y": 0.0, "yanchor": "top", "pad": {"t": 62, "l": 4}, "direction": "left"}
+    figure.update_layout(updatemenus=[place | {"type": "buttons", "showactive": False, "buttons": buttons}])
+    figure.layout.sliders[0].update(x=0.2, len=0.8)
+
+
+def choose(figure: go.Figure, title: str, seen: Mapping[str, Sequence[bool]], play: bool = False, start: str = "") -> None:
+    """A slider of which each step shows some of the traces, with a play button if wanted; the figure opens with the step `start`."""
+    first = list(seen).index(start or next(iter(seen)))
+    for trace, visible in zip(figure.data, list(seen.values())[first], strict=True):
         trace.visible = visible
+    if play:
+        add_movie(figure, title, {label: [{"visible": bool(one)} for one in visible] for label, visible in seen.items()}, first)
+    else:
+        add_slider(figure, title, [(label, {"visible": list(visible)}) for label, visible in seen.items()], first)
 
 
 @lru_cache(maxsize=1)

@@ -21,10 +21,10 @@ from vrn_lite.frame import require
 MOST_VERTICES = 14_000
 """A mesh of this size takes about 0.5 MB of a notebook with colours, 0.35 MB without."""
 
-CAMERA = {"eye": {"x": -0.5, "y": -0.25, "z": -1.9}, "up": {"x": 0.0, "y": -1.0, "z": 0.0}, "projection": {"type": "orthographic"}}
+CAMERA: dict[str, Any] = {"eye": {"x": -0.5, "y": -0.25, "z": -1.9}, "up": {"x": 0.0, "y": -1.0, "z": 0.0}, "projection": {"type": "orthographic"}}
 
-FILL = 1.7
-"""Size of the largest extent in Plotly's own units: with a parallel projection, this is the zoom."""
+FILL, WIDE = 1.7, 1.5
+"""Size of the largest extent in Plotly's own units: with a parallel projection, this is the zoom. Pictures are `WIDE` times as wide as high."""
 
 LIGHT = {"ambient": 0.3, "diffuse": 0.68, "specular": 0.08, "roughness": 0.7, "fresnel": 0.05}
 
@@ -70,6 +70,8 @@ def meshes_figure(
     *,
     slider: str = "",
     steps: Mapping[str, Sequence[str]] | None = None,
+    play: bool = False,
+    start: str = "",
     intensity_name: str = "",
     intensity_range: tuple[float, float] | None = None,
     unit: str = "px",
@@ -79,28 +81,41 @@ def meshes_figure(
 
     Each part is a dictionary with ``vertices`` and ``triangles`` and, if wanted, ``colours`` (``[v, 3]``, or one colour
     name), ``intensity``, ``landmarks`` and ``opacity``; its name is the slider's label. With `steps` the slider shows several
-    parts together: label -> names of parts.
+    parts together: label -> names of parts; with `play` a button runs through its steps.
+    It opens with the step `start`, by default the first one.
     """
-    points = np.concatenate([numbers(part["vertices"])[np.unique(numbers(part["triangles"]))] for part in parts.values()])
-    require(len(points) > 0, "the mesh is empty: there is nothing to draw")
-    require(bool(np.isfinite(points).all()), "the mesh has vertices that are not finite (NaN or infinity): clean it first")
-    scale = _fixed_point(points)
-    figure = go.Figure(layout=layout(title) | {"scene": _scene(points, scale, unit)})
+    points = np.concatenate([drawn_points(part) for part in parts.values()])
+    scale = fixed_point(points)
+    figure = go.Figure(layout=layout(title) | {"scene": scene(*_extent(points), scale, unit)})
     owner = []
     for number, (name, part) in enumerate(parts.items()):
-        traces = _part_traces(part, scale, unit, name, most_vertices, intensity_name, intensity_range)
+        traces = part_traces(part, scale, unit, name, most_vertices, intensity_name, intensity_range)
         figure.add_traces(traces)
         owner += [number] * len(traces)
     if slider:
         names = list(parts)
         seen = {label: [names[number] in shown for number in owner] for label, shown in (steps or {name: [name] for name in names}).items()}
-        choose(figure, slider, seen)
+        choose(figure, slider, seen, play, start)
     return figure
 
 
-def _part_traces(
+def drawn_points(part: Mapping[str, Any]) -> np.ndarray:
+    """The vertices of a part that a triangle uses.
+
+    Raises
+    ------
+    InputError : there is none, or some coordinate is not finite.
+    """
+    points = numbers(part["vertices"])[np.unique(numbers(part["triangles"]))]
+    require(len(points) > 0, "the mesh is empty: there is nothing to draw")
+    require(bool(np.isfinite(points).all()), "the mesh has vertices that are not finite (NaN or infinity): clean it first")
+    return points
+
+
+def part_traces(
     part: Mapping[str, Any], scale: float, unit: str, name: str, most: int | None, intensity_name: str, intensity_range: tuple[float, float] | None
 ) -> list[Any]:
+    """A part of `meshes_figure` as Plotly's traces: the mesh, and its landmarks where it has any."""
     vertices, triangles = numbers(part["vertices"]).astype(np.float64), numbers(part["triangles"])
     colours, intensity = part.get("colours"), part.get("intensity")
     named = isinstance(colours, str)
@@ -121,7 +136,7 @@ def _part_traces(
         look = {"lighting": LIGHT, "intensity": steps.astype(np.uint8), "cmin": 0, "cmax": 255, "colorscale": MAP, "colorbar": bar}
     elif colours is not None and not named:
         look = {"lighting": PHOTO_LIGHT, "vertexcolor": ["#" + rgb.tobytes().hex() for rgb in _bytes(carried[0])]}
-    where = "x %{x}, y %{y}, z %{z}" + (f" (in 1/{scale:g} {unit})" if scale != 1 else f" ({unit})")
+    where = "x %{x:d}, y %{y:d}, z %{z:d}" + (f" (in 1/{scale:g} {unit})" if scale != 1 else f" ({unit})")
     light = {"x": -50_000, "y": 50_000, "z": -500}  # moves with the camera: upper left, before the face
     traces = [
         go.Mesh3d(
@@ -166,7 +181,7 @@ def _group_means(values: np.ndarray, group: np.ndarray, count: np.ndarray) -> np
     return sums / count[:, None]
 
 
-def _fixed_point(points: np.ndarray) -> float:
+def fixed_point(points: np.ndarray) -> float:
     """Steps per unit, so that all coordinates fit into 16 bits: 100 where possible."""
     most = max(float(np.abs(points).max()), 1e-9)
     return next((scale for scale in (100.0, 50.0, 20.0, 10.0, 5.0, 2.0) if most * scale < 32_000), 32_000 / most)
@@ -193,23 +208,29 @@ def _landmark_trace(points: np.ndarray, scale: float) -> go.Scatter3d:
     )
 
 
-def _scene(points: np.ndarray, scale: float, unit: str) -> dict[str, Any]:
-    """Equal axes with ticks in true units; the largest extent nearly fills the picture."""
+def _extent(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The least and the largest coordinates, with a little room."""
     low, high = points.min(0), points.max(0)
     margin = 0.03 * float((high - low).max()) + 1e-6
-    low, high = low - margin, high + margin
+    return low - margin, high + margin
+
+
+def scene(low: np.ndarray, high: np.ndarray, scale: float, unit: str) -> dict[str, Any]:
+    """Equal axes from `low` to `high` with ticks in true units; the largest extent nearly fills the picture."""
     axes: dict[str, Any] = {}
     for name, label, least, most in zip("xyz", ("x right", "y down", "z away"), low, high, strict=True):
-        ticks = [tick for tick in MaxNLocator(5).tick_values(least, most) if least <= tick <= most]
+        marks = [mark for mark in MaxNLocator(3 if name == "z" else 5).tick_values(least, most) if least <= mark <= most]  # z is seen end on
         axes[f"{name}axis"] = {
-            "title": {"text": f"{label} ({unit})"},
+            "title": {"text": f"{label} ({unit})", "font": {"size": 13}},
+            "tickfont": {"size": 11},
             "range": [float(least * scale), float(most * scale)],
-            "tickvals": [round(tick * scale) for tick in ticks],
-            "ticktext": [f"{tick:g}" for tick in ticks],
+            "tickvals": [round(mark * scale) for mark in marks],
+            "ticktext": [f"{mark:g}" for mark in marks],
             "backgroundcolor": "#f4f4f4",
             "gridcolor": "#cccccc",
             "showbackground": True,
             "zeroline": False,
+            "showspikes": False,
         }
-    size = FILL * (high - low) / (high - low).max()
+    size = FILL * (high - low) / ((high - low) / (WIDE, 1, 1)).max()
     return axes | {"aspectmode": "manual", "aspectratio": dict(zip("xyz", size.tolist(), strict=True)), "camera": CAMERA}

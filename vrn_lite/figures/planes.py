@@ -13,8 +13,11 @@ from matplotlib.colors import to_rgb
 from PIL import Image as PillowImage
 from torch import Tensor
 
-from vrn_lite.figures.look import COLOURS, MAP, SKIN, Array, add_slider, colour_table, landmark_lines, layout, numbers
+from vrn_lite.figures.look import COLOURS, MAP, SKIN, Array, add_movie, add_slider, colour_table, landmark_lines, layout, numbers
 from vrn_lite.frame import AUTHORS_DEPTH_SCALE, require
+
+FRAME = "#f0e442"
+"""Colour of a box in a photograph: yellow, seen on skin and on dark."""
 
 MOST_PNG_PIXELS = 200 * 200
 """Larger colour images are stored as JPEG."""
@@ -47,7 +50,7 @@ def slices_figure(
     return pages_figure(pages, title, slider="slice d", start=first, bar="inside")
 
 
-def pages_figure(images: Mapping[str, Array], title: str = "", *, slider: str, start: int = 0, bar: str = "") -> go.Figure:
+def pages_figure(images: Mapping[str, Array], title: str = "", *, slider: str, start: int = 0, bar: str = "", play: bool = False) -> go.Figure:
     """Images of one size, one at a time, with a slider.
 
     Parameters
@@ -56,6 +59,7 @@ def pages_figure(images: Mapping[str, Array], title: str = "", *, slider: str, s
     slider : its title.
     start : the page to begin with.
     bar : name of the colour bar; none without.
+    play : a button that turns the pages, beside the slider.
     """
     require(len(images) > 0, "there are no images to draw")
     pages = {label: numbers(image).astype(np.float32) for label, image in images.items()}
@@ -67,6 +71,9 @@ def pages_figure(images: Mapping[str, Array], title: str = "", *, slider: str, s
     if bar:
         figure.add_trace(_colour_bar(bar))
     image_axes(figure, sizes.pop())
+    if play:
+        add_movie(figure, slider, {label: [{"source": source}] for label, source in zip(pages, sources, strict=True)}, start)
+        return figure
     # Two properties a step: with one, Plotly would look up the slider's place by its value, and empty slices are alike.
     steps = [(label, {"source": [source], "name": [label]}) for label, source in zip(pages, sources, strict=True)]
     add_slider(figure, slider, steps, start)
@@ -75,13 +82,20 @@ def pages_figure(images: Mapping[str, Array], title: str = "", *, slider: str, s
     return figure
 
 
-def images_figure(images: Mapping[str, Array], title: str = "", *, landmarks: Mapping[str, Array] | None = None) -> go.Figure:
+def images_figure(
+    images: Mapping[str, Array],
+    title: str = "",
+    *,
+    landmarks: Mapping[str, Array] | None = None,
+    boxes: Mapping[str, Sequence[float]] | None = None,
+) -> go.Figure:
     """Images side by side, each under its name, with landmarks where given.
 
     Parameters
     ----------
     images : name -> ``[h, w, 3]``, ``[3, h, w]``, or ``[h, w]`` (drawn through the colour map), values in [0, 1].
     landmarks : name -> ``[68, 2 or 3]``, in the image's pixels.
+    boxes : name -> (x0, y0, x1, y1) in the image's pixels, drawn as a frame.
     """
     figure = go.Figure(layout=layout(title, height=420))
     gap = 0.04
@@ -98,6 +112,9 @@ def images_figure(images: Mapping[str, Array], title: str = "", *, landmarks: Ma
             x, y = np.round(landmark_lines(numbers(landmarks[name])[:, :2]), 2).T
             look = {"marker": {"size": 4, "color": COLOURS[5]}, "line": {"width": 1.5, "color": COLOURS[5]}}
             figure.add_trace(go.Scatter(x=x, y=y, xaxis=f"x{axis}", yaxis=f"y{axis}", mode="lines+markers", showlegend=False, hoverinfo="skip", **look))
+        if boxes and name in boxes:
+            x0, y0, x1, y1 = map(float, boxes[name])
+            figure.add_shape(type="rect", x0=x0, y0=y0, x1=x1, y1=y1, xref=f"x{axis}", yref=f"y{axis}", line={"color": FRAME, "width": 3})
     return figure
 
 
@@ -156,6 +173,16 @@ def _slope(depth: Float[Tensor, "b h w"], inside: Bool[Tensor, "b h w"], axis: i
     pad = (0, 0, 1, 0) if axis == 1 else (1, 0)
     end = (0, 0, 0, 1) if axis == 1 else (0, 1)
     return ((F.pad(step, pad) + F.pad(step, end)) / 2).clamp(-3, 3)
+
+
+def film_figure(pictures: Mapping[str, bytes], title: str = "", *, slider: str) -> go.Figure:
+    """Ready pictures (PNG, all of one size), one at a time, with a slider and a play button: the slider's label -> the file's bytes."""
+    pages = {label: np.asarray(PillowImage.open(BytesIO(png)).convert("RGB")) / 255 for label, png in pictures.items()}
+    figure = pages_figure(pages, title, slider=slider, start=len(pages) - 1, play=True)
+    bare = {"showticklabels": False, "showgrid": False, "ticks": "", "title": None}
+    figure.update_layout(xaxis=bare, yaxis=bare, margin={"l": 8, "b": 8})
+    figure.update_traces(hoverinfo="skip", hovertemplate=None)
+    return figure
 
 
 def _colour_bar(name: str) -> go.Scatter:

@@ -11,12 +11,17 @@ import torch
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_rgb
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import ListedColormap, Normalize, to_rgb
 from matplotlib.figure import Figure as StillFigure
 from PIL import Image as PillowImage
 
 from vrn_lite.figures.look import COLOURS, SKIN, colour_table
+from vrn_lite.figures.meshes import WIDE
 from vrn_lite.raster import nearest, rasterize
+
+MARKERS = {"circle": "o", "square": "s", "diamond": "D", "cross": "P", "x": "X", "triangle-up": "^"}
+"""Plotly's signs in matplotlib's words."""
 
 
 def picture(figure: go.Figure, width: int = 640) -> bytes:
@@ -26,17 +31,56 @@ def picture(figure: go.Figure, width: int = 640) -> bytes:
         if trace.visible is not False:
             plan = (trace.scene or "scene") if trace.type in ("mesh3d", "scatter3d") else (trace.xaxis or "x")
             plans.setdefault(plan, []).append(trace)
-    still = StillFigure(figsize=(width / 100, width / 160), dpi=100, layout="constrained")
+    flat = len(plans) > 1 and any(trace.type in ("image", "mesh3d") for trace in figure.data)
+    height = min(width / 1.6, width / len(plans) + 130) if flat else width / 1.6
+    still = StillFigure(figsize=(width / 100, height / 100), dpi=100, layout="constrained")
     canvas = FigureCanvasAgg(still)
     axes = still.subplots(1, len(plans), squeeze=False)[0]
     for plan, axis, traces in zip(plans, axes, plans.values(), strict=True):
         (_draw_scene if plan.startswith("scene") else _draw_plane)(axis, figure, plan, traces)
-    still.suptitle(_plain(figure.layout.title.text), fontsize=11)
+        _draw_bar(axis, traces)
+    if figure.layout.showlegend:
+        _draw_legend(still, figure)
+    else:
+        still.suptitle(_plain(figure.layout.title.text), fontsize=11)
+    still.supxlabel(_slider_line(figure), fontsize=8, color="#555555")
     canvas.draw()
     stream = BytesIO()
     shades = np.rint(np.asarray(canvas.buffer_rgba())[..., :3] / 255 * 31) * 255 / 31  # 32 shades a channel: half the bytes
     PillowImage.fromarray(np.rint(shades).astype(np.uint8)).save(stream, "PNG", optimize=True)
     return stream.getvalue()
+
+
+def _slider_line(figure: go.Figure) -> str:
+    """What stands below a still picture in the place of a slider."""
+    lines = []
+    for slider in figure.layout.sliders:
+        prefix, label = slider.currentvalue.prefix, _plain(slider.steps[slider.active or 0].label)
+        lines.append(f"{prefix}{label}  (one of {len(slider.steps)} views; the live figure has a slider)")
+    return "\n".join(lines)
+
+
+def _draw_legend(still: StillFigure, figure: go.Figure) -> None:
+    """The title, and below it one legend above all axes, each name once."""
+    named = {name: handle for axis in still.axes for handle, name in zip(*axis.get_legend_handles_labels(), strict=True)}
+    longest = max(map(len, named), default=0)
+    look = {"ncols": 1 if longest > 60 else 2 if longest > 24 else 4, "fontsize": 8, "frameon": False}
+    still.legend(named.values(), named.keys(), loc="outside upper center", title=_plain(figure.layout.title.text), title_fontsize=11, **look)
+
+
+def _draw_bar(axis: Axes, traces: Sequence[Any]) -> None:
+    """The colour bar of the first trace that has one."""
+    for trace in traces:
+        own = trace if trace.type == "mesh3d" else trace.marker if trace.type == "scatter" and trace.marker.showscale else None
+        if own is None or (trace.type == "mesh3d" and (trace.intensity is None or trace.showscale is False)):
+            continue
+        colours = ScalarMappable(Normalize(own.cmin, own.cmax), ListedColormap(colour_table()))
+        bar = axis.figure.colorbar(colours, ax=axis, shrink=0.8, pad=0.02)
+        bar.set_label(_plain(own.colorbar.title.text), fontsize=8)
+        bar.ax.tick_params(labelsize=7)
+        if own.colorbar.tickvals is not None:
+            bar.set_ticks(list(own.colorbar.tickvals), labels=list(own.colorbar.ticktext))
+        return
 
 
 def _plain(text: str | None) -> str:
@@ -69,11 +113,6 @@ def _draw_plane(axis: Axes, figure: go.Figure, plan: str, traces: Sequence[Any])
     if x.range is not None:
         axis.set_xlim(x.range)
         axis.set_ylim(y.range)
-    if figure.layout.showlegend:
-        beside = {} if figure.layout.legend.orientation == "h" else {"loc": "center left", "bbox_to_anchor": (1, 0.5)}
-        axis.legend(fontsize=8, **beside)
-        if beside:
-            axis.locator_params(axis="x", nbins=6)
 
 
 def _draw_trace(axis: Axes, trace: Any) -> None:
@@ -88,7 +127,16 @@ def _draw_trace(axis: Axes, trace: Any) -> None:
             _fill(axis, xs, ys, trace.fillcolor, trace.name)
     elif trace.marker.opacity != 0:
         dash = {"dash": "--", "dot": ":", "dashdot": "-."}.get(trace.line.dash, "-")
-        axis.plot(trace.x, trace.y, dash, marker="o", markersize=_dot(trace), color=trace.line.color, label=trace.name, linewidth=1.2)
+        axis.plot(
+            trace.x,
+            trace.y,
+            dash,
+            marker=MARKERS.get(trace.marker.symbol, "o"),
+            markersize=_dot(trace),
+            color=trace.line.color,
+            label=trace.name,
+            linewidth=1.2,
+        )
         if trace.error_y.array is not None:
             axis.errorbar(trace.x, trace.y, trace.error_y.array, fmt="none", ecolor=trace.line.color, capsize=3)
 
@@ -121,18 +169,21 @@ def _draw_scene(axis: Axes, figure: go.Figure, plan: str, traces: Sequence[Any])
     meshes = [trace for trace in traces if trace.type == "mesh3d"]
     placed = [np.stack([trace.x, trace.y, trace.z], 1) @ view.T for trace in meshes]
     low, high = (f([f(points[:, :2], axis=0) for points in placed], axis=0) for f in (np.min, np.max))
-    side = 360
-    zoom, middle = 0.92 * side / float((high - low).max()), (low + high) / 2
-    offset = np.array([*(side / 2 - middle * zoom), 0.0])
-    pixels = np.ones((side, side, 3))
+    side, middle = 360, (low + high) / 2
+    across = round(side * float(np.clip((high - low)[0] / (high - low)[1], 1, WIDE)))
+    linked = bool((figure.layout.meta or {}).get("linked"))  # one scale for all scenes
+    zoom = 0.92 * side / (float(np.ptp(figure.layout[plan].xaxis.range)) if linked else float(((high - low) * (side / across, 1)).max()))
+    offset = np.array([*(np.array([across / 2, side / 2]) - middle * zoom), 0.0])
+    pixels = np.ones((side, across, 3))
     for trace, points in zip(meshes, placed, strict=True):
         _paint(pixels, points * zoom + offset, trace)
-    axis.imshow(pixels, extent=(0, side, side, 0))
+    axis.imshow(pixels, extent=(0, across, side, 0))
     for trace in traces:
         if trace.type == "scatter3d":
             x, y, _ = (np.stack([trace.x, trace.y, trace.z], 1).astype(float) @ view.T * zoom + offset).T
             axis.plot(x, y, marker="o", markersize=2, linewidth=1, color=trace.marker.color or COLOURS[0])
     axis.set_axis_off()
+    axis.set_title("".join(note.text for note in figure.layout.annotations if note.name == plan), fontsize=10)
 
 
 def view_of(camera: Any) -> Float[np.ndarray, "3 3"]:
