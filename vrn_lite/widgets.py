@@ -92,7 +92,9 @@ def face_explorer(
         what = {name: values[name] for name in moves}
         return figures.face_figure(figures.drawn_face(face, who, what, yaw=yaw, pitch=pitch, roll=roll))
 
-    ranges: dict[str, Range | Sequence[str]] = dict.fromkeys(modes, (-3, 3, 0)) | dict.fromkeys(moves, (0, 1, 0))
+    ranges: dict[str, Range | Sequence[str]] = {}
+    ranges.update((name, (-3.0, 3.0, 0.0)) for name in modes)
+    ranges.update((name, (0.0, 1.0, 0.0)) for name in moves)
     return explore(draw, **ranges, yaw=(-90, 90, 0), pitch=(-40, 40, 0), roll=(-45, 45, 0))
 
 
