@@ -37,7 +37,6 @@ DRAWS_WITHOUT_A_GPU = ("--no-sandbox", "--use-angle=swiftshader", "--enable-unsa
 ASKS_NOBODY = ("--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync")
 BADGES = ("https://colab.research.google.com/assets/colab-badge.svg", "https://mybinder.org/badge_logo.svg")
 BADGE = '<svg xmlns="http://www.w3.org/2000/svg" width="117" height="20"/>'
-SETTINGS = {"@jupyterlab/apputils-extension/notification": {"fetchNews": "false"}}
 PATIENCE = 300  # seconds; far more than anything here takes
 FIGURES, WIDGETS = ".jp-OutputArea-output.jp-RenderedPlotly", ".jp-OutputArea-output:has(.widget-slider)"
 
@@ -65,17 +64,22 @@ def answers(port):
     return True
 
 
+def settle(folder, settings):
+    """Write settings of JupyterLab's extensions into its folder for them."""
+    for name, values in settings.items():
+        path = folder / f"{name}.jupyterlab-settings"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(values))
+
+
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    """A JupyterLab with settings of its own: the folder of its notebooks, and its address."""
+    """A JupyterLab with settings of its own: the folder of its notebooks, its address, and the folder of its settings."""
     folder, own, port = tmp_path_factory.mktemp("notebooks"), tmp_path_factory.mktemp("jupyter"), free_port()
     places = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR", "IPYTHONDIR")
     options = ["--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}", "--ServerApp.port_retries=0", f"--ServerApp.root_dir={folder}"]
     options += ["--IdentityProvider.token=", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdates"]
-    for name, values in SETTINGS.items():
-        path = own / "jupyterlab_settings_dir" / f"{name}.jupyterlab-settings"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(values))
+    settle(own / "jupyterlab_settings_dir", {"@jupyterlab/apputils-extension/notification": {"fetchNews": "false"}})
     environment = os.environ | {place: str(own / place.lower()) for place in places}
     with (own / "log").open("w") as log:
         server = subprocess.Popen([sys.executable, "-m", "jupyterlab", *options], env=environment, stdout=log, stderr=log, start_new_session=True)
@@ -84,7 +88,7 @@ def lab(tmp_path_factory):
         assert server.poll() is None, (own / "log").read_text()
         assert time.monotonic() < until, (own / "log").read_text()
         time.sleep(0.2)
-    yield folder, f"http://127.0.0.1:{port}/lab/tree"
+    yield folder, f"http://127.0.0.1:{port}/lab/tree", own / "jupyterlab_settings_dir"
     server.terminate()  # ends its kernels, too
     try:
         server.wait(60)
@@ -291,7 +295,7 @@ def coloured(image):
 @pytest.fixture(scope="module", params=LESSONS)
 def lesson(request, lab, browser):
     """A notebook of the course after all its cells have run."""
-    folder, address = lab
+    folder, address, _ = lab
     shutil.copy(ROOT / "notebooks" / f"{request.param}.ipynb", folder)
     opened = Lesson(browser, folder, address, request.param).run()
     yield opened
@@ -350,7 +354,7 @@ WIDGET = "widgets.explore(lambda size: figures.curves_figure({'a': ([0, 1], [0, 
 SOUND = (IMPORTS, "figures.show(figure, 'A ball.')", "figures.show(slices, 'A ball in slices.')", WIDGET)
 BROKEN = (
     IMPORTS,
-    "figure.data[0].visible = False\nfigures.show(figure, 'A scene without its ball.')",
+    "figure.data[0].lightposition = None\nfigure.data[0].opacity = 0\nfigures.show(figure, 'A scene with a ball that nobody sees.')",
     "for step in slices.layout.sliders[0].steps:\n    step.args = [{'name': ['the same']}, [0]]\nfigures.show(slices, 'A slider that changes nothing.')",
     "widgets.explore(lambda size: figures.curves_figure({'a': ([0, 1], [0, 1])}, 'x', 'y'), size=(1.0, 9.0, 1.0))",
     "display(HTML('<script>console.error(\\'a figure broke\\')</script><img src=\"https://example.org/a.png\" alt=\"\">'))",
@@ -367,7 +371,7 @@ def write(folder, name, cells):
 
 
 def test_these_checks_notice_what_is_broken(lab, browser):
-    folder, address = lab
+    folder, address, _ = lab
     write(folder, "broken", BROKEN)
     lesson = Lesson(browser, folder, address, "broken").run()
     assert lesson.errors() == ["ZeroDivisionError: division by zero"]
@@ -390,13 +394,10 @@ WORDS = (".jp-RenderedMarkdown h1", ".jp-RenderedMarkdown p", ".jp-RenderedMarkd
 
 @pytest.mark.parametrize("theme", ["JupyterLab Light", "JupyterLab Dark"])
 def test_words_and_cards_are_legible_in_both_themes(theme, lab, browser):
-    folder, address = lab
+    folder, address, settings = lab
     name = theme.split()[1].lower()
     write(folder, name, SOUND)
-    themes = address.replace("/lab/tree", "/lab/api/settings/@jupyterlab/apputils-extension:themes")
-    page = browser.new_page()
-    assert page.request.put(themes, data={"raw": json.dumps({"theme": theme})}).ok
-    page.close()
+    settle(settings, {"@jupyterlab/apputils-extension/themes": {"theme": theme}})
     lesson = Lesson(browser, folder, address, name).run()
     assert lesson.errors() == lesson.blank() == lesson.complaints == []
     assert (lesson.stuck(), lesson.stiff(), lesson.unmoved()) == (([], 1), ([], 1), ([], 1))

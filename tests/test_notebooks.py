@@ -49,13 +49,6 @@ def test_course_begins_with_its_front_door():
     assert [path.stem[:2] for path in PATHS] == [f"{number:02}" for number in range(len(PATHS))]
 
 
-def test_one_title_and_no_skipped_heading_level(edition):
-    levels = [len(mark) for mark in re.findall(r"^(#+) ", prose(edition), re.M)]
-    assert levels[0] == 1
-    assert levels.count(1) == 1
-    assert all(after - before <= 1 for before, after in zip(levels, levels[1:], strict=False))
-
-
 def test_first_cell_says_what_is_learnt_needed_and_how_long(notebook):
     first = text(notebook["cells"][0])
     assert re.search(r"\*\*What you will (learn|see)\.\*\*", first)
@@ -75,10 +68,6 @@ def test_set_up_installs_on_colab_only(notebook):
     assert 'if "google.colab" in sys.modules and importlib.util.find_spec("vrn_lite") is None:' in first
     assert f'%pip install -q "vrn_lite @ git+{REPOSITORY}"' in first
     assert "-U" not in first
-
-
-def test_every_image_has_a_text(edition):
-    assert all(alternative.strip() for alternative in re.findall(r"!\[(.*?)\]\(", prose(edition)))
 
 
 def test_ends_with_a_summary_and_what_comes_next(edition):
