@@ -147,9 +147,17 @@ class Trainer:
         return unaligned(pairs, self.face.unit, self.network.preset.grid) if isinstance(self.network, UnalignedVRN) else pairs
 
     def batches(self, last: int) -> Iterator[tuple[FacePairs, float]]:
-        """The pairs of all steps before `last`, and how many seconds each was waited for; the next are made while these are used."""
+        """The pairs of all steps before `last`, and how many seconds each was waited for; the next are made while these are used.
+
+        Where PyTorch has one thread and no GPU, they are made in turn: nothing is won side by side, and less memory is used at a time.
+        """
+        steps, threads = range(self.step, last), self._half_the_threads()
+        if self.side is None and torch.get_num_threads() == 1:
+            for step in steps:
+                asked = time.perf_counter()
+                yield self.pairs(step), time.perf_counter() - asked
+            return
         with ThreadPoolExecutor(1) as maker:
-            steps, threads = range(self.step, last), self._half_the_threads()
             ahead = [maker.submit(self._aside, step, threads) for step in steps[:1]]
             for step in steps:
                 asked = time.perf_counter()
