@@ -37,6 +37,11 @@ DRAWS_WITHOUT_A_GPU = ("--no-sandbox", "--use-angle=swiftshader", "--enable-unsa
 ASKS_NOBODY = ("--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync")
 BADGES = ("https://colab.research.google.com/assets/colab-badge.svg", "https://mybinder.org/badge_logo.svg")
 BADGE = '<svg xmlns="http://www.w3.org/2000/svg" width="117" height="20"/>'
+SETTINGS = {
+    "@jupyterlab/apputils-extension/notification": {"fetchNews": "false"},
+    "@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"},  # all cells are in the page
+}
+QUIET = ".modebar, .hoverlayer { visibility: hidden }"  # what comes and goes with the pointer
 PATIENCE = 300  # seconds; far more than anything here takes
 FIGURES, WIDGETS = ".jp-OutputArea-output.jp-RenderedPlotly", ".jp-OutputArea-output:has(.widget-slider)"
 
@@ -79,7 +84,7 @@ def lab(tmp_path_factory):
     places = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR", "IPYTHONDIR")
     options = ["--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}", "--ServerApp.port_retries=0", f"--ServerApp.root_dir={folder}"]
     options += ["--IdentityProvider.token=", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdates"]
-    settle(own / "jupyterlab_settings_dir", {"@jupyterlab/apputils-extension/notification": {"fetchNews": "false"}})
+    settle(own / "jupyterlab_settings_dir", SETTINGS)
     environment = os.environ | {place: str(own / place.lower()) for place in places}
     with (own / "log").open("w") as log:
         server = subprocess.Popen([sys.executable, "-m", "jupyterlab", *options], env=environment, stdout=log, stderr=log, start_new_session=True)
@@ -188,7 +193,7 @@ class Lesson:
     def pixels(self, element):
         """What the reader sees of an element while the pointer is elsewhere: bytes ``[h, w, 3]``."""
         self.page.mouse.move(1, 1)
-        return np.asarray(Image.open(BytesIO(element.screenshot(animations="disabled"))).convert("RGB")).astype(int)
+        return np.asarray(Image.open(BytesIO(element.screenshot(animations="disabled", style=QUIET))).convert("RGB")).astype(int)
 
     def drawing(self, figure):
         """Pixels of a figure's plots, without titles, sliders and buttons around them: one image for each plot."""
@@ -252,15 +257,19 @@ class Lesson:
                 found.append(number)
         return found, len(scenes)
 
+    def pushed(self, widget, key, before):
+        """Whether a widget's picture changes when a key pushes its first slider."""
+        widget.locator(".noUi-handle").first.press(key)
+        return self.changed(lambda: [self.pixels(widget.locator("img").first)], before)
+
     def unmoved(self):
-        """Widgets whose picture stays when their first slider is pushed to its end; and how many widgets have sliders and a picture."""
+        """Widgets whose picture stays when their first slider is pushed to either end; and how many widgets have sliders and a picture."""
         found = []
         widgets = [widget for widget in self.page.locator(WIDGETS).all() if widget.locator("img").count()]
         for number, widget in enumerate(widgets):
             widget.scroll_into_view_if_needed()
             before = [self.pixels(widget.locator("img").first)]
-            widget.locator(".noUi-handle").first.press("End")
-            if not self.changed(lambda widget=widget: [self.pixels(widget.locator("img").first)], before, seconds=60):
+            if not any(self.pushed(widget, key, before) for key in ("Home", "End")):
                 found.append(number)
             self.keep(widget, f"widget-{number:02}")
         return found, len(widgets)
@@ -270,7 +279,7 @@ class Lesson:
         late = time.monotonic() + seconds
         while time.monotonic() < late:
             after = look()
-            if len(after) != len(before) or any(not np.array_equal(a, b) for a, b in zip(after, before, strict=True)):
+            if len(after) != len(before) or any(map(different, after, before)):
                 return True
             self.page.wait_for_timeout(200)
         return False
@@ -279,6 +288,11 @@ class Lesson:
 def tint(image):
     """Pixels that are neither white, grey nor black: ``[n, 3]``."""
     return image[np.ptp(image, axis=2) > 24]
+
+
+def different(one, other):
+    """Whether two pictures differ by more than a hair."""
+    return one.shape != other.shape or int((np.abs(one - other).max(2) > 16).sum()) >= 30
 
 
 def colours(image):
