@@ -46,7 +46,7 @@ def explore(draw: Callable[..., go.Figure], **ranges: Range | Sequence[str]) -> 
     draw : called with one value for each slider. What it refuses (`InputError`) is said in a line, and the picture stays.
     ranges : by the name of its argument, (least, most, start) of a slider, or the words of a menu.
     """
-    line, image = ipywidgets.HTML(), ipywidgets.Image(format="png")
+    line, image = ipywidgets.HTML(), _picture(WIDTH)
     controls = {name: _control(name, values) for name, values in ranges.items()}
 
     def redraw(_change: object = None) -> None:
@@ -60,6 +60,11 @@ def explore(draw: Callable[..., go.Figure], **ranges: Range | Sequence[str]) -> 
         control.observe(redraw, names="value")
     redraw()
     return ipywidgets.VBox([*controls.values(), line, image])
+
+
+def _picture(width: int) -> ipywidgets.Image:
+    """An image of so many pixels, narrower where there is no room."""
+    return ipywidgets.Image(format="png", layout=ipywidgets.Layout(width=f"{width}px", max_width="100%", object_fit="contain", align_self="flex-start"))
 
 
 def _control(name: str, values: Range | Sequence[str]) -> ipywidgets.Widget:
@@ -153,7 +158,7 @@ class Photograph(ipywidgets.VBox):
         self.sides = [ipywidgets.IntSlider(description=side, min=0, max=1, continuous_update=False) for side in ("left", "top", "right", "bottom")]
         self.go = ipywidgets.Button(description="Reconstruct", button_style="primary", disabled=True)
         self.line = ipywidgets.HTML("Upload a photograph, or name a file.")
-        self.image = ipywidgets.Image(format="png")
+        self.image = _picture(WIDTH)
         self._moving = False
         super().__init__([ipywidgets.HBox([self.upload, self.file]), *self.sides, ipywidgets.HBox([self.go, self.line]), self.image])
         self.upload.observe(self._uploaded, names="value")
@@ -233,7 +238,7 @@ class Photograph(ipywidgets.VBox):
             self.line.value = words
         except InputError as error:
             self.line.value = _said(error)
-        self.image.value = picture(figures.images_figure({"your photograph": small / 255}, boxes={"your photograph": frame}), WIDTH // 2)
+        self.image.value = picture(figures.images_figure({"your photograph": small / 255}, boxes={"your photograph": frame}), WIDTH)
 
 
 def uploads(value: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> list[tuple[str, bytes]]:
