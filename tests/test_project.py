@@ -18,7 +18,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 REQUIREMENTS = {r.name: r for r in map(Requirement, PROJECT["dependencies"])}
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SOURCES = sorted((ROOT / "vrn_lite").rglob("*.py"))
-COLAB = {"plotly": "5.24.1", "ipywidgets": "7.7.1", "numpy": "2.1.3", "scikit-image": "0.25.2"}
+COLAB = dict(line.split("==") for line in (ROOT / "tests" / "colab_constraints.txt").read_text().splitlines() if "==" in line)
 CONDA = {"torch": "pytorch-cpu", "matplotlib": "matplotlib-base"}
 IMPORTED_AS = {"skimage": "scikit-image", "PIL": "pillow", "IPython": "ipython"}
 OPTIONAL = {"eos", "pyvista"}
