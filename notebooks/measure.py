@@ -29,9 +29,10 @@ PEAK = "largest resident memory of the kernel, MiB"
 
 @dataclass(frozen=True)
 class Usage:
-    """What a process has used so far: largest resident memory in MiB, and CPU time in seconds, of all its threads."""
+    """What a process has used so far: largest resident memory and that of now in MiB, and CPU time of all its threads in seconds."""
 
     peak_mib: float
+    resident_mib: float
     cpu_seconds: float
 
 
@@ -40,7 +41,8 @@ def usage(process: int) -> Usage:
     status = dict(line.split(":", 1) for line in Path(f"/proc/{process}/status").read_text().splitlines())
     after_name = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     user, system = int(after_name[11]), int(after_name[12])
-    return Usage(int(status["VmHWM"].split()[0]) / 1024, (user + system) / os.sysconf("SC_CLK_TCK"))
+    peak, resident = (int(status[name].split()[0]) / 1024 for name in ("VmHWM", "VmRSS"))
+    return Usage(peak, resident, (user + system) / os.sysconf("SC_CLK_TCK"))
 
 
 def code_of(path: Path) -> list[tuple[str, str]]:
@@ -120,7 +122,7 @@ def chosen(names: list[str]) -> list[Path]:
 
 def said(name: str, used: Usage) -> None:
     """Print what has been used up to the end of a cell."""
-    print(f"  {name:24} {used.peak_mib:6.0f} MiB  {used.cpu_seconds:7.1f} s", flush=True)
+    print(f"  {name:24} peak {used.peak_mib:6.0f} MiB, after it {used.resident_mib:6.0f} MiB {used.cpu_seconds:7.1f} s", flush=True)
 
 
 def main() -> None:
