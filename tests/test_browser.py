@@ -359,7 +359,7 @@ from IPython.display import HTML, display
 from vrn_lite import figures, widgets
 
 ball = trimesh.creation.icosphere(subdivisions=3, radius=20.0)
-figure = figures.mesh_figure(ball.vertices, ball.faces)
+figure = figures.mesh_figure(ball.vertices, ball.faces, title="A ball")
 z, y, x = np.mgrid[:24, :24, :24] - 11.5
 slices = figures.slices_figure(x**2 + y**2 + z**2 < 100, depth_scale=1.0, slices=9)
 """
@@ -394,7 +394,7 @@ def test_these_checks_notice_what_is_broken(lab, browser):
     assert lesson.stuck() == ([1], 1)
     assert lesson.unmoved() == ([0], 1)
     assert "a figure broke" in lesson.complaints
-    assert lesson.requests == ["https://example.org/a.png"]
+    assert set(lesson.requests) == {"https://example.org/a.png"}
     lesson.page.close()
 
 
@@ -421,7 +421,7 @@ def test_words_and_cards_are_legible_in_both_themes(theme, lab, browser):
         assert contrast(parsed(text), parsed(ground)) >= 4.5, (words, text, ground)
     for card in lesson.figures():
         assert tuple(lesson.pixels(card)[-12, -12]) == (255, 255, 255)  # the figure brings its own paper
-        assert parsed(card.locator(".xtick text, .slider-label, .gtitle").first.evaluate("e => getComputedStyle(e).fill")) == (0x22,) * 3
+        assert parsed(card.locator(".gtitle, .slider-label").first.evaluate("e => getComputedStyle(e).fill")) == (0x22,) * 3
     lesson.page.close()
 
 
