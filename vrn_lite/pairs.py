@@ -12,12 +12,16 @@ from vrn_lite.dice import Dice
 from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.frame import Grid, Image, Landmarks, Volume
 from vrn_lite.landmarks import FLIP, mirror
+from vrn_lite.memory import give_back
 from vrn_lite.mesh import Mesh
 from vrn_lite.presets import Preset, preset as preset_named
 from vrn_lite.raster import nearest, rasterize
 from vrn_lite.render import render
 from vrn_lite.volume import fill, voxelize
 from vrn_lite.wardrobe import dress, hair_triangles
+
+MANY = 2**24
+"""Voxels of a batch from which on the memory that making it took is given back at once; a training of minutes has fewer."""
 
 
 @dataclass(frozen=True)
@@ -152,6 +156,8 @@ def photographed(mesh: Mesh, view: View, face: MorphableFace, grid: Grid, dice: 
     seen = nearest(fragments.where(mesh.shown()[fragments.triangle]))
     images = render(seen, placed.vertices, face, outfit, points, grid, dice, painted=mesh.colours)  # [b, 3, h, w]
     volumes = fill(fragments.where(mesh.bounding()[fragments.triangle]), grid.depth, grid.depth_scale, mesh.solid_triangles())  # [b, d, h, w]
+    if volumes.numel() >= MANY:
+        give_back()
     return flip_marked(FacePairs(images, volumes, points, placed, dice.chance(mirror) > 0, view.yaw, view.pitch, view.camera))
 
 

@@ -82,13 +82,20 @@ def _made_up(
 
 def vertex_normals(vertices: Float[Tensor, "b v 3"], triangles: Tensor) -> Float[Tensor, "b v 3"]:
     """Area-weighted unit normals ``[b, v, 3]``, outward for outward triangles."""
-    count, batch = vertices.shape[1], vertices.shape[0]
+    number = torch.arange(len(triangles), device=triangles.device).expand(3, -1)
+    where = torch.stack((triangles.T.flatten(), number.flatten()))
+    size = (vertices.shape[1], len(triangles))
+    incidence = torch.sparse_coo_tensor(where, vertices.new_ones(where.shape[1]), size, check_invariants=False)
+    few = len(vertices) if vertices.is_cuda else 4  # a CPU has less memory, and nothing to win from more
+    return torch.cat([_normals(part, triangles, incidence) for part in vertices.split(few)])
+
+
+def _normals(vertices: Float[Tensor, "b v 3"], triangles: Tensor, incidence: Tensor) -> Float[Tensor, "b v 3"]:
+    """The normals of some meshes; `incidence` ``[v, t]`` tells which triangles meet at a vertex."""
+    batch = len(vertices)
     a, b, c = (vertices.permute(1, 2, 0).flatten(1).index_select(0, corner).unflatten(1, (3, batch)) for corner in triangles.T)
     (ux, uy, uz), (vx, vy, vz) = (b - a).unbind(1), (c - a).unbind(1)
     cross = torch.stack((uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx), 1).flatten(1)
-    number = torch.arange(len(triangles), device=triangles.device).expand(3, -1)
-    where = torch.stack((triangles.T.flatten(), number.flatten()))
-    incidence = torch.sparse_coo_tensor(where, cross.new_ones(where.shape[1]), (count, len(triangles)), check_invariants=False)
     x, y, z = torch.sparse.mm(incidence, cross).unflatten(1, (3, batch)).unbind(1)
     return (torch.stack((x, y, z), 1) * (x * x + y * y + z * z + 1e-20).rsqrt()[:, None]).permute(2, 0, 1)
 
