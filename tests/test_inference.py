@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from vrn_lite.frame import InputError
-from vrn_lite.inference import SHIFTS, landmarks_in, probabilities, shift
+from vrn_lite.inference import AT_ONCE, SHIFTS, landmarks_in, one_by_one, probabilities, shift
 from vrn_lite.landmarks import mirror
 from vrn_lite.networks.vrn import VRN, GuidedVRN, LandmarkHourglass, UnalignedVRN
 from vrn_lite.training import build
@@ -55,6 +55,20 @@ def test_an_answer_is_the_mean_over_all_copies(images):
                 copies.append(shift(turn(network(turn(shift(images, x, y))).sigmoid()), -x, -y))
     assert len(copies) == 8
     assert torch.allclose(probabilities(network, images), torch.stack(copies).mean(0), atol=1e-6)
+
+
+@pytest.mark.parametrize("average", [False, True])
+def test_answers_one_by_one_are_those_of_all_at_once_and_few_images_are_seen_together(average):
+    images, network, seen = torch.rand(AT_ONCE + 2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1)), build("vrn", "tiny").eval(), []
+    network.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    answers = list(one_by_one(network, images, average))
+    assert set(seen) == {AT_ONCE, 2}
+    assert torch.equal(torch.stack(answers), probabilities(network, images, average))
+    assert torch.allclose(torch.stack(answers), torch.cat([probabilities(network, image[None], average) for image in images]), atol=1e-6)
+
+
+def test_no_images_no_answers(images):
+    assert probabilities(build("vrn", "tiny").eval(), images[:0]).shape == (0, SIDE, SIDE, SIDE)
 
 
 def test_an_unaligned_answer_is_mirrored_but_not_shifted(images):

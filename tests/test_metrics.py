@@ -37,6 +37,12 @@ def test_two_boxes_overlap_as_computed_by_hand():
     assert float(iou(a, a)) == 1
 
 
+def test_iou_counts_every_solid_of_any_batch():
+    a, b = (torch.rand(2, 3, 4, 5, 6, generator=torch.Generator().manual_seed(seed)) > 0.5 for seed in (0, 1))
+    assert torch.equal(iou(a, b), (a & b).sum((-3, -2, -1)) / (a | b).sum((-3, -2, -1)))
+    assert iou(a[:0], b[:0]).shape == (0, 3)
+
+
 def test_iou_of_empty_solids_is_one_and_batches_stay_apart():
     volumes = torch.zeros(2, 3, 2, 2, dtype=torch.bool)
     other = volumes.clone()

@@ -5,6 +5,7 @@ from dataclasses import fields, replace
 from itertools import islice
 from math import isnan
 from pathlib import Path
+from threading import current_thread, main_thread
 
 import pytest
 import torch
@@ -90,6 +91,30 @@ def test_training_leaves_the_number_of_threads_as_it_was():
     for _ in train(build("vrn", "tiny"), face=FACE, samples=8, batch=4, device="cpu"):
         assert torch.get_num_threads() == before
     assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_pairs_are_made_ahead_where_there_is_a_thread_to_spare_and_are_the_same(threads, monkeypatch):
+    trainer, before, by_this_thread = trainer_of("vrn"), torch.get_num_threads(), []
+    made = [trainer.pairs(step) for step in range(3)]
+    monkeypatch.setattr(trainer, "pairs", lambda step: by_this_thread.append(current_thread() is main_thread()) or made[step])
+    torch.set_num_threads(threads)
+    try:
+        got = [pairs for pairs, _ in trainer.batches(3)]
+    finally:
+        torch.set_num_threads(before)
+    assert all(one is other for one, other in zip(got, made, strict=True))
+    assert by_this_thread == [threads == 1] * 3
+
+
+def test_a_cpu_trains_in_bfloat16_only_where_it_multiplies_in_it(monkeypatch):
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    for having in ((), names[:1], names[1:], names):
+        for name in names:
+            monkeypatch.setattr(torch.cpu, name, lambda known=name in having: known, raising=False)
+        trainer = trainer_of("vrn")
+        coarse = trainer.gradients(trainer.pairs(0)).coarse
+        assert coarse.dtype == (torch.bfloat16 if having else torch.float32)
 
 
 @pytest.mark.parametrize("ema", [0.0, 0.5])
