@@ -1,5 +1,6 @@
 """Curves, bars and diagrams."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -35,8 +36,22 @@ def curves_figure(
     kind = "log" if log else "linear"
     axis = {"type": kind, "gridcolor": "#dddddd", "automargin": True}
     figure.update_layout(xaxis=axis | {"title": {"text": x_title}}, yaxis=axis | {"title": {"text": y_title}}, showlegend=True)
+    if log and figure.data:
+        figure.update_xaxes(_decades([x for trace in figure.data for x in trace.x]))
+        figure.update_yaxes(_decades([y for trace in figure.data for y in trace.y]))
     figure.update_layout(legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom"}, margin={"l": 64, "b": 52, "t": 88})
     return figure
+
+
+def _decades(values: Sequence[float]) -> dict[str, Any]:
+    """Ticks of a logarithmic axis, written out: 1, 2, 5, 10, ... over a few powers of ten, and fewer over many."""
+    shown = [math.log10(value) for value in values if value > 0]
+    low, high = min(shown, default=0.0), max(shown, default=0.0)
+    step = max(1, round((high - low) / 6))
+    digits = (1, 2, 5) if high - low < 3 else (1,)
+    ticks = [float(f"{digit}e{power}") for power in range(math.floor(low), math.ceil(high) + 1, step) for digit in digits]
+    kept = [tick for tick in ticks if low - 0.3 < math.log10(tick) < high + 0.3]
+    return {"tickvals": kept, "ticktext": [f"{tick:g}" for tick in kept]}
 
 
 def _error_bars(sizes: Sequence[float]) -> dict[str, Any]:

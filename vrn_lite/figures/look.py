@@ -69,7 +69,8 @@ def layout(title: str, height: int = 480) -> dict[str, Any]:
 def add_slider(figure: go.Figure, title: str, steps: Sequence[tuple[str, dict[str, Any]]], start: int, method: str = "restyle") -> None:
     """A slider whose steps restyle the figure (or call another `method` of Plotly's), without a kernel."""
     buttons = [{"label": label, "method": method, "args": [change]} for label, change in steps]
-    slider = {"active": start, "currentvalue": {"prefix": f"{title}: "}, "pad": {"t": 44, "b": 4, "l": 24, "r": 24}, "steps": buttons}
+    room = {"t": 44, "b": 4, "l": max(24, 4 * len(steps[0][0])), "r": max(24, 4 * len(steps[-1][0]))}  # labels are centred on their ends
+    slider = {"active": start, "currentvalue": {"prefix": f"{title}: "}, "pad": room, "steps": buttons}
     figure.update_layout(sliders=[slider], height=figure.layout.height + 90)
 
 

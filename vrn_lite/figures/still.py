@@ -1,8 +1,9 @@
 """Still pictures of figures, drawn without a browser: by matplotlib and, for meshes, by this package's own rasterizer."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import BytesIO
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -31,9 +32,7 @@ def picture(figure: go.Figure, width: int = 640) -> bytes:
         if trace.visible is not False:
             plan = (trace.scene or "scene") if trace.type in ("mesh3d", "scatter3d") else (trace.xaxis or "x")
             plans.setdefault(plan, []).append(trace)
-    flat = len(plans) > 1 and any(trace.type in ("image", "mesh3d") for trace in figure.data)
-    height = min(width / 1.6, width / len(plans) + 130) if flat else width / 1.6
-    still = StillFigure(figsize=(width / 100, height / 100), dpi=100, layout="constrained")
+    still = StillFigure(figsize=(width / 100, _height(figure, plans, width) / 100), dpi=100, layout="constrained")
     canvas = FigureCanvasAgg(still)
     axes = still.subplots(1, len(plans), squeeze=False)[0]
     for plan, axis, traces in zip(plans, axes, plans.values(), strict=True):
@@ -49,6 +48,17 @@ def picture(figure: go.Figure, width: int = 640) -> bytes:
     shades = np.rint(np.asarray(canvas.buffer_rgba())[..., :3] / 255 * 31) * 255 / 31  # 32 shades a channel: half the bytes
     PillowImage.fromarray(np.rint(shades).astype(np.uint8)).save(stream, "PNG", optimize=True)
     return stream.getvalue()
+
+
+def _height(figure: go.Figure, plans: Mapping[str, Sequence[Any]], width: float) -> float:
+    """As high as the images or scenes side by side need, so that no gap opens below the title."""
+    most, wide = width / 1.6, width / len(plans)
+    if all(traces[0].type == "image" for traces in plans.values()):
+        axes = [(figure.layout[f"xaxis{plan[1:]}"], figure.layout[f"yaxis{plan[1:]}"]) for plan in plans]
+        tallest = max(y.range[0] / x.range[1] for x, y in axes)
+        lines = max(_plain(x.title.text).count("\n") for x, _ in axes) + len(figure.layout.sliders)
+        return min(most, (wide - 55) * tallest + 100 + 16 * lines)
+    return min(most, wide + 130) if len(plans) > 1 and any(trace.type == "mesh3d" for trace in figure.data) else most
 
 
 def _slider_line(figure: go.Figure) -> str:
@@ -101,6 +111,7 @@ def _draw_plane(axis: Axes, figure: go.Figure, plan: str, traces: Sequence[Any])
     axis.set_ylabel(_plain(y.title.text))
     if "log" in (x.type, y.type):
         axis.loglog()
+        axis.minorticks_off()
     if x.ticktext is not None:
         axis.set_xticks(x.tickvals, [_plain(text) for text in x.ticktext], fontsize=8)
         axis.set_yticks(y.tickvals)
@@ -147,7 +158,7 @@ def _draw_bars(axis: Axes, traces: Sequence[Any]) -> None:
         wide = 0.8 / len(traces)
         places = np.arange(len(trace.x)) + (number + 0.5) * wide - 0.4
         axis.bar(places, trace.y, wide, color=trace.marker.color, label=trace.name, yerr=trace.error_y.array, capsize=3)
-        axis.set_xticks(range(len(trace.x)), [str(label).replace(" ", "\n") for label in trace.x], fontsize=7)
+        axis.set_xticks(range(len(trace.x)), [fill(str(label), 10, break_long_words=False) for label in trace.x], fontsize=7)
 
 
 def _dot(trace: Any) -> float:
