@@ -126,7 +126,13 @@ def test_reasons_for_kinds_of_numbers():
     exercise = Exercise(lambda x: x, ((torch.tensor([1.5, 2.25]),),), ())
     assert "whole numbers" in exercise.check(lambda x: x.long()).text
     assert "16 bits" in exercise.check(lambda x: (x * 1.01).half()).text
-    assert "smallest case" in exercise.check(lambda x: x * 2).text
+    assert "smallest case that differs, ([1.5, 2.25]), your result is [3.0, 4.5]; it should be [1.5, 2.25]." in exercise.check(lambda x: x * 2).text
+
+
+def test_a_hint_without_a_known_mistake_shows_the_shortest_case_that_differs():
+    exercise = Exercise(lambda x: x > 0, ((torch.arange(-9, 9),), (torch.tensor([3, -1]),), (torch.tensor([5]),)), ())
+    assert "([3, -1]), your result is [1, 1]; it should be [1, 0]." in exercise.check(lambda x: x == x).text
+    assert "compare your result" in Exercise(lambda x: x, ((torch.arange(999),),), ()).check(lambda x: x + 1).text
 
 
 def test_no_answer_can_break_a_check():

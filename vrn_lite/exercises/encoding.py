@@ -71,6 +71,18 @@ EXERCISES: Mapping[str, Exercise] = {
                 lambda z, n, s: _column()(z[(z >= 0) & (z < n / s)], n, s),
                 "a crossing outside the grid was left out: it still changes everything behind it.",
             ),
+            (
+                lambda z, n, s: (z[:, None] < (torch.arange(n) + 0.5) / s).sum(0),
+                "you give the number of crossings: a centre is inside where that number is odd.",
+            ),
+            (
+                lambda z, n, s: (z[:, None] < torch.arange(n) / s + 0.5).sum(0) % 2 == 1,
+                "add the half voxel before you divide: (d + 1/2) / depth_scale.",
+            ),
+            (
+                lambda z, n, s: (z[:, None] < (torch.arange(n) + 0.5) / s).sum(0) == 1,
+                "you ask for exactly one crossing; three or five are odd as well.",
+            ),
         ),
     ),
     "01.2": Exercise(
@@ -85,6 +97,7 @@ EXERCISES: Mapping[str, Exercise] = {
             (lambda dx, dy: (dy == 0 and dx < 0) or dy < 0, "your top edge runs to the left; with y down and this winding, it runs to the right."),
             (lambda dx, dy: (dy == 0 and dx < 0) or dy > 0, "this is the bottom-right rule: y points down here."),
             (lambda dx, dy: dx > 0 or dy < 0, "an edge that runs to the right is no top edge unless it is horizontal."),
+            (lambda dx, dy: (dy == 0 and dx > 0) or (dx == 0 and dy < 0), "a left edge need not be upright: every edge that runs upwards is one."),
             (lambda dx, dy: dy <= 0, "horizontal edges count on both sides: the bottom edge must not."),
         ),
     ),
@@ -98,6 +111,7 @@ EXERCISES: Mapping[str, Exercise] = {
             (lambda i, s: _points(i, s) + torch.tensor([0, 0, 0.5 - 0.5 / s]), "in z, add the half voxel first and divide afterwards."),
             (lambda i, s: _points(i, 1.0), "depth_scale is missing: z is in pixels, d is not."),
             (lambda i, s: _points(i, 1 / s), "you multiply by depth_scale: from slices to pixels you divide."),
+            (lambda i, s: _points(i, s) / torch.tensor([s, s, 1.0]), "only z is divided by depth_scale: rows and columns are pixels already."),
         ),
     ),
     "02.1": Exercise(
@@ -133,6 +147,7 @@ EXERCISES: Mapping[str, Exercise] = {
             (lambda p, w, f: _mirrored(p, w)[f], "the points are moved but not renumbered: the left eye's numbers sit on the right eye. Index with `flip`."),
             (lambda p, w, f: p[f], "the points are renumbered but not moved: x becomes width - x."),
             (lambda p, w, f: _mirrored(p, 0), "the points left the image: x becomes width - x, not -x."),
+            (lambda p, w, f: w - p[f], "y and z are mirrored, too: only x becomes width - x."),
             (lambda p, w, f: _mirrored(p, w, -1), "x becomes width - x: pixel centres are at halves, so there is no - 1."),
         ),
     ),

@@ -66,6 +66,12 @@ def _backwards(layers: tuple[tuple[int, int], ...]) -> int:
     return size
 
 
+def _summed_each_time(x: Tensor, norms: Any, convolutions: Any) -> Tensor:
+    for norm, convolution in zip(norms, convolutions, strict=True):
+        x = x + convolution(torch.relu(norm(x)))
+    return x
+
+
 _NORMS = tuple(partial(F.batch_norm, running_mean=seeded(4, scale=scale), running_var=torch.ones(4)) for scale in (0.3, -0.2, 0.1))
 _CONVOLUTIONS = (
     partial(F.conv2d, weight=seeded(4, 4, 1, 1, scale=0.5)),
@@ -93,6 +99,8 @@ EXERCISES: Mapping[str, Exercise] = {
             (_residual(lambda n, c, y: c(torch.relu(y))), "the norms are missing."),
             (lambda x, n, c: _residual()(x, (n[0],) * 3, c), "each convolution has its own norm: yours takes the first one each time."),
             (_residual(lambda n, c, y: c(y)), "norms and ReLUs are missing: each convolution has its own before it."),
+            (_summed_each_time, "the input is added after each convolution: there is one sum, at the end."),
+            (_residual(join=lambda x, y, n: 2 * y), "the input was overwritten on the way: keep x, and work on a second variable."),
         ),
     ),
     "03.2": Exercise(
@@ -109,6 +117,8 @@ EXERCISES: Mapping[str, Exercise] = {
             (_module_parameters(carry=(0, 0)), "the 1 x 1 convolution on the identity path is missing, where the widths differ."),
             (_module_parameters(carry=(1, 1)), "where the widths are equal, the identity path has no convolution."),
             (_module_parameters(of_input=True), "the inner width is half of the *output* width."),
+            (lambda i, o: _module_parameters()(i, o) + 2 * (o - i), "the first batch norm stands before everything: it has the input's width."),
+            (lambda i, o: _module_parameters()(i, o) - (i != o) * o, "the bias of the convolution on the identity path is missing."),
         ),
     ),
     "03.3": Exercise(
@@ -116,6 +126,7 @@ EXERCISES: Mapping[str, Exercise] = {
         ((4, 1), (4, 3), (3, 2), (1, 5)),
         (
             (_hourglass_modules(inner=0), "the innermost m modules are missing."),
+            (lambda levels, m: (3 * m + 1) * levels + 1, "at the bottom there are m modules, not one."),
             (_hourglass_modules(merge=lambda levels: 0), "the module after each sum is missing: one a level."),
             (_hourglass_modules(merge=lambda levels: 1), "every level has its own module after its sum."),
             (_hourglass_modules(each=2), "each level has m modules in three places: on the skip, before and after the level below."),
@@ -132,6 +143,7 @@ EXERCISES: Mapping[str, Exercise] = {
             (_receptive_field(lambda k, s, j: (k - 1) * s), "the jump is the product of all strides so far, not this layer's."),
             (_receptive_field(lambda k, s, j: k * j), "a kernel of k cells adds k - 1: it holds the cell itself already."),
             (_receptive_field(start=0), "start with one pixel: without any layer, a cell sees itself."),
+            (lambda layers: sum(kernel for kernel, _ in layers), "kernels do not simply add up: neighbours overlap, and after a stride cells are wider."),
             (_backwards, "this formula goes from the last layer to the first: reverse the list."),
         ),
     ),

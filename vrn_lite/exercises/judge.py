@@ -16,6 +16,9 @@ RELATIVE, ABSOLUTE = 1e-4, 1e-6
 CLOSE = 0.01
 """What is more than rounding, but so little that the formula may be right and a constant or a step is not."""
 
+READABLE = 240
+"""Characters of a case that a learner is shown."""
+
 SIGNS = {"exact": "✅", "approximate": "☑️", "wrong": "❌", "not yet": "⬜"}
 
 
@@ -116,7 +119,17 @@ class Exercise:
             return "your result has 16 bits, too few for this: stay with float32."
         if wanted == {False} and self._alike(mine, self.truth, CLOSE):
             return "this is close, but more than rounding: look at constants, and at steps that only approximate."
-        return "compare your result with the text above on the smallest case."
+        return self._example(mine)
+
+    def _example(self, mine: Sequence[np.ndarray]) -> str:
+        """The case that differs with its values, if one is short enough to be read."""
+        told = [
+            f"on the smallest case that differs, ({', '.join(map(_words, case))}), your result is {_words(value)}; it should be {_words(truth)}."
+            for case, value, truth in zip(self.cases, mine, self.truth, strict=True)
+            if not np.allclose(value, truth, rtol=RELATIVE, atol=ABSOLUTE)
+        ]
+        shortest = min(told, key=len, default="")
+        return shortest if 0 < len(shortest) <= READABLE else "compare your result with the text above on the smallest case."
 
 
 def _is_blank(value: Any) -> bool:
@@ -140,6 +153,11 @@ def _numbers(value: Any) -> np.ndarray:
     if array.dtype.kind not in "biuf":
         raise TypeError(f"no numbers: {array.dtype}")
     return array.astype(np.float64) if array.dtype.kind == "f" else array.astype(np.int64)
+
+
+def _words(value: Any) -> str:
+    """Numbers in few digits."""
+    return str(np.round(np.array(value.tolist()) * 1, 3).tolist() if isinstance(value, Tensor | np.ndarray) else value)
 
 
 def _changed(before: Any, after: Any) -> bool:
