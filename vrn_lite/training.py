@@ -33,6 +33,10 @@ from vrn_lite.store import VARIANTS, WEIGHTS, atomically, build, checked_seed, l
 from vrn_lite.volume import isosurface
 
 
+TIDY_EVERY = 20
+"""Steps on a CPU between two times that free memory is given back: in a long run it frays, and more and more of it is held."""
+
+
 @dataclass(frozen=True)
 class Ranks:
     """Which process this is, and of how many that train together."""
@@ -263,6 +267,8 @@ class Trainer:
             waited, seconds, rate = waited + wait, time.perf_counter() - began, self.optimiser.param_groups[0]["lr"]
             speed = (self.step - first) * each / seconds
             yield Record(self.step, self.step * each, loss, overlap, self.nme, error, rate, speed, seconds, waited / seconds)
+            if self.side is None and self.step % TIDY_EVERY == 0:
+                give_back()
 
     def finish(self) -> None:
         """Give the network the averaged weights, where the recipe averages, and drop the gradients. A checkpoint must be written before."""
