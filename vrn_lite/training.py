@@ -32,7 +32,6 @@ from vrn_lite.records import Record, logged, on_tensorboard, rows  # noqa: F401
 from vrn_lite.store import VARIANTS, WEIGHTS, atomically, build, checked_seed, load, save_weights, shipped, sweep, weights_metadata  # noqa: F401
 from vrn_lite.volume import isosurface
 
-
 TIDY_EVERY = 20
 """Steps on a CPU between two times that free memory is given back: in a long run it frays, and more and more of it is held."""
 
