@@ -127,7 +127,7 @@ def detect_face(image: Photo, name: str = "the image") -> Box:
             x, y, side = map(float, agreed[agreed[:, 2].argmax()])
             half = SCALE * side / 2
             return x - half, y - half, x + half, y + half
-    raise InputError(f"no face found in {name}: pass --box X0 Y0 X1 Y1 around the face's landmarks")
+    raise InputError(f"no face found in {name}: pass --box X0 Y0 X1 Y1 (in Python, box=(x0, y0, x1, y1)) around the face's landmarks")
 
 
 def _look(cascade: Cascade, image: Photo, side: int, tilt: float, least: float, most: float) -> Float[np.ndarray, "k 3"]:
