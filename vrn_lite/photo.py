@@ -142,7 +142,7 @@ def reconstruct(
     try:
         surface = smooth_surface(volume, network.preset.grid, level, smooth)  # voxel frame
     except InputError as error:
-        raise InputError(f"the network sees no face in {name} ({error}): pass --box X0 Y0 X1 Y1 (in Python, box=(x0, y0, x1, y1)) around the face's landmarks") from error
+        raise InputError(f"the network sees no face in {name} ({error}): pass --box X0 Y0 X1 Y1 (in Python, box=(x0, y0, x1, y1)) around the face") from error
     colours = tint(surface, window) if isinstance(network, UnalignedVRN) else paint(surface, window, network.preset.grid)  # [v, 3] bytes
     vertices = to_voxels.inverse()(torch.tensor(surface.vertices)[None].float())[0].double().numpy()
     mesh = trimesh.Trimesh(vertices, surface.faces, vertex_colors=colours, process=False)
