@@ -191,4 +191,6 @@ def unaligned(pairs: FacePairs, unit: float, grid: Grid) -> FacePairs:
     volumes, landmarks = voxelize(truth.vertices, truth.solid_triangles(), grid.shape, grid.depth_scale), truth.landmark_points()
     flip = pairs.mirrored
     volumes[flip], landmarks[flip] = volumes[flip].flip(-1), mirror(landmarks[flip], grid.width)
+    if volumes.numel() >= MANY:
+        give_back()
     return replace(pairs, volumes=volumes, landmarks=landmarks, truth=truth, camera=camera)
