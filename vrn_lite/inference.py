@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -78,10 +79,10 @@ def _averaged(network: VolumeNetwork, images: Float[Tensor, "b 3 h w"], points: 
 def _chances(network: VolumeNetwork, images: Float[Tensor, "b 3 h w"], points: Float[Tensor, "b 68 2"] | None) -> Float[Tensor, "b d h w"]:
     """What the network sees in images, guided where it wants to be."""
     if not isinstance(network, GuidedVRN):
-        return network(images).sigmoid_().float()
+        return network(images).sigmoid().float()
     if points is None:
         raise InputError("a guided network needs landmarks: give them, x and y in the image's pixels")
-    return network(images, points).sigmoid_().float()
+    return network(images, points).sigmoid().float()
 
 
 @torch.inference_mode()
@@ -95,6 +96,6 @@ def landmarks_in(detector: LandmarkNetwork, images: Float[Tensor, "b 3 h w"], av
 def shift(images: Float[Tensor, "b c h w"], x: int, y: int) -> Float[Tensor, "b c h w"]:
     """Move images right and down by whole pixels; edges are repeated."""
     height, width = images.shape[-2:]
-    rows = (torch.arange(height, device=images.device) - y).clamp(0, height - 1)
-    columns = (torch.arange(width, device=images.device) - x).clamp(0, width - 1)
-    return images[..., rows, :][..., columns]
+    left, top = max(x, 0), max(y, 0)
+    padded = F.pad(images, (left, left - x, top, top - y), mode="replicate")
+    return padded[..., top - y : top - y + height, left - x : left - x + width]
