@@ -149,8 +149,8 @@ class Lesson:
         self.page.click('.lm-MenuBar-itemLabel:text-is("Run")')
         self.page.click('.lm-Menu-itemLabel:text-is("Run All Cells")')
         self.until(lambda: self.page.evaluate(DONE))
-        self.page.keyboard.press("Escape")
-        self.page.keyboard.press("Control+s")
+        self.page.click('.lm-MenuBar-itemLabel:text-is("File")')
+        self.page.click('.lm-Menu-itemLabel:text-is("Save Notebook")')
         ran = self.page.locator(".jp-CodeCell .jp-InputPrompt", has_text=re.compile(r"\d")).count()
         self.until(lambda: len(list(filter(None, self.counts()))) == ran)
         return self
@@ -158,7 +158,9 @@ class Lesson:
     def until(self, true):
         late = time.monotonic() + PATIENCE
         while not true():
-            assert time.monotonic() < late, self.page.locator(".jp-Notebook").inner_text()
+            if time.monotonic() > late:
+                self.keep(self.page, "late")
+                pytest.fail(f"{self.path.name} is late: {self.page.locator('.jp-Notebook').inner_text()}")
             self.page.wait_for_timeout(300)
 
     def cells(self):
@@ -222,8 +224,8 @@ class Lesson:
         """Whether every plot has more than paper, axes and words."""
         plots = self.settled(figure)
         self.keep(figure, f"figure-{len(self.drawn):02}")
-        shades = 100 if figure.locator(".gl-container canvas").count() else 1  # a lit surface has many
-        return bool(plots) and min(map(colours, plots)) >= shades and min(map(coloured, plots)) >= 300
+        enough = lit if figure.locator(".gl-container canvas").count() else inked
+        return bool(plots) and all(map(enough, plots))
 
     def settled(self, figure):
         """A figure's plots when they no longer change."""
@@ -272,22 +274,20 @@ class Lesson:
         return False
 
 
-def tint(image):
-    """Pixels that are neither white, grey nor black: ``[n, 3]``."""
-    return image[np.ptp(image, axis=2) > 24]
-
-
 def different(one, other):
     """Whether two pictures differ by more than a hair."""
     return one.shape != other.shape or int((np.abs(one - other).max(2) > 16).sum()) >= 30
 
 
-def colours(image):
-    return len(np.unique(tint(image), axis=0))
+def lit(scene):
+    """Whether a scene shows a lit surface: many shades of colours, which axes do not have."""
+    tinted = scene[np.ptp(scene, axis=2) > 24]
+    return len(tinted) >= 300 and len(np.unique(tinted, axis=0)) >= 100
 
 
-def coloured(image):
-    return len(tint(image))
+def inked(plane):
+    """Whether a plot has more than paper and grey grid lines."""
+    return int((plane.min(2) < 190).sum()) >= 300
 
 
 # The notebooks
