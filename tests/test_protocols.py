@@ -14,8 +14,10 @@ from vrn_lite.pairs import STEADY, make_pairs, unaligned
 from vrn_lite.presets import PRESETS
 from vrn_lite.protocols import (
     CHUNK,
+    SCORES,
     Answer,
     Asked,
+    Method,
     Row,
     Table,
     by_guided,
@@ -244,24 +246,33 @@ def test_a_detector_of_another_size_looks_at_the_same_faces_at_its_own(ict_face,
     torch.testing.assert_close(told(found), pairs.landmarks[..., :2], atol=1e-3, rtol=0)
 
 
-def test_scores_do_not_depend_on_the_number_of_threads_and_come_in_order(ict_face, pairs):
-    grid, threads = PRESETS["tiny"].grid, torch.get_num_threads()
-    rows = {}
+def test_rows_do_not_depend_on_the_number_of_threads_and_come_in_order(ict_face, monkeypatch):
+    monkeypatch.setattr("vrn_lite.testsets.CHUNK", 2)
+    network, threads, tables = VRN("tiny").eval(), torch.get_num_threads(), []
     try:
         for count in (1, 3):
             torch.set_num_threads(count)
-            rows[count] = list(score("oracle", by_oracle(grid), pairs, grid, first=32))
+            tables.append(evaluate(network, ict_face, n=7, average=False))
+            assert torch.get_num_threads() == count
     finally:
         torch.set_num_threads(threads)
-    assert rows[1] == rows[3]
-    assert [row.sample for row in rows[3]] == list(range(32, 48))
+    alone, together = tables
+    assert [row.sample for row in together.of("network").rows] == list(range(7))
+    assert [(row.method, row.sample) for row in alone.rows] == [(row.method, row.sample) for row in together.rows]
+    for name in SCORES:
+        assert torch.allclose(alone.column(name), together.column(name), atol=1e-5, equal_nan=True)
 
 
-def test_an_error_while_scoring_reaches_the_caller(pairs):
-    grid = PRESETS["tiny"].grid
-    nowhere = [Answer(surface=torch.full((9, 3), math.nan)) for _ in range(len(pairs))]
-    with pytest.raises(InputError, match="finite"):
-        list(score("nowhere", lambda _: nowhere, pairs, grid))
+def test_an_error_in_a_thread_reaches_the_caller(ict_face):
+    nowhere = Method(PRESETS["tiny"], lambda pairs: [Answer(surface=torch.full((9, 3), math.nan)) for _ in range(len(pairs))])
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        with pytest.raises(InputError, match="finite"):
+            compare({"nowhere": nowhere}, ict_face, n=4)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_guided_rows_carry_the_error_of_the_landmarks_that_guide(ict_face, pairs):

@@ -22,6 +22,7 @@ from vrn_lite.networks.vrn import VRN, GuidedVRN, LandmarkHourglass, LandmarkNet
 from vrn_lite.pairs import FacePairs, unaligned
 from vrn_lite.presets import Preset, preset as preset_named
 from vrn_lite.testsets import CHUNK, SIZES, heldout, heldout_seed, named_set, part  # noqa: F401
+from vrn_lite.training import with_threads
 from vrn_lite.volume import isosurface, voxelize
 
 YAW_EDGES = (-90, -60, -20, 20, 60, 90)
@@ -216,24 +217,11 @@ def front_slices(grid: Grid) -> int:
 
 
 def score(method: str, reconstruct: Reconstruct, pairs: FacePairs, grid: Grid, first: int = 0) -> Iterator[Row]:
-    """One row for each sample of a batch; `first` is the number of its first sample.
-
-    As many samples as PyTorch has threads are scored at a time: the search for nearest points lets other threads run.
-    """
-
-    def row(index: int, answer: Answer) -> Row:
+    """One row for each sample of a batch; `first` is the number of its first sample."""
+    for index, answer in enumerate(reconstruct(pairs)):
         yaw = float(pairs.yaw[index]) * (-1 if bool(pairs.mirrored[index]) else 1)
         tag = pairs.tags[index] if pairs.tags else ""
-        return Row(method, first + index, yaw, float(pairs.pitch[index]), **_scores(answer, pairs, index, grid), tag=tag)
-
-    threads = torch.get_num_threads()
-    waiting: deque[Future[Row]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
-        for index, answer in enumerate(reconstruct(pairs)):
-            waiting.append(pool.submit(row, index, answer))
-            if len(waiting) > threads:  # answers are large, so that few may wait
-                yield waiting.popleft().result()
-        yield from (future.result() for future in waiting)
+        yield Row(method, first + index, yaw, float(pairs.pitch[index]), **_scores(answer, pairs, index, grid), tag=tag)
 
 
 def _scores(answer: Answer, pairs: FacePairs, index: int, grid: Grid) -> dict[str, float]:
@@ -436,17 +424,49 @@ def _ways(network: Network | Method, detector: LandmarkNetwork | None) -> int:
 def _rows(networks: Mapping[str, Network | Method], preset: Preset, asked: Asked, count: Callable[[int], object]) -> dict[str | None, list[Row]]:
     """Rows of networks that share a grid, by name, and of the bounds, by None; `count` hears how many rows have come."""
     limits = {"oracle": by_oracle(preset.grid), "mean face": by_mean_face(asked.face, preset.grid)} if asked.bounds else {}
+
+    def of(batch: tuple[int, FacePairs]) -> dict[str | None, list[Row]]:
+        first, pairs = batch
+        found: dict[str | None, list[Row]] = {name: list(_rows_of(network, pairs, asked, first)) for name, network in networks.items()}
+        return found | {None: [row for name, method in limits.items() for row in score(name, method, pairs, preset.grid, first)]}
+
     rows: dict[str | None, list[Row]] = {name: [] for name in (*networks, None)}
-    first = 0
-    for pairs in samples(asked, preset):
-        batches = {name: _rows_of(network, pairs, asked, first) for name, network in networks.items()}
-        bounding = (score(name, method, pairs, preset.grid, first) for name, method in limits.items())
-        for key, batch in (*batches.items(), *((None, batch) for batch in bounding)):
+    for found in _side_by_side(of, _numbered(samples(asked, preset))):
+        for key, batch in found.items():
             for row in batch:
                 rows[key].append(row)
                 count(1)
-        first += len(pairs)
     return rows
+
+
+def _numbered(batches: Iterable[FacePairs]) -> Iterator[tuple[int, FacePairs]]:
+    """Batches, each with the number of its first sample."""
+    first = 0
+    for pairs in batches:
+        yield first, pairs
+        first += len(pairs)
+
+
+MOST_AT_ONCE = 4
+"""Batches that are worked on at a time: each may take a few hundred megabytes."""
+
+
+def _side_by_side(work: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+    """``map(work, items)``, several at a time, each in a thread of its own that computes alone.
+
+    Small networks and the search for nearest points make poor use of several threads for one operation.
+    """
+    workers = min(torch.get_num_threads(), MOST_AT_ONCE)
+    if workers == 1:
+        yield from map(work, items)
+        return
+    waiting: deque[Future[Any]] = deque()
+    with with_threads(1), ThreadPoolExecutor(workers) as pool:  # PyTorch's new threads take over the number that is set
+        for item in items:
+            if len(waiting) == workers:
+                yield waiting.popleft().result()
+            waiting.append(pool.submit(work, item))
+        yield from (future.result() for future in waiting)
 
 
 def _rows_of(network: Network | Method, pairs: FacePairs, asked: Asked, first: int) -> Iterator[Row]:
