@@ -117,6 +117,8 @@ def browser():
 class Lesson:
     """A notebook in the browser."""
 
+    seconds = 30  # within which a picture must change
+
     def __init__(self, browser, folder, address, name):
         self.path = folder / f"{name}.ipynb"
         self.complaints, self.requests = [], []
@@ -263,9 +265,9 @@ class Lesson:
         widget.locator(".noUi-handle").first.press(key)
         return self.changed(lambda: [self.pixels(picture)], before)
 
-    def changed(self, look, before, seconds=30):
+    def changed(self, look, before, seconds=None):
         """Whether what `look` gives differs from `before` within some seconds."""
-        late = time.monotonic() + seconds
+        late = time.monotonic() + (seconds or self.seconds)
         while time.monotonic() < late:
             after = look()
             if len(after) != len(before) or any(map(different, after, before)):
@@ -367,7 +369,9 @@ def write(folder, name, cells):
 def test_these_checks_notice_what_is_broken(lab, browser):
     folder, address, _ = lab
     write(folder, "broken", BROKEN)
-    lesson = Lesson(browser, folder, address, "broken").run().look()
+    lesson = Lesson(browser, folder, address, "broken").run()
+    lesson.seconds = 3  # nothing is to come
+    lesson.look()
     assert lesson.errors() == ["ZeroDivisionError: division by zero"]
     assert lesson.counts()[-1] is None
     assert (lesson.drawn, lesson.slid, lesson.moved) == ([False, True], [False], [False])
