@@ -42,7 +42,7 @@ SETTINGS = {
     "@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"},  # all cells are in the page
 }
 QUIET = ".modebar, .hoverlayer { visibility: hidden }"  # what comes and goes with the pointer
-PATIENCE = 300  # seconds; far more than anything here takes
+PATIENCE = 900  # seconds; far more than anything here takes, also where other work is done beside it
 FIGURES, WIDGETS = ".jp-OutputArea-output.jp-RenderedPlotly", ".jp-OutputArea-output:has(.widget-slider)"
 
 DONE = """() => {
