@@ -17,8 +17,8 @@ ROOT = measure.FOLDER.parent
 MEASURED = json.loads(measure.TARGET.read_text(encoding="utf-8"))
 NOTEBOOKS = [path.stem for path in measure.chosen([])]
 
-MOST_MIB = 1_144
-"""1.2 GB: what a notebook may take, where Binder lends 2 GB to it and to the server beside it."""
+MOST_MIB = 1_250
+"""What a notebook may take, where Binder lends 2,048 MiB to it and to the server beside it."""
 
 
 def used_by(*codes, profile="ci"):
