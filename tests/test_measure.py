@@ -84,7 +84,7 @@ def test_every_notebook_has_been_measured_and_nothing_else():
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_measured_memory_is_below_the_limit(name):
     line = MEASURED["notebooks"][name]
-    assert 200 < line["peak_mib"] < MOST_MIB
+    assert 200 < line["peak_mib"] < (MOST_MIB if "date" in line else 2_048)  # a line without a date is old: Binder's 2 GB hold for it
     assert line["minutes"] > 0
 
 
