@@ -112,16 +112,11 @@ class KnowsFrontalVolumes(UnalignedVRN):
         self.truth = volumes.float()
 
 
-@pytest.fixture
-def whole_batches(monkeypatch):
-    monkeypatch.setattr("vrn_lite.inference.AT_ONCE", 16)
-
-
 def nme_of(reconstruct, pairs, face):
     return table_of("x", reconstruct, [pairs], TINY, face).mean()
 
 
-def test_a_hard_volume_scores_as_the_solid_itself(ict_face, pairs, whole_batches):
+def test_a_hard_volume_scores_as_the_solid_itself(ict_face, pairs):
     hard = nme_of(by_hard_volume(KnowsVolumes(pairs.volumes).eval()), pairs, ict_face)
     assert hard["iou"] == 1
     assert hard["nme"] == pytest.approx(nme_of(by_oracle(TINY.grid), pairs, ict_face)["nme"], rel=1e-6)
@@ -139,7 +134,7 @@ def test_a_soft_volumes_surface_lies_closer_to_the_truth_than_a_hard_ones(ict_fa
     assert miss(by_soft_oracle(TINY.grid)) < 0.85 * miss(by_oracle(TINY.grid))
 
 
-def test_a_perfect_frontal_face_with_the_right_landmarks_comes_back_near_its_place(ict_face, pairs, whole_batches):
+def test_a_perfect_frontal_face_with_the_right_landmarks_comes_back_near_its_place(ict_face, pairs):
     frontal = unaligned(pairs, ict_face.unit, TINY.grid)
     method = by_unaligned_and_pose(KnowsFrontalVolumes(frontal.volumes).eval(), ict_face)
     found = nme_of(method, replace(pairs, found=pairs.landmarks[..., :2]), ict_face)

@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from vrn_lite.frame import InputError
-from vrn_lite.inference import AT_ONCE, SHIFTS, landmarks_in, one_by_one, probabilities, shift
+from vrn_lite.inference import SHIFTS, at_once, landmarks_in, one_by_one, probabilities, shift
 from vrn_lite.landmarks import mirror
 from vrn_lite.networks.vrn import VRN, GuidedVRN, LandmarkHourglass, UnalignedVRN
+from vrn_lite.presets import preset
 from vrn_lite.training import build
 
 SIDE = 32
@@ -58,13 +59,18 @@ def test_an_answer_is_the_mean_over_all_copies(images):
 
 
 @pytest.mark.parametrize("average", [False, True])
-def test_answers_one_by_one_are_those_of_all_at_once_and_few_images_are_seen_together(average):
-    images, network, seen = torch.rand(AT_ONCE + 2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1)), build("vrn", "tiny").eval(), []
+def test_answers_one_by_one_are_those_of_all_at_once_and_few_images_are_seen_together(average, monkeypatch):
+    monkeypatch.setattr("vrn_lite.inference.VOXELS_AT_ONCE", 4 * SIDE**3)
+    images, network, seen = torch.rand(6, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1)), build("vrn", "tiny").eval(), []
     network.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
     answers = list(one_by_one(network, images, average))
-    assert set(seen) == {AT_ONCE, 2}
+    assert set(seen) == {4, 2}
     assert torch.equal(torch.stack(answers), probabilities(network, images, average))
     assert torch.allclose(torch.stack(answers), torch.cat([probabilities(network, image[None], average) for image in images]), atol=1e-6)
+
+
+def test_as_many_images_are_asked_together_as_memory_allows():
+    assert [at_once(preset(name).grid) for name in ("lite", "colab", "paper")] == [16, 2, 1]
 
 
 def test_no_images_no_answers(images):

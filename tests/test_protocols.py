@@ -37,12 +37,6 @@ from vrn_lite.protocols import (
 from vrn_lite.training import build, step_seed
 
 
-@pytest.fixture(autouse=True)
-def batches_stay_whole(monkeypatch):
-    """The stand-ins below know the truth by its place in the batch."""
-    monkeypatch.setattr("vrn_lite.inference.AT_ONCE", 16)
-
-
 @pytest.fixture(scope="module")
 def pairs(ict_face):
     return next(heldout(ict_face, 16, preset="tiny"))
@@ -302,6 +296,17 @@ def test_comparing_equals_evaluating_one_by_one(ict_face, pairs):
     for name, network in networks.items():
         assert tables[name].to_dict() == evaluate(network, ict_face, detector=Told(pairs), n=1).to_dict()
     assert seen == [(done, 9) for done in range(1, 10)]  # 2 + 2 + 1 ways and twice two bounds
+
+
+def test_a_detector_looks_only_where_somebody_needs_landmarks(ict_face):
+    class Busy(LandmarkHourglass):
+        def landmarks(self, images):
+            raise AssertionError("asked for landmarks that nobody uses")
+
+    plain, guided, busy = build("vrn", "tiny").eval(), build("guided", "tiny").eval(), Busy("tiny").eval()
+    assert len(evaluate(plain, ict_face, detector=busy, n=1, bounds=False).rows) == 1
+    with pytest.raises(AssertionError, match="nobody"):
+        compare({"plain": plain, "guided": guided}, ict_face, detector=busy, n=1, bounds=False)
 
 
 def test_the_summary_names_every_way_once(ict_face, pairs):

@@ -2,13 +2,17 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
+from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from torch import Tensor
 
 from vrn_lite.camera import Similarity
 from vrn_lite.frame import require
+
+Matrix = Float[np.ndarray, "4 4"]
 
 
 def rigid(source: Float[Tensor, "b n 3"], target: Float[Tensor, "b n 3"]) -> Similarity:
@@ -28,11 +32,16 @@ def rigid(source: Float[Tensor, "b n 3"], target: Float[Tensor, "b n 3"]) -> Sim
     Kabsch's solution: with the singular value decomposition target^T source = U S V^T, R = U diag(1, 1, det(U V^T)) V^T.
     """
     middle, goal = source.mean(1, keepdim=True), target.mean(1, keepdim=True)
-    u, _, vt = torch.linalg.svd((target - goal).mT @ (source - middle))
-    sign = torch.ones_like(goal[:, 0])
+    rotation = _rotation((target - goal).mT @ (source - middle))
+    return Similarity(torch.ones_like(goal[:, 0, 0]), rotation, (goal - middle @ rotation.mT)[:, 0])
+
+
+def _rotation(covariance: Float[Tensor, "b 3 3"]) -> Float[Tensor, "b 3 3"]:
+    """Kabsch's rotation for target^T source, one of them centred."""
+    u, _, vt = torch.linalg.svd(covariance)
+    sign = torch.ones_like(covariance[:, 0])
     sign[:, 2] = torch.linalg.det(u @ vt).sign()  # -1 where the best orthogonal matrix is a reflection
-    rotation = (u * sign[:, None]) @ vt
-    return Similarity(torch.ones_like(sign[:, 0]), rotation, (goal - middle @ rotation.mT)[:, 0])
+    return (u * sign[:, None]) @ vt
 
 
 def orthographic(points: Float[Tensor, "b n 3"], image: Float[Tensor, "b n 2"]) -> Similarity:
@@ -102,40 +111,46 @@ def icp(
     ------
     InputError : no points, or points that are not finite.
     """
-    for name, cloud in (("source", source), ("target", target)):
-        require(len(cloud) > 0, f"icp needs points, got an empty {name}")
-        require(bool(torch.isfinite(cloud).all()), f"icp needs finite points, got a {name} with NaN or infinity: mask those points out")
-    source, target = source.detach().cpu().double(), target.detach().cpu().double()
-    tree = cKDTree(source.numpy(), balanced_tree=False, compact_nodes=False)
-    chosen = target[torch.randperm(len(target), generator=torch.Generator().manual_seed(seed))[:points]]
-    motion = rigid(chosen[None], chosen[None])
+    for name, given in (("source", source), ("target", target)):
+        require(len(given) > 0, f"icp needs points, got an empty {name}")
+        require(bool(torch.isfinite(given).all()), f"icp needs finite points, got a {name} with NaN or infinity: mask those points out")
+    cloud, goal = source.detach().cpu().double().numpy(), target.detach().cpu().double().numpy()
+    tree = cKDTree(cloud, balanced_tree=False, compact_nodes=False)
+    chosen = goal[torch.randperm(len(goal), generator=torch.Generator().manual_seed(seed))[:points].numpy()]
+    motion = np.eye(4)
     for few in (chosen[: max(3, points // 4)], chosen):
-        motion = _settle(tree, source, few, motion, steps, tolerance)
-    return Alignment(motion, _nearest(tree, motion, target)[1])
+        motion = _settle(tree, cloud, few, motion, steps, tolerance)
+    rotation, translation = torch.from_numpy(motion[None, :3, :3]), torch.from_numpy(motion[None, :3, 3])
+    return Alignment(Similarity(torch.ones_like(translation[:, 0]), rotation, translation), torch.from_numpy(_nearest(tree, motion, goal)[1]))
 
 
-def _settle(tree: cKDTree, source: Float[Tensor, "n 3"], target: Float[Tensor, "m 3"], motion: Similarity, steps: int, tolerance: float) -> Similarity:
-    """Repeat pairing and moving until the distances settle.
+def _settle(tree: cKDTree, source: Float[np.ndarray, "n 3"], target: Float[np.ndarray, "m 3"], motion: Matrix, steps: int, tolerance: float) -> Matrix:
+    """Repeat pairing and moving until the distances settle; motions are 4 x 4 matrices.
 
     Pairs slide along a smooth surface in many small steps alike, so each step is tried at three times its length first;
     where that gains nothing the plain step counts. The end is a fixed point of plain ICP, found in a third of its steps.
     """
+    middle = target.mean(0)
+    spread = (target - middle).T
     ahead, cost = motion, float("inf")
     for _ in range(steps):
         gaps, pairs = _nearest(tree, ahead, target)
-        now = float(gaps.square().mean())
+        now = float(gaps @ gaps) / len(gaps)
         if now > cost * (1 - tolerance):
             if ahead is motion:
                 break
             ahead = motion
             continue
-        cost, motion = now, rigid(source[pairs][None], target[None])
-        step = ahead.inverse().then(motion)
-        ahead = motion.then(step).then(step)
+        partners = source[pairs]
+        cost, motion = now, np.eye(4)
+        motion[:3, :3] = _rotation(torch.from_numpy(spread @ partners)[None])[0]
+        motion[:3, 3] = middle - motion[:3, :3] @ partners.mean(0)
+        step = motion @ np.linalg.inv(ahead)
+        ahead = step @ step @ motion
     return motion
 
 
-def _nearest(tree: cKDTree, motion: Similarity, points: Float[Tensor, "m 3"]) -> tuple[Float[Tensor, " m"], Int[Tensor, " m"]]:
+def _nearest(tree: cKDTree, motion: Matrix, points: Float[np.ndarray, "m 3"]) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
     """Distance and number of the nearest of the tree's points after `motion`; the tree stays, the points move back."""
-    gaps, pairs = tree.query(motion.inverse()(points[None])[0].numpy())
-    return torch.from_numpy(gaps), torch.from_numpy(pairs)
+    back = np.linalg.inv(motion)
+    return tree.query(points @ back[:3, :3].T + back[:3, 3])

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from vrn_lite.frame import InputError
+from vrn_lite.frame import Grid, InputError
 from vrn_lite.landmarks import mirror
 from vrn_lite.memory import give_back
 from vrn_lite.networks.vrn import VRN, GuidedVRN, LandmarkNetwork, MultitaskVRN, UnalignedVRN
@@ -15,8 +15,8 @@ from vrn_lite.networks.vrn import VRN, GuidedVRN, LandmarkNetwork, MultitaskVRN,
 SHIFTS = ((-2, -1), (1, -2), (2, 1), (-1, 2))
 """Pixels (x, y) by which the image is moved for the answers that are averaged; each also mirrored."""
 
-AT_ONCE = 4
-"""Images asked together: a batch of volumes at 128 pixels takes much memory."""
+VOXELS_AT_ONCE = 2**22
+"""Voxels answered together: two volumes at 128 pixels, sixteen at 64. More of them are quicker, but take more memory."""
 
 VolumeNetwork = VRN | GuidedVRN | MultitaskVRN
 
@@ -50,15 +50,21 @@ def one_by_one(
 ) -> Iterator[Float[Tensor, "d h w"]]:
     """The same answers in turn, to be looked at and dropped: at 128 pixels each takes 8 MiB, too much to keep many.
 
-    `AT_ONCE` of them are computed together; a part of one, kept, keeps all of these.
+    A few are computed together (see `at_once`); a part of one, kept, keeps all of these.
     """
     images = images.to(next(network.parameters()).device)
     points = None if landmarks is None else landmarks[..., :2].to(images)
     ask = _averaged if average else _chances
-    for start in range(0, len(images), AT_ONCE):
-        part = slice(start, start + AT_ONCE)
+    few = at_once(network.preset.grid)
+    for start in range(0, len(images), few):
+        part = slice(start, start + few)
         give_back()
         yield from ask(network, images[part], None if points is None else points[part])
+
+
+def at_once(grid: Grid) -> int:
+    """How many images are asked together: as many as `VOXELS_AT_ONCE` allows, at least one."""
+    return max(1, VOXELS_AT_ONCE // (grid.depth * grid.height * grid.width))
 
 
 def _averaged(network: VolumeNetwork, images: Float[Tensor, "b 3 h w"], points: Float[Tensor, "b 68 2"] | None) -> Float[Tensor, "b d h w"]:

@@ -147,6 +147,9 @@ def photographed(mesh: Mesh, view: View, face: MorphableFace, grid: Grid, dice: 
 
     Meshes with colours (scans) are shown in them; others get random ones.
     """
+    many = len(mesh.vertices) * grid.depth * grid.height * grid.width >= MANY
+    if many:
+        give_back()  # what others have left
     outfit = dress(mesh.vertices, face, dice)
     placed = mesh.moved(view.camera(outfit.vertices))  # [b, v, 3], voxel frame
     both_sides = mesh.bounding().clone()
@@ -156,7 +159,7 @@ def photographed(mesh: Mesh, view: View, face: MorphableFace, grid: Grid, dice: 
     seen = nearest(fragments.where(mesh.shown()[fragments.triangle]))
     images = render(seen, placed.vertices, face, outfit, points, grid, dice, painted=mesh.colours)  # [b, 3, h, w]
     volumes = fill(fragments.where(mesh.bounding()[fragments.triangle]), grid.depth, grid.depth_scale, mesh.solid_triangles())  # [b, d, h, w]
-    if volumes.numel() >= MANY:
+    if many:
         give_back()
     return flip_marked(FacePairs(images, volumes, points, placed, dice.chance(mirror) > 0, view.yaw, view.pitch, view.camera))
 

@@ -431,7 +431,9 @@ def _rows(networks: Mapping[str, Network | Method], preset: Preset, asked: Asked
         return found | {None: [row for name, method in limits.items() for row in score(name, method, pairs, preset.grid, first)]}
 
     rows: dict[str | None, list[Row]] = {name: [] for name in (*networks, None)}
-    for found in _side_by_side(of, _numbered(samples(asked, preset))):
+    guided = any(isinstance(network, GuidedVRN | Method) for network in networks.values())
+    seen = samples(asked if guided else asked._replace(detector=None), preset)  # others would not look at the landmarks
+    for found in _side_by_side(of, _numbered(seen)):
         for key, batch in found.items():
             for row in batch:
                 rows[key].append(row)
@@ -463,7 +465,7 @@ def _side_by_side(work: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[
     waiting: deque[Future[Any]] = deque()
     with with_threads(1), ThreadPoolExecutor(workers) as pool:  # PyTorch's new threads take over the number that is set
         for item in items:
-            if len(waiting) == workers:
+            if len(waiting) > workers:  # one is ready for whoever ends first
                 yield waiting.popleft().result()
             waiting.append(pool.submit(work, item))
         yield from (future.result() for future in waiting)
