@@ -152,7 +152,15 @@ def relief(volumes: Float[Tensor, "*b d h w"] | Bool[Tensor, "*b d h w"], depth_
     depth_scale : slices per pixel.
     """
     shape = volumes.shape
-    soft = volumes.detach().cpu().float().reshape(-1, *shape[-3:])
+    pictures = torch.empty(*shape[:-3], 3, *shape[-2:])
+    for volume, picture in zip(volumes.reshape(-1, *shape[-3:]), pictures.view(-1, 3, *shape[-2:]), strict=True):
+        picture.copy_(_lit(volume[None], depth_scale)[0])  # one by one: the steps between take three times a volume's memory
+    return pictures
+
+
+def _lit(volumes: Float[Tensor, "b d h w"] | Bool[Tensor, "b d h w"], depth_scale: float) -> Float[Tensor, "b 3 h w"]:
+    """See `relief`."""
+    soft = volumes.detach().cpu().float()
     soft = F.avg_pool3d(F.avg_pool3d(soft, 3, stride=1, padding=1), 3, stride=1, padding=1)  # takes the terraces off
     padded = F.pad(soft, (0, 0, 0, 0, 1, 0))
     first = (soft > 0.5).int().argmax(1, keepdim=True)  # the first slice inside, or 0
@@ -164,7 +172,7 @@ def relief(volumes: Float[Tensor, "*b d h w"] | Bool[Tensor, "*b d h w"], depth_
     light = F.normalize(torch.tensor([-0.45, -0.5, -0.75]), dim=0)
     shade = 0.25 + 0.75 * (F.normalize(normals, dim=1) * light[:, None, None]).sum(1).clamp(min=0)
     skin = torch.tensor(to_rgb(SKIN))[:, None, None]
-    return torch.where(inside[:, None], shade[:, None] * skin, torch.ones(())).reshape(*shape[:-3], 3, *shape[-2:])
+    return torch.where(inside[:, None], shade[:, None] * skin, torch.ones(()))
 
 
 def _slope(depth: Float[Tensor, "b h w"], inside: Bool[Tensor, "b h w"], axis: int) -> Float[Tensor, "b h w"]:
