@@ -32,6 +32,33 @@ def ict_face(shared):
     return ict(shared / "faces" / "ict_facekit.npz")
 
 
+@pytest.fixture
+def run(capsys, tmp_path, monkeypatch):
+    """Run a command line in an empty folder: (exit code, standard output, standard error)."""
+    from vrn_lite.cli import main
+
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+    def call(*arguments):
+        with pytest.raises(SystemExit) as left:
+            main([str(argument) for argument in arguments])
+        out, error = capsys.readouterr()
+        return left.value.code, out, error
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    """Weights of an untrained tiny network, in a file."""
+    from vrn_lite.training import build, save_weights
+
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    save_weights(build("vrn", "tiny"), path, data="none")
+    return path
+
+
 @pytest.fixture(autouse=True)
 def _closed_network(monkeypatch):
     """No test reaches beyond this machine."""

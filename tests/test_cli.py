@@ -15,33 +15,9 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from vrn_lite import photo, portrait
-from vrn_lite.cli import main
 from vrn_lite.networks.vrn import VRN
 from vrn_lite.presets import preset
 from vrn_lite.training import build, load, save_weights, shipped
-
-
-@pytest.fixture
-def run(capsys, tmp_path, monkeypatch):
-    """Run a command line in an empty folder: (exit code, standard output, standard error)."""
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-
-    def call(*arguments):
-        with pytest.raises(SystemExit) as left:
-            main([str(argument) for argument in arguments])
-        out, error = capsys.readouterr()
-        return left.value.code, out, error
-
-    return call
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    """Weights of an untrained tiny network."""
-    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    save_weights(build("vrn", "tiny"), path, data="none")
-    return path
 
 
 @pytest.fixture(scope="module")

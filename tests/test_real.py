@@ -9,13 +9,11 @@ import torch
 
 import vrn_lite as vrn
 from licensed import bald, pose, write_model, write_photo, write_ply
-from vrn_lite.cli import main
 from vrn_lite.datasets.real import RealSet, files_in
 from vrn_lite.datasets.scans import levelled
 from vrn_lite.faces import procedural
 from vrn_lite.frame import InputError
 from vrn_lite.protocols import compare, evaluate, summary
-from vrn_lite.store import save_weights
 from vrn_lite.testsets import florence
 from vrn_lite.training import build
 
@@ -34,28 +32,6 @@ def data(tmp_path_factory):
 @pytest.fixture(scope="module")
 def photos(data):
     return vrn.datasets.aflw2000(data / "aflw", vrn.faces.basel(data / "basel"))
-
-
-@pytest.fixture
-def run(capsys, tmp_path, monkeypatch):
-    """Run a command line in an empty folder: (exit code, standard output, standard error)."""
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-
-    def call(*arguments):
-        with pytest.raises(SystemExit) as left:
-            main([str(argument) for argument in arguments])
-        out, error = capsys.readouterr()
-        return left.value.code, out, error
-
-    return call
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    save_weights(build("vrn", "tiny"), path, data="none")
-    return path
 
 
 def test_evaluate_takes_a_real_set_in_place_of_a_face_model(photos):
