@@ -19,10 +19,10 @@ from vrn_lite.ablations import (
 )
 from vrn_lite.camera import place
 from vrn_lite.frame import InputError
+from vrn_lite.methods import by_oracle
 from vrn_lite.networks.vrn import VRN, UnalignedVRN
 from vrn_lite.pairs import unaligned
 from vrn_lite.presets import preset
-from vrn_lite.protocols import by_oracle
 from vrn_lite.testsets import heldout
 
 TINY = preset("tiny")

@@ -14,9 +14,11 @@ from vrn_lite.camera import place
 from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.faces.sculpted import procedural
 from vrn_lite.frame import Grid, InputError
+from vrn_lite.methods import by_mean_face
 from vrn_lite.pairs import PoseRange, make_pairs
 from vrn_lite.presets import PRESETS
-from vrn_lite.protocols import by_mean_face, heldout, score
+from vrn_lite.protocols import score
+from vrn_lite.testsets import heldout
 
 pytest.importorskip("eos")
 

@@ -9,31 +9,23 @@ import torch
 
 from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.frame import InputError
+from vrn_lite.methods import Answer, by_guided, told
 from vrn_lite.networks.vrn import VRN, LandmarkHourglass, UnalignedVRN
 from vrn_lite.pairs import STEADY, make_pairs, unaligned
 from vrn_lite.presets import PRESETS
 from vrn_lite.protocols import (
-    CHUNK,
     SCORES,
-    Answer,
     Asked,
     Method,
     Row,
     Table,
-    by_guided,
-    by_mean_face,
-    by_oracle,
     compare,
     evaluate,
     front_slices,
-    heldout,
-    heldout_seed,
-    put_back,
     samples,
-    score,
     summary,
-    told,
 )
+from vrn_lite.testsets import CHUNK, heldout, heldout_seed
 from vrn_lite.training import build, step_seed
 
 
@@ -134,18 +126,6 @@ def test_oracle_is_below_the_mean_face_and_both_are_small(bounds):
     assert mean["nme_rigid"] < mean["nme"]
 
 
-def test_the_mean_face_of_the_mean_face_is_exact(ict_face):
-    """A source without variation is its own mean face, mirrored or not."""
-    rigid_face = replace(ict_face, identity=0 * ict_face.identity, expression=0 * ict_face.expression)
-    grid = PRESETS["tiny"].grid
-    turned = make_pairs(rigid_face, "tiny", 8, torch.Generator().manual_seed(1))
-    assert bool(turned.mirrored.any())
-    rows = list(score("mean face", by_mean_face(rigid_face, grid), turned, grid))
-    assert max(row.nme for row in rows) < 1e-3
-    assert min(row.iou for row in rows) > 0.98
-    assert [row.yaw > 0 for row in rows] == [bool((yaw > 0) ^ flip) for yaw, flip in zip(turned.yaw, turned.mirrored, strict=True)]
-
-
 def test_front_slices_lie_before_the_pivot():
     for preset in PRESETS.values():
         count, grid = front_slices(preset.grid), preset.grid
@@ -208,15 +188,6 @@ def test_an_unaligned_network_that_knows_the_truth_scores_as_the_oracle_in_both_
     assert math.isnan(moved["landmark_nme"])
 
 
-def test_mirrored_faces_are_put_back_too(ict_face):
-    grid = PRESETS["tiny"].grid
-    turned = make_pairs(ict_face, "tiny", 8, torch.Generator().manual_seed(1))
-    assert 0 < turned.mirrored.sum() < 8
-    frontal = unaligned(turned, ict_face.unit, grid)
-    rows = score("put back", lambda pairs: put_back(by_oracle(grid)(frontal), frontal, pairs, grid), turned, grid)
-    assert max(row.nme for row in rows) < 0.08
-
-
 def test_a_detector_that_knows_the_truth_guides_as_the_truth_does(ict_face, pairs):
     table = evaluate(build("guided", "tiny").eval(), ict_face, detector=Told(pairs), n=3, bounds=False, average=False)
     assert table.methods == ("network", "true landmarks")
@@ -275,8 +246,6 @@ def test_guided_rows_carry_the_error_of_the_landmarks_that_guide(ict_face, pairs
     expected = (2.0 / eyes.norm(dim=-1)).tolist()
     assert table.of("network").column("landmark_nme").tolist() == pytest.approx(expected, rel=1e-4)
     assert evaluate(network, ict_face, n=2, bounds=False).methods == ("true landmarks",)
-    blind = next(iter(by_guided(network, lambda pairs: torch.full_like(pairs.landmarks, math.nan))(pairs)))
-    assert blind.volume.shape == PRESETS["tiny"].grid.shape
 
 
 def test_a_landmark_network_has_one_score_and_multitask_has_all(ict_face):

@@ -14,9 +14,10 @@ from vrn_lite.datasets.scans import levelled, read_landmarks, read_scan, read_su
 from vrn_lite.faces import procedural
 from vrn_lite.frame import InputError
 from vrn_lite.mesh import boundary_edges
+from vrn_lite.methods import by_mean_face, by_oracle
 from vrn_lite.pairs import unaligned
 from vrn_lite.presets import PRESETS
-from vrn_lite.protocols import by_mean_face, by_oracle, score
+from vrn_lite.protocols import score
 from vrn_lite.testsets import CHUNK, expression
 from vrn_lite.volume import voxelize
 

@@ -18,7 +18,7 @@ from vrn_lite.networks.regression import sizes
 from vrn_lite.networks.vrn import VRN, LandmarkHourglass
 from vrn_lite.pairs import STEADY, PoseRange
 from vrn_lite.presets import preset
-from vrn_lite.protocols import heldout_seed
+from vrn_lite.testsets import heldout_seed
 from vrn_lite.training import RECIPES, VARIANTS, Recipe, Record, Trainer, build, save_weights, step_seed, train
 from vrn_lite.volume import isosurface
 

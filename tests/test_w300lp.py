@@ -12,9 +12,10 @@ from vrn_lite.datasets import aflw2000, pairs_from
 from vrn_lite.datasets.w300lp import angles_of, fitted_camera, paired, photographs, read_sample, samples, window
 from vrn_lite.faces import basel
 from vrn_lite.frame import Grid, InputError
+from vrn_lite.methods import by_mean_face, by_oracle
 from vrn_lite.pairs import STEADY, make_pairs
 from vrn_lite.presets import PRESETS
-from vrn_lite.protocols import by_mean_face, by_oracle, score
+from vrn_lite.protocols import score
 from vrn_lite.testsets import CHUNK
 from vrn_lite.volume import voxelize
 

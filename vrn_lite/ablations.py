@@ -16,10 +16,11 @@ from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.frame import Grid, require
 from vrn_lite.inference import probabilities
 from vrn_lite.landmarks import mirror
+from vrn_lite.methods import Answer, Reconstruct, by_network, put_back, told
 from vrn_lite.networks.vrn import VRN, MultitaskVRN, UnalignedVRN
 from vrn_lite.pairs import STEADY, FacePairs, View, draw_view, photographed, unaligned
 from vrn_lite.presets import Preset, preset as preset_named
-from vrn_lite.protocols import Answer, Reconstruct, Row, Table, by_network, put_back, score, told
+from vrn_lite.protocols import Row, Table, score
 from vrn_lite.testsets import CHUNK, heldout_seed
 from vrn_lite.volume import isosurface, voxelize
 

@@ -26,11 +26,12 @@ from vrn_lite.baselines.regression import by_parameters, by_vertices
 from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.frame import Grid, InputError, require
 from vrn_lite.inference import landmarks_in
+from vrn_lite.methods import Reconstruct, by_guided, by_network, by_oracle, told
 from vrn_lite.networks.regression import ParameterRegression, Trainable, VertexRegression, sizes
 from vrn_lite.networks.vrn import Network, UnalignedVRN
 from vrn_lite.pairs import MILD, FacePairs, PoseRange
 from vrn_lite.presets import NetworkSize, Preset, preset as preset_named
-from vrn_lite.protocols import Asked, Method, Reconstruct, Table, by_guided, by_network, by_oracle, compare, evaluate, samples, told
+from vrn_lite.protocols import Asked, Method, Table, compare, evaluate, samples
 from vrn_lite.store import atomically, build, load, save_weights, shipped
 from vrn_lite.testsets import heldout, heldout_seed
 from vrn_lite.training import train

@@ -91,7 +91,7 @@ def quick_in_bfloat16(device: torch.device) -> bool:
 
 
 def step_seed(seed: int, rank: int, step: int) -> int:
-    """Seed of the samples of one step in one process, in the lower half of 32 bits: `protocols.heldout_seed` has the upper half.
+    """Seed of the samples of one step in one process, in the lower half of 32 bits: `testsets.heldout_seed` has the upper half.
 
     PyTorch's CPU generator looks at the lower 32 bits of its seed only, hence a hash.
     """

@@ -10,9 +10,9 @@ from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.frame import Grid, InputError, require
 from vrn_lite.inference import SHIFTS, shift
 from vrn_lite.mesh import Mesh
+from vrn_lite.methods import Answer, Reconstruct
 from vrn_lite.networks.regression import Estimate, ParameterRegression, Regression, VertexRegression
 from vrn_lite.pairs import FacePairs
-from vrn_lite.protocols import Answer, Reconstruct
 from vrn_lite.testsets import part
 from vrn_lite.volume import voxelize
 
