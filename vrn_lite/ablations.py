@@ -30,6 +30,7 @@ def table_of(name: str, reconstruct: Reconstruct, batches: Iterable[FacePairs], 
     rows: list[Row] = []
     for pairs in batches:
         rows.extend(score(name, reconstruct, pairs, preset.grid, len(rows)))
+        del pairs  # two batches at a time would take much memory
     return Table(tuple(rows), preset.name, face.name, protocol)
 
 
