@@ -295,12 +295,14 @@ def samples(asked: Asked, preset: Preset) -> Iterator[FacePairs]:
     """The samples of a set; where there is a detector, `found` holds what it finds in pictures of its own size."""
     detector = asked.detector
     if detector is None:
-        yield from asked.make(preset)
-        return
+        return asked.make(preset)
     larger = detector.preset.grid.width / preset.grid.width
-    for pairs, seen in zip(asked.make(preset), repeat(None) if larger == 1 else asked.make(detector.preset), strict=False):
-        points = landmarks_in(detector, (seen or pairs).images, asked.average)
-        yield replace(pairs, found=points.to(pairs.images) / larger)
+
+    def seen(pairs: FacePairs, wide: FacePairs | None) -> FacePairs:
+        points = landmarks_in(detector, (wide or pairs).images, asked.average)
+        return replace(pairs, found=points.to(pairs.images) / larger)
+
+    return map(seen, asked.make(preset), repeat(None) if larger == 1 else asked.make(detector.preset))  # `map` keeps no batch
 
 
 def _ways(network: Network | Method, detector: LandmarkNetwork | None) -> int:
@@ -332,8 +334,10 @@ def _numbered(batches: Iterable[FacePairs]) -> Iterator[tuple[int, FacePairs]]:
     """Batches, each with the number of its first sample."""
     first = 0
     for pairs in batches:
+        count = len(pairs)
         yield first, pairs
-        first += len(pairs)
+        del pairs  # before the next batch is made: two at a time would take much memory
+        first += count
 
 
 MOST_AT_ONCE = 4
