@@ -204,8 +204,6 @@ def overview() -> str:
         rows.append((f"[{path.stem[:2]} {title(notebook)}](notebooks/{path.name})", about, cost, f"[Colab]({colab}), [Binder]({binder})"))
     minutes = numbers.get("meaning", {}).get("minutes")
     note = f"Time and memory: measured in the profile {numbers['profile']} with {numbers['hardware']}" + (f"; minutes are {minutes}." if minutes else ".")
-    old = ", ".join(name[:2] for name, line in numbers["notebooks"].items() if "date" not in line)
-    note += f" Those of {old} are older, with two threads on another machine." if old else ""
     return joined(table(("notebook", "what it shows", "time and memory", "without installing"), rows), note)
 
 

@@ -17,8 +17,8 @@ ROOT = measure.FOLDER.parent
 MEASURED = json.loads(measure.TARGET.read_text(encoding="utf-8"))
 NOTEBOOKS = [path.stem for path in measure.chosen([])]
 
-MOST_MIB = 1_250
-"""What a notebook may take, where Binder lends 2,048 MiB to it and to the server beside it."""
+MOST_MIB = 1_144
+"""What a notebook may take: 1.2 GB, where Binder lends 2 GB to it and to the server beside it."""
 
 
 def used_by(*codes, profile="ci"):
@@ -84,7 +84,7 @@ def test_every_notebook_has_been_measured_and_nothing_else():
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_measured_memory_is_below_the_limit(name):
     line = MEASURED["notebooks"][name]
-    assert 200 < line["peak_mib"] < (MOST_MIB if "date" in line else 2_048)  # a line without a date is old: Binder's 2 GB hold for it
+    assert 200 < line["peak_mib"] < MOST_MIB
     assert line["minutes"] > 0
 
 
