@@ -7,6 +7,7 @@ the same however many are asked for and at whatever preset, and no training ever
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import product
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -75,9 +76,12 @@ def _starts(n: int) -> range:
 
 
 def beginning(pairs: FacePairs, count: int) -> FacePairs:
-    """The first `count` samples of a batch."""
-    cut = {f.name: getattr(pairs, f.name)[:count] for f in fields(pairs) if f.name not in ("truth", "camera", "found")}
-    return FacePairs(**cut, truth=pairs.truth.moved(pairs.truth.vertices[:count]), camera=part(pairs.camera, slice(count)))
+    """The first `count` samples of a batch, copied, so that the memory of the others is free."""
+    if count >= len(pairs):
+        return pairs
+    kept: dict[str, Any] = {f.name: getattr(pairs, f.name)[:count] for f in fields(pairs) if f.name not in ("truth", "camera", "found")}
+    copies = {name: value.clone() if isinstance(value, Tensor) else value for name, value in kept.items()}
+    return FacePairs(**copies, truth=pairs.truth.moved(pairs.truth.vertices[:count].clone()), camera=part(pairs.camera, slice(count)))
 
 
 def part(motion: Similarity, which: slice) -> Similarity:

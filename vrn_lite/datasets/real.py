@@ -39,7 +39,7 @@ class RealSet:
         """
         left = self.count(n)
         for pairs in self.batches(preset_named(preset).grid, seed):
-            yield beginning(pairs, left) if left < len(pairs) else pairs
+            yield beginning(pairs, left)
             left -= len(pairs)
             if left <= 0:
                 return
