@@ -79,8 +79,8 @@ def beginning(pairs: FacePairs, count: int) -> FacePairs:
     """The first `count` samples of a batch, copied, so that the memory of the others is free."""
     if count >= len(pairs):
         return pairs
-    kept: dict[str, Any] = {f.name: getattr(pairs, f.name)[:count] for f in fields(pairs) if f.name not in ("truth", "camera", "found")}
-    copies = {name: value.clone() if isinstance(value, Tensor) else value for name, value in kept.items()}
+    kept = {f.name: getattr(pairs, f.name)[:count] for f in fields(pairs) if f.name not in ("truth", "camera", "found")}
+    copies: dict[str, Any] = {name: value.clone() if isinstance(value, Tensor) else value for name, value in kept.items()}
     return FacePairs(**copies, truth=pairs.truth.moved(pairs.truth.vertices[:count].clone()), camera=part(pairs.camera, slice(count)))
 
 
