@@ -2,6 +2,7 @@
 
 import json
 import math
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -226,6 +227,26 @@ def test_rows_do_not_depend_on_the_number_of_threads_and_come_in_order(ict_face,
     assert [(row.method, row.sample) for row in alone.rows] == [(row.method, row.sample) for row in together.rows]
     for name in SCORES:
         assert torch.allclose(alone.column(name), together.column(name), atol=1e-5, equal_nan=True)
+
+
+def test_with_one_thread_no_batch_is_held_while_the_next_is_made(ict_face, monkeypatch):
+    made, held = [], []
+
+    def spy(*arguments, **options):
+        held.append(sum(volumes() is not None for volumes in made))
+        pairs = make_pairs(*arguments, **options)
+        made.append(weakref.ref(pairs.volumes))
+        return pairs
+
+    monkeypatch.setattr("vrn_lite.testsets.CHUNK", 2)
+    monkeypatch.setattr("vrn_lite.testsets.make_pairs", spy)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        evaluate(build("guided", "tiny").eval(), ict_face, detector=LandmarkHourglass("tiny").eval(), n=6, average=False)
+    finally:
+        torch.set_num_threads(threads)
+    assert held == [0, 0, 0]
 
 
 def test_an_error_in_a_thread_reaches_the_caller(ict_face):
