@@ -19,7 +19,7 @@ MESHES = ("generic_neutral_mesh", "identity000", "identity001", "jawOpen", "mout
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Serves a dict of files; `ranges`, `cut` and `status` choose how it misbehaves; `log` has (path, range, bytes sent)."""
+    """Serves a dict of files; `ranges`, `cut` and `status` choose how it misbehaves; `log` has (path, range, bytes to send)."""
 
     def __init__(self, files):
         super().__init__(("127.0.0.1", 0), Handler)
@@ -44,8 +44,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         sent = body if self.server.cut is None else body[: self.server.cut]
+        self.server.log.append((self.path[1:], wanted, len(sent)))  # first: whoever has read the last byte may look at once
         self.wfile.write(sent)
-        self.server.log.append((self.path[1:], wanted, len(sent)))
 
     def log_message(self, *_):
         pass
