@@ -7,7 +7,7 @@ import torch
 from skimage.feature import Cascade
 
 from vrn_lite.camera import place
-from vrn_lite.faces.sculpted import procedural, to_directions, to_plane
+from vrn_lite.faces.sculpted import procedural
 from vrn_lite.frame import Grid
 from vrn_lite.landmarks import FLIP
 from vrn_lite.mesh import boundary_edges, boundary_loops, signed_volume
@@ -30,13 +30,6 @@ def expressed(face, *names: str) -> torch.Tensor:
 def random_faces(face, count: int) -> torch.Tensor:
     """Identity coefficients."""
     return torch.randn(count, len(face.identity), generator=torch.Generator().manual_seed(5)).clamp(-3, 3)
-
-
-def test_plane_and_directions_are_inverse():
-    plane = np.random.default_rng(0).normal(size=(50, 2))
-    directions = to_directions(plane)
-    assert np.allclose(np.linalg.norm(directions, axis=1), 1)
-    assert np.allclose(to_plane(np.array([0.0, -2.0, 1.0]) + 7 * directions), plane)
 
 
 def test_building_twice_gives_the_same_face(face):
