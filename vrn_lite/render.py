@@ -11,11 +11,12 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from vrn_lite.camera_faults import photograph
 from vrn_lite.dice import CLOTH, HAIR, IRIS, LIPS, MAKEUP, SKIN, Dice
 from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.frame import Grid, Image, Landmarks, Vertices
 from vrn_lite.raster import Fragments
-from vrn_lite.scenery import background, cast_shadow, occlude, photograph, shoulders
+from vrn_lite.scenery import background, cast_shadow, occlude, shoulders
 from vrn_lite.wardrobe import Outfit, glasses, hair_triangles, waves
 
 
