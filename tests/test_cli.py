@@ -164,12 +164,12 @@ def test_reproduce_goes_on_where_it_was(run, monkeypatch):
     monkeypatch.setattr(
         "vrn_lite.reproduce.PARTS", {"surfaces": lambda lab: asked.append(lab.study) or [{"nme": 0.5}], "crops": lambda lab: asked.append(lab.study)}
     )
-    options = ("--preset", "tiny", "--samples", 32, "--faces", "procedural", "--n", 16, "--out", "lab")
+    options = ("--preset", "tiny", "--samples", 32, "--longer", 48, "--faces", "procedural", "--n", 16, "--out", "lab")
     for _ in range(2):
         code, out, _ = run("reproduce", *options, "--part", "surfaces")
         assert (code, out.strip()) == (0, "lab/results.json")
     assert len(asked) == 1
-    assert (asked[0].preset, asked[0].samples, asked[0].seeds, asked[0].faces) == ("tiny", 32, (0, 1, 2), 16)
+    assert (asked[0].preset, asked[0].samples, asked[0].longer, asked[0].seeds, asked[0].faces) == ("tiny", 32, 48, (0, 1, 2), 16)
     with open("lab/results.json") as file:
         assert json.load(file)["surfaces"] == [{"nme": 0.5}]
     code, _, error = run("reproduce", *options, "--part", "surfaces", "--publish")

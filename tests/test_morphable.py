@@ -138,6 +138,33 @@ def test_faces_far_out_are_brought_back_before_their_wall(face):
     assert torch.isfinite(mesh.vertices).all()
 
 
+def test_expressions_count_when_faces_are_brought_back(face):
+    """Whoever stands close to the wall with a neutral face must not be pushed through it by an expression."""
+    expressions = torch.eye(len(face.expression))
+    far = -face.identity[:, face.patch_vertices, 2].sum(1)  # all modes together, as far back as they go
+    close = face.before_wall(1000 * far / far.norm())
+    assert reach(face.mesh(close).vertices, face) == pytest.approx(0.96, abs=1e-3)
+    assert reach(face.mesh(close.expand(len(expressions), -1), 0.04 * expressions).vertices, face).max() > 0.96  # some reach further back
+    for identity in (close.expand(len(expressions), -1), 40 * face.draw_identity(seeded(15), len(expressions))):
+        vertices = face.mesh(face.before_wall(identity, expressions), expressions).vertices
+        assert (reach(vertices, face) < 0.961).all()
+
+
+def reach(vertices, face):
+    """How far back from the landmarks the patch reaches, the wall's distance being 1."""
+    return (vertices[..., face.landmarks, 2].mean(-1) - vertices[..., face.patch_vertices, 2].amin(-1)) / face.unit
+
+
+def test_an_expression_that_leaves_no_room_leaves_no_identity():
+    flat = toy_face()
+    backward = replace(flat, expression=torch.zeros_like(flat.expression))
+    backward.expression[0, backward.patch_vertices[0], 2] = -50 * flat.unit
+    shown = torch.eye(len(flat.expression))[:1]
+    assert torch.equal(backward.before_wall(torch.ones(1, len(flat.identity)), shown), torch.zeros(1, len(flat.identity)))
+    with pytest.raises(InputError, match="reaches behind its wall"):
+        backward.mesh(None, shown)
+
+
 def test_before_wall_leaves_ordinary_faces_alone(face):
     identity = 0.1 * face.draw_identity(seeded(14), 20)
     assert torch.equal(face.before_wall(identity), identity)

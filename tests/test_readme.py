@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vrn_lite.reproduce import results, spread_table, table_1
+from vrn_lite.published import results, spread_table, table_1
 from vrn_lite.training import shipped, weights_metadata
 
 ROOT = Path(__file__).parents[1]

@@ -7,31 +7,16 @@ from dataclasses import replace
 import pytest
 import torch
 
-from vrn_lite import reproduce as room
+from vrn_lite import published as published_numbers, reproduce as room
 from vrn_lite.faces import procedural
 from vrn_lite.frame import InputError
 from vrn_lite.presets import preset
-from vrn_lite.protocols import Method, compare, evaluate, summary
-from vrn_lite.reproduce import (
-    METHODS,
-    PAPER_SETS,
-    PARTS,
-    PROTOCOLS,
-    Lab,
-    Study,
-    contestants,
-    markdown,
-    paper_nme,
-    publish,
-    reproduce,
-    resized,
-    results,
-    spread_table,
-    table_1,
-)
-from vrn_lite.store import load, shipped
+from vrn_lite.protocols import Method, compare
+from vrn_lite.published import PAPER_SETS, PROTOCOLS, results
+from vrn_lite.reproduce import PARTS, Lab, Study, contestants, publish, reproduce, resized
+from vrn_lite.store import load, shipped, weights_metadata
 
-STUDY = Study("tiny", samples=32, seeds=(0, 1), faces=16, table=2, oracle_sides=(16,), network_sides=(16,))
+STUDY = Study("tiny", samples=32, longer=48, seeds=(0, 1), faces=16, table=2, oracle_sides=(16,), network_sides=(16,))
 
 
 @pytest.fixture(scope="module")
@@ -101,10 +86,16 @@ def test_a_part_that_stops_halfway_leaves_nothing_and_is_measured_again(lab, mon
 
 
 def test_copies_are_kept_for_the_curve_over_samples(face, tmp_path):
-    lab = Lab(tmp_path, replace(STUDY, samples=544), face, face)
-    lab.network("vrn")
-    assert [path.stem for path in (tmp_path / "runs" / "vrn-tiny-0").glob("*.safetensors")] == ["512"]
-    assert [line["samples"] for line in lab.part("by_samples")] == [512, 544]
+    lab = Lab(tmp_path, replace(STUDY, longer=544), face, face)
+    lab.network("vrn", longer=True)
+    assert [path.stem for path in (tmp_path / "runs" / "vrn-tiny-0-longer").glob("*.safetensors")] == ["512"]
+    assert [(line["model"], line["samples"]) for line in lab.part("by_samples")] == [(model, n) for model in room.LEARNT for n in (512, 544)]
+
+
+def test_longer_trainings_are_networks_of_their_own(lab):
+    lab.network("vrn"), lab.network("vrn", longer=True)
+    facts = {path.stem: weights_metadata(path)["samples"] for path in (lab.folder / "runs").glob("*.safetensors")}
+    assert facts == {"vrn-tiny-0": 32, "vrn-tiny-0-longer": 48}
 
 
 def test_all_parts_end_in_one_file_and_only_a_whole_one_is_published(lab, tmp_path, monkeypatch):
@@ -113,7 +104,7 @@ def test_all_parts_end_in_one_file_and_only_a_whole_one_is_published(lab, tmp_pa
     path = reproduce(lab, ["crops"])
     with pytest.raises(InputError, match="lacks shipped_table, scratch_table"):
         publish(path)
-    monkeypatch.setattr(room, "RESULTS", tmp_path / "package")
+    monkeypatch.setattr(published_numbers, "RESULTS", tmp_path / "package")
     target = publish(reproduce(lab))
     found = json.loads(target.read_text())
     assert found["study"]["samples"] == 32
@@ -132,26 +123,6 @@ def test_a_resized_preset_has_its_side_and_a_bottom_map_of_two_cells_or_more(sid
     assert small.grid.shape == (side, side, side)
     assert small.network.levels == levels
     assert side // (small.network.stem * 2**levels) >= 2
-
-
-def test_markdown_sets_the_papers_number_beside_ours(face):
-    lines = summary({"vrn": evaluate(None, face, n=1, preset="tiny", protocol="florence")})
-    lines.append(lines[0] | {"model": "guided", "landmarks": "detected"})
-    lines.append(lines[0] | {"model": "guided", "landmarks": "true"})
-    head, rule, *rows = markdown(lines).splitlines()
-    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in (head, *rows)]
-    assert len({len(row) for row in cells}) == 1
-    assert [row[-1] for row in cells] == ["paper's NME", "", "", "0.0509", ""]
-    assert cells[1][0] == "oracle, tiny"
-    assert cells[1][cells[0].index("IoU")] == "1.0000"
-
-
-def test_the_papers_numbers_are_found_by_name():
-    assert paper_nme("vrn", "aflw2000") == 0.0676
-    assert paper_nme("eos", "bu4dfe", rigid=True) == 0.1456
-    assert paper_nme("parameters", "florence") == 0.0975
-    assert paper_nme("vertices", "florence") is None
-    assert paper_nme("vrn", "heldout") is None
 
 
 # The published numbers
@@ -214,17 +185,3 @@ def test_baselines_join_the_networks(face):
     assert isinstance(found["eos"], Method)
     assert list(contestants({"vrn": load("vrn")}, None, preset("tiny"))) == ["vrn"]
     assert "vrn" in shipped()
-
-
-def test_spreads_are_taken_over_what_the_keys_leave_open():
-    lines = [{"method": "a", "seed": 0, "nme": 0.1}, {"method": "b", "seed": 0, "nme": 0.5}, {"method": "a", "seed": 1, "nme": 0.3}]
-    assert spread_table(lines, ["method"], {"nme": "NME"}).splitlines() == ["| method | NME |", "|---|---|", "| a | 0.200 ± 0.141 |", "| b | 0.500 |"]
-
-
-def test_table_1_has_the_papers_numbers_in_brackets():
-    methods = [(model, method) for _, model, method in METHODS]
-    lines = [{"model": a, "method": b, "protocol": p, "faces": "ict", "nme": 0.1, "nme_levelled": 0.2} for a, b in methods for p in PROTOCOLS]
-    rows = {row.split(" | ")[0].strip("| "): row for row in table_1(lines, "ict").splitlines()[2:]}
-    assert rows["VRN"] == "| VRN | 0.100 (0.057) | 0.100 (0.060) | 0.100 (0.068) |"
-    assert rows["true volume"] == "| true volume | 0.100 | 0.100 | 0.100 |"
-    assert "(" not in table_1(lines, "ict", "nme_levelled").split("VRN |")[1].splitlines()[0]

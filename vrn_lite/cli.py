@@ -152,7 +152,7 @@ def evaluate(
 
     from vrn_lite.frame import require
     from vrn_lite.protocols import Table, compare, summary
-    from vrn_lite.reproduce import markdown
+    from vrn_lite.published import markdown
     from vrn_lite.store import atomically
     from vrn_lite.testsets import named_set
 
@@ -216,7 +216,8 @@ def _competing(models: list[str] | None, detector: str | None, average: bool) ->
 @app.command()
 def reproduce(
     preset: Annotated[str, typer.Option(help="tiny, lite, colab, paper or paper_full.")] = "lite",
-    samples: Annotated[int, typer.Option(min=1, help="Of each training.")] = 7500,
+    samples: Annotated[int, typer.Option(min=1, help="Of each training of the ablations.")] = 7500,
+    longer: Annotated[int, typer.Option(min=1, help="Samples of each training of the table from scratch.")] = 30_000,
     seeds: Annotated[int, typer.Option(min=1, help="How often the trainings of the ablations are repeated.")] = 3,
     count: Annotated[int, typer.Option("--n", min=16, help="How many held-out faces the ablations use, a multiple of 16.")] = 96,
     table: Annotated[int, typer.Option(min=0, help="How many faces of each protocol the tables use; 0: each protocol's own number.")] = 120,
@@ -236,7 +237,7 @@ def reproduce(
     require(count % 16 == 0, f"--n must be a multiple of 16, got {count}")
     source = _source(faces)
     other = procedural() if source.name != "procedural" else _fetched() or source
-    study = Study(preset_named(preset).name, samples, tuple(range(seeds)), count, table)
+    study = Study(preset_named(preset).name, samples, longer, tuple(range(seeds)), count, table)
     _make(out)
     with tqdm(total=1.0, bar_format="{desc} {percentage:3.0f}% [{elapsed}]") as bar:
 

@@ -13,14 +13,14 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from importlib.resources import files
 from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from vrn_lite.ablations import by_hard_volume, by_soft_oracle, by_unaligned_and_pose, displaced, occluded, perturbed, spread, table_of
+from vrn_lite import published
+from vrn_lite.ablations import by_hard_volume, by_soft_oracle, by_unaligned_and_pose, displaced, occluded, perturbed, table_of
 from vrn_lite.baselines.eos import by_eos
 from vrn_lite.baselines.regression import by_parameters, by_vertices
 from vrn_lite.faces.morphable import MorphableFace
@@ -28,38 +28,14 @@ from vrn_lite.frame import Grid, InputError, require
 from vrn_lite.inference import landmarks_in
 from vrn_lite.methods import Reconstruct, by_guided, by_network, by_oracle, told
 from vrn_lite.networks.regression import ParameterRegression, Trainable, VertexRegression, sizes
-from vrn_lite.networks.vrn import Network, UnalignedVRN
+from vrn_lite.networks.vrn import GuidedVRN, Network, UnalignedVRN
 from vrn_lite.pairs import MILD, FacePairs, PoseRange
 from vrn_lite.presets import NetworkSize, Preset, preset as preset_named
 from vrn_lite.protocols import Asked, Method, Table, compare, evaluate, samples
+from vrn_lite.published import PROTOCOLS
 from vrn_lite.store import atomically, build, load, save_weights, shipped
 from vrn_lite.testsets import heldout, heldout_seed
 from vrn_lite.training import train
-
-RESULTS = files("vrn_lite") / "results"
-"""Where the published numbers are: `results.json` (ours), `paper.json` (the paper's, with their source)."""
-
-PAPER_NAMES = {
-    "vrn": "VRN",
-    "multitask": "VRN-Multitask",
-    "guided": "VRN-Guided",
-    "unaligned": "VRN without alignment",
-    "parameters": "3DDFA-like",
-    "vertices": "vertex regression",
-    "eos": "EOS",
-}
-"""What the methods are called in tables."""
-
-PAPER_SETS = {"florence": "Florence", "bu4dfe": "BU-4DFE", "aflw2000": "AFLW2000-3D"}
-"""What the protocols are called in the paper."""
-
-PROTOCOLS = ("florence", "bu4dfe", "aflw2000")
-"""The protocols of the paper's table 1."""
-
-
-def results(name: str = "results") -> dict[str, Any]:
-    """The published numbers: "results", our own, or "paper", those of the paper."""
-    return json.loads((RESULTS / f"{name}.json").read_text())
 
 
 @dataclass(frozen=True)
@@ -69,7 +45,8 @@ class Study:
     Attributes
     ----------
     preset : of the networks that are trained.
-    samples : of each training.
+    samples : of each training of the ablations.
+    longer : samples of each training of the table from scratch, whose copies give the curve over samples.
     seeds : of those trainings that are repeated; the first one serves all others.
     faces : how many held-out faces the ablations use.
     table : how many faces of each protocol the tables use, and half as many of the other source; 0 for each protocol's
@@ -80,6 +57,7 @@ class Study:
 
     preset: str = "lite"
     samples: int = 7500
+    longer: int = 30_000
     seeds: tuple[int, ...] = (0, 1, 2)
     faces: int = 96
     table: int = 120
@@ -107,22 +85,22 @@ class Lab:
     def __init__(self, folder: Path, study: Study, face: MorphableFace, other: MorphableFace, progress: Progress = lambda what, share: None) -> None:
         self.folder, self.study, self.face, self.other, self.progress = folder, study, face, other, progress
 
-    def network(self, variant: str, seed: int | None = None, preset: Preset | None = None) -> Any:  # a `Trainable`; which one, the variant tells
+    def network(self, variant: str, seed: int | None = None, preset: Preset | None = None, longer: bool = False) -> Any:  # the variant tells which `Trainable`
         """A trained network: from its file, or trained now, from its checkpoint on where there is one."""
         size, number = preset or preset_named(self.study.preset), self.study.seeds[0] if seed is None else seed
-        name = f"{variant}-{size.name}-{number}"
+        name = f"{variant}-{size.name}-{number}" + ("-longer" if longer else "")
         path = self.folder / "runs" / f"{name}.safetensors"
         if not path.is_file():
-            network = build(variant, size, number, sizes(variant, self.face))
-            self._train(network, name, number)
-            save_weights(network, path, data=self.face.name, seed=number, samples=self.study.samples)
+            network, samples = build(variant, size, number, sizes(variant, self.face)), self.study.longer if longer else self.study.samples
+            self._train(network, name, number, samples)
+            save_weights(network, path, data=self.face.name, seed=number, samples=samples)
         return load(path)
 
-    def _train(self, network: Network, name: str, seed: int) -> None:
+    def _train(self, network: Trainable, name: str, seed: int, samples: int) -> None:
         """Train, and keep copies of the weights after 512, 1,024, 2,048... samples for the curve over samples."""
         folder, marks = self.folder / "runs" / name, {512 * 2**power for power in range(20)}
-        for record in train(network, face=self.face, samples=self.study.samples, seed=seed, poses=self.study.poses, folder=folder):
-            self.progress(f"training {name}", record.samples / self.study.samples)
+        for record in train(network, face=self.face, samples=samples, seed=seed, poses=self.study.poses, folder=folder):
+            self.progress(f"training {name}", record.samples / samples)
             if record.samples in marks:
                 save_weights(network, folder / f"{record.samples}.safetensors", data=self.face.name, seed=seed, samples=record.samples)
 
@@ -209,9 +187,13 @@ def shipped_table(lab: Lab) -> list[dict[str, Any]]:
     return _table(lab, dict(sorted(competing.items(), key=lambda item: item[0] != "vrn")), (lab.face, lab.other), average=False)
 
 
+LEARNT = ("vrn", "multitask", "guided", "parameters", "vertices")
+"""The variants that the table from scratch compares, each trained with the same budget."""
+
+
 def scratch_table(lab: Lab) -> list[dict[str, Any]]:
     """Table 1 with networks trained from scratch with equal budgets, on faces of the training's source."""
-    networks = {name: lab.network(name) for name in ("vrn", "multitask", "guided", "parameters", "vertices")}
+    networks = {name: lab.network(name, longer=True) for name in LEARNT}
     return _table(lab, contestants(networks, lab.face, None, average=False), (lab.face,), average=False)
 
 
@@ -278,11 +260,25 @@ def resized(preset: Preset, side: int) -> Preset:
 
 
 def by_samples(lab: Lab) -> list[dict[str, Any]]:
-    """NME against the number of samples: one run's copies, and its end."""
-    final = lab.network("vrn")
-    folder = lab.folder / "runs" / f"vrn-{final.preset.name}-{lab.study.seeds[0]}"
-    copies = {int(path.stem): load(path) for path in folder.glob("*.safetensors")} | {lab.study.samples: final}
-    return [_line(lab.measured(f"vrn after {n} samples", by_network(copies[n], False), final.preset), samples=n) for n in sorted(copies)]
+    """NME against the number of samples: the copies of each training of the table from scratch, and its end."""
+    lines = []
+    for variant in LEARNT:
+        final = lab.network(variant, longer=True)
+        folder = lab.folder / "runs" / f"{variant}-{final.preset.name}-{lab.study.seeds[0]}-longer"
+        copies = {int(path.stem): load(path) for path in folder.glob("*.safetensors")} | {lab.study.longer: final}
+        for n in sorted(copies):
+            table = lab.measured(f"{variant} after {n} samples", _asked_once(copies[n], lab.face), final.preset)
+            lines.append(_line(table, model=variant, samples=n))
+    return lines
+
+
+def _asked_once(network: Trainable, model: MorphableFace) -> Reconstruct:
+    """Any trained network as a method, VRN-Guided with detected landmarks."""
+    if isinstance(network, GuidedVRN):
+        return by_guided(network, told, False)
+    if isinstance(network, ParameterRegression):
+        return by_parameters(network, model, False)
+    return by_vertices(network, False) if isinstance(network, VertexRegression) else by_network(network, False)
 
 
 def surfaces(lab: Lab) -> list[dict[str, Any]]:
@@ -375,81 +371,6 @@ def publish(path: Path) -> Path:
     """
     missing = [name for name in PARTS if name not in json.loads(path.read_text())]
     require(not missing, f"{path} lacks {', '.join(missing)}: run reproduce without --part first")
-    target = Path(str(RESULTS)) / "results.json"
+    target = Path(str(published.RESULTS)) / "results.json"
     atomically(target, lambda temporary: temporary.write_bytes(path.read_bytes()))
     return target
-
-
-def paper_nme(model: str, protocol: str, rigid: bool = False) -> float | None:
-    """The paper's number for a method on a protocol, where it has one; rigid: the supplement's, after rigid alignment."""
-    table = results("paper")["nme_after_rigid_icp_alignment" if rigid else "nme"]
-    return table.get(PAPER_SETS.get(protocol, ""), {}).get(PAPER_NAMES.get(model, "").removesuffix("-like"))
-
-
-def markdown(lines: Sequence[Mapping[str, Any]]) -> str:
-    """A Markdown table of `protocols.summary`'s lines, with the paper's NME where the line has a counterpart there."""
-    columns = {"iou": "IoU", "iou_front": "IoU front", "nme": "NME", "nme_rigid": "NME rigid", "nme_levelled": "NME levelled", "landmark_nme": "landmark NME"}
-    heads = ["model", "protocol", "faces", "landmarks", "n", *columns.values(), "paper's NME"]
-    rows = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
-    for line in lines:
-        numbers = ["" if line[key] != line[key] else f"{line[key]:.4f}" for key in columns]  # NaN, the only number unlike itself: has none
-        paper = None if line["landmarks"] == "true" else paper_nme(line["model"], line["protocol"])
-        cells = [line["model"], line["protocol"], line["faces"], line["landmarks"], str(line["n"]), *numbers, "" if paper is None else f"{paper:.4f}"]
-        rows.append("| " + " | ".join(cells) + " |")
-    return "\n".join(rows)
-
-
-METHODS = (
-    ("VRN-Guided, detected landmarks", "guided", "network"),
-    ("VRN-Guided, true landmarks", "guided", "true landmarks"),
-    ("VRN-Multitask", "multitask", "network"),
-    ("VRN", "vrn", "network"),
-    ("VRN without alignment, put back with the true pose", "unaligned", "put back"),
-    ("3DDFA-like regression of parameters", "parameters", "network"),
-    ("direct regression of vertices", "vertices", "network"),
-    ("EOS, detected landmarks", "eos", "network"),
-    ("EOS, true landmarks", "eos, true landmarks", "network"),
-    ("mean face, told the true pose", "vrn", "mean face"),
-    ("true volume", "vrn", "oracle"),
-)
-"""Rows of table 1: what they are called, model and method."""
-
-
-def table_1(lines: Sequence[Mapping[str, Any]], faces: str, score: str = "nme") -> str:
-    """The paper's table 1 in Markdown, from the lines of a table part: one row a method that they have, ours and, in brackets, the paper's.
-
-    Parameters
-    ----------
-    faces : the source of the test faces.
-    score : "nme", "nme_rigid" or "nme_levelled"; the paper's numbers stand beside the first two alone.
-    """
-    found = {(line["model"], line["method"], line["protocol"]): line[score] for line in lines if line["faces"] == faces}
-    rows = ["| | " + " | ".join(PAPER_SETS.values()) + " |", "|---" * (1 + len(PAPER_SETS)) + "|"]
-    for name, model, method in METHODS:
-        if (model, method, PROTOCOLS[0]) not in found:
-            continue
-        cells = []
-        for protocol in PAPER_SETS:
-            theirs = paper_nme(model, protocol, score == "nme_rigid") if method == "network" and score != "nme_levelled" else None
-            cells.append(f"{found[model, method, protocol]:.3f}" + ("" if theirs is None else f" ({theirs:.3f})"))
-        rows.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(rows)
-
-
-def spread_table(lines: Sequence[Mapping[str, Any]], keys: Sequence[str], scores: Mapping[str, str]) -> str:
-    """Means and sample standard deviations over seeds in Markdown: a row for each combination of `keys`, a column for each score.
-
-    Parameters
-    ----------
-    keys : what tells the rows apart: "method", or "sigma" and "landmarks".
-    scores : score -> heading: {"nme": "NME"}.
-    """
-    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
-    for line in lines:
-        groups.setdefault(tuple(line[key] for key in keys), []).append(line)
-    rows = ["| " + " | ".join([*keys, *scores.values()]) + " |", "|---" * (len(keys) + len(scores)) + "|"]
-    for group, members in groups.items():
-        found = [spread([line[score] for line in members]) for score in scores]
-        cells = [f"{values['mean']:.3f}" + (f" ± {values['std']:.3f}" if "std" in values else "") for values in found]
-        rows.append("| " + " | ".join([*map(str, group), *cells]) + " |")
-    return "\n".join(rows)

@@ -157,7 +157,8 @@ class Rendered:
             poses = [self.grid[number % len(self.grid)] for number in range(start, start + CHUNK)]
             names, pitch, yaw = zip(*poses, strict=True)
             identity = torch.stack([self._identity(face, seed, number // len(self.grid)) for number in range(start, start + CHUNK)])
-            mesh = face.mesh(face.before_wall(identity.to(face.mean)), torch.stack([expression(face, name) for name in names]))
+            shown = torch.stack([expression(face, name) for name in names])
+            mesh = face.mesh(face.before_wall(identity.to(face.mean), shown), shown)
             view = straight(mesh.landmark_points(), face, grid, face.mean.new_tensor(yaw), face.mean.new_tensor(pitch))
             generator = torch.Generator().manual_seed(heldout_seed(seed, STREAM * self.stream + start // CHUNK))
             pairs = photographed(mesh, view, face, grid, Dice.of(generator, CHUNK, face.mean.device, plain=True))

@@ -121,8 +121,9 @@ class EosModel:
         if not all(bool(found.isfinite().all()) for found in (identity, expression, seen)):
             return None
         try:
-            mesh = self.face.mesh(self.face.before_wall(identity), expression.clamp(0, 1))
-        except InputError:  # an expression that reaches behind the wall
+            shown = expression.clamp(0, 1)
+            mesh = self.face.mesh(self.face.before_wall(identity, shown), shown)
+        except InputError:  # an expression that reaches behind the wall even on the mean face
             return None
         return mesh.moved(camera_of(seen, mesh.landmark_points(), self.face.unit, grid)(mesh.vertices[None])[0])
 

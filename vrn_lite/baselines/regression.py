@@ -24,7 +24,7 @@ def by_parameters(network: ParameterRegression, face: MorphableFace, average: bo
     ----------
     network : in eval mode.
     face : the face model that it was trained with. Identity coefficients are shrunk where the face would reach behind its
-        wall (`MorphableFace.before_wall`); where an expression does, there is an empty solid and no surface.
+        wall (`MorphableFace.before_wall`); where an expression does so on the mean face, there is an empty solid and no surface.
     average : average the answers to four copies of each image, shifted by a pixel or two. Mirrored copies, which VRN's
         average has too, would answer with a mirrored face, whose vertices are others.
 
@@ -69,7 +69,7 @@ def closed(estimates: Sequence[Estimate], index: int, face: MorphableFace) -> Me
     """One sample's closed mesh in the voxel frame, the mean over several estimates of it; None if one reaches behind its wall."""
     one = slice(index, index + 1)
     try:
-        meshes = [face.mesh(face.before_wall(identity[one]), expression[one]) for _, identity, expression in estimates]
+        meshes = [face.mesh(face.before_wall(identity[one], expression[one]), expression[one]) for _, identity, expression in estimates]
     except InputError:
         return None
     placed = [part(estimate.camera, one)(mesh.vertices) for estimate, mesh in zip(estimates, meshes, strict=True)]

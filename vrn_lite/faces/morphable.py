@@ -136,16 +136,23 @@ class MorphableFace:
 
         A face that reaches behind its wall (far out in a tail) is moved towards the mean until it does not.
         """
-        identity, expression = self.draw_identity(generator, *batch), self.draw_expression(generator, *batch)
-        return self.mesh(self.before_wall(identity.to(self.mean.device)), expression.to(self.mean.device))
+        identity, expression = (drawn.to(self.mean.device) for drawn in (self.draw_identity(generator, *batch), self.draw_expression(generator, *batch)))
+        return self.mesh(self.before_wall(identity, expression), expression)
 
-    def before_wall(self, identity: Float[Tensor, "*b i"], margin: float = 0.96) -> Float[Tensor, "*b i"]:
-        """Identity coefficients, shrunk where the patch would reach further back than `margin` of the wall's distance."""
-        depth = self.identity[:, self.patch_vertices, 2] - self.identity[:, self.landmarks, 2].mean(-1, keepdim=True)
-        mean = self.mean[self.patch_vertices, 2] - self.mean[self.landmarks, 2].mean()
-        room = margin * self.unit + mean  # how far each vertex of the mean face may still move back
-        need = -(identity @ depth)
-        return identity * (room / need.clamp(min=1e-6)).amin(-1, keepdim=True).clamp(max=1.0)
+    def before_wall(self, identity: Float[Tensor, "*b i"], expression: Float[Tensor, "*b e"] | None = None, margin: float = 0.96) -> Float[Tensor, "*b i"]:
+        """Identity coefficients, shrunk where the patch would reach further back than `margin` of the wall's distance.
+
+        The expression (neutral where None) stays as it is: one that reaches so far back on the mean face leaves no identity.
+        """
+        room = margin * self.unit + self._before_landmarks(self.mean)  # how far each vertex may still move back
+        if expression is not None:
+            room = room + expression @ self._before_landmarks(self.expression)
+        need = -(identity @ self._before_landmarks(self.identity))
+        return identity * (room / need.clamp(min=1e-6)).amin(-1, keepdim=True).clamp(0.0, 1.0)
+
+    def _before_landmarks(self, points: Float[Tensor, "*m v 3"]) -> Float[Tensor, "*m p"]:
+        """How far to the front of the landmarks' mean the patch's vertices are, or move."""
+        return points[..., self.patch_vertices, 2] - points[..., self.landmarks, 2].mean(-1, keepdim=True)
 
 
 def grow_hair(face: MorphableFace, least: float = 0.05) -> MorphableFace:
