@@ -155,6 +155,13 @@ def reach(vertices, face):
     return (vertices[..., face.landmarks, 2].mean(-1) - vertices[..., face.patch_vertices, 2].amin(-1)) / face.unit
 
 
+def test_no_mix_of_expressions_takes_the_mean_face_behind_its_wall(face):
+    """So that `sample` never fails: each vertex with all expressions that move it back at full strength, and no other."""
+    depth = face.expression[..., 2] - face.expression[:, face.landmarks, 2].mean(1, keepdim=True)
+    back = face.mean[:, 2] - face.mean[face.landmarks, 2].mean() + depth.clamp(max=0).sum(0)
+    assert back[face.patch_vertices].min() > -face.unit
+
+
 def test_an_expression_that_leaves_no_room_leaves_no_identity():
     flat = toy_face()
     backward = replace(flat, expression=torch.zeros_like(flat.expression))
