@@ -144,7 +144,7 @@ BOUNDS = {("vrn", "oracle"), ("vrn", "mean face")}
 
 @pytest.mark.parametrize(
     ("part", "methods", "sources"),
-    [("shipped_table", LEARNT | OTHERS | BOUNDS, {"ict", "procedural"}), ("scratch_table", LEARNT | BOUNDS, {"ict"})],
+    [("shipped_table", LEARNT | OTHERS | BOUNDS, {"ict", "procedural"}), ("scratch_table", LEARNT | BOUNDS, {"ict", "procedural"})],
 )
 def test_the_tables_hold_every_method_on_every_protocol_and_source(published, part, methods, sources):
     lines = published[part]

@@ -192,9 +192,9 @@ LEARNT = ("vrn", "multitask", "guided", "parameters", "vertices")
 
 
 def scratch_table(lab: Lab) -> list[dict[str, Any]]:
-    """Table 1 with networks trained from scratch with equal budgets, on faces of the training's source."""
+    """Table 1 with networks trained from scratch with equal budgets, on faces of both sources."""
     networks = {name: lab.network(name, longer=True) for name in LEARNT}
-    return _table(lab, contestants(networks, lab.face, None, average=False), (lab.face,), average=False)
+    return _table(lab, contestants(networks, lab.face, None, average=False), (lab.face, lab.other), average=False)
 
 
 def alignment(lab: Lab) -> list[dict[str, Any]]:
