@@ -1,6 +1,7 @@
 """Aligned pairs of image and volume, made on the fly: the room that composes (paper sections 3.2 and 3.4)."""
 
 from dataclasses import dataclass, replace
+from math import log
 from typing import NamedTuple
 
 import torch
@@ -8,17 +9,17 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from vrn_lite.camera import Similarity, augmentation, place
-from vrn_lite.dice import Dice
 from vrn_lite.faces.morphable import MorphableFace
-from vrn_lite.frame import Grid, Image, Landmarks, Volume
+from vrn_lite.frame import FACE_SIZE, Grid, Image, Landmarks, Volume
 from vrn_lite.landmarks import FLIP, mirror
 from vrn_lite.memory import give_back
 from vrn_lite.mesh import Mesh
 from vrn_lite.presets import Preset, preset as preset_named
 from vrn_lite.raster import nearest, rasterize
-from vrn_lite.render import render
+from vrn_lite.synth.appearance import Appearance, Rng
+from vrn_lite.synth.hair import add_hair, hair_triangles
+from vrn_lite.synth.render import render
 from vrn_lite.volume import fill, voxelize
-from vrn_lite.wardrobe import dress, hair_triangles
 
 MANY = 2**24
 """Voxels of a batch from which on the memory that making it took is given back at once; a training of minutes has fewer."""
@@ -79,15 +80,18 @@ class PoseRange:
     shift : largest translation, pixels of a 192 px image.
     zoom : largest change of scale.
     mirror : share of mirrored samples.
+    loose : share of samples with a crop as face finders give them, before any correction by landmarks: 0.55 to 1.8 times
+        the right size, and up to a third of the face off to any side.
     """
 
     yaw: float = 90
-    pitch: float = 15
-    pitch_most: float = 40
+    pitch: float = 20
+    pitch_most: float = 60
     angle: float = 45
     shift: float = 15
     zoom: float = 0.15
     mirror: float = 0.2
+    loose: float = 0.0
 
 
 JITTERED = PoseRange()
@@ -96,8 +100,11 @@ JITTERED = PoseRange()
 MILD = PoseRange(angle=10, shift=5, zoom=0.05)
 """Training poses with less augmentation, for trainings of minutes: upright crops need fewer samples than turned ones."""
 
-STEADY = PoseRange(angle=0, shift=0, zoom=0, mirror=0)
-"""Training poses without augmentation: the held-out set's."""
+LOOSE = PoseRange(angle=30, shift=6, zoom=0.08, loose=0.25)
+"""Training poses of the shipped networks: heads as upright as people hold them, every fourth in a finder's crop."""
+
+STEADY = PoseRange(pitch=15, pitch_most=40, angle=0, shift=0, zoom=0, mirror=0)
+"""Poses without augmentation: the held-out set's."""
 
 
 def make_pairs(
@@ -107,6 +114,7 @@ def make_pairs(
     generator: torch.Generator,
     device: torch.device | str | None = None,
     *,
+    appearance: Appearance | None = None,
     poses: PoseRange = JITTERED,
 ) -> FacePairs:
     """A batch of aligned images and volumes: one rasterization, two reductions.
@@ -117,6 +125,7 @@ def make_pairs(
     preset : gives the grid.
     generator : a CPU generator; the same state gives the same pairs on one device.
     device : where the pairs are made; by default where `face` is.
+    appearance : how people, light and pictures look; None for the defaults of `Appearance`.
     poses : range of poses and augmentation.
 
     Examples
@@ -129,9 +138,11 @@ def make_pairs(
     grid = preset_named(preset).grid
     device = torch.device(device) if device is not None else face.mean.device
     face = face if face.mean.device == device else face.to(device)
-    dice = Dice.of(generator, batch, device)
+    rng = Rng.of(generator, batch, device)
     mesh = face.sample(generator, batch)  # [b, v, 3], model frame, closed
-    return photographed(mesh, draw_view(mesh.landmark_points(), face.unit, grid, poses, dice), face, grid, dice, poses.mirror)
+    view = draw_view(mesh.landmark_points(), face.unit, grid, poses, rng.stream("view"))
+    pairs = draw_pairs(mesh, view, face, grid, rng, appearance or Appearance())
+    return flip_marked(replace(pairs, mirrored=rng.stream("mirror").bernoulli(poses.mirror) > 0))
 
 
 class View(NamedTuple):
@@ -142,35 +153,54 @@ class View(NamedTuple):
     pitch: Float[Tensor, " b"]
 
 
-def photographed(mesh: Mesh, view: View, face: MorphableFace, grid: Grid, dice: Dice, mirror: float = 0.0) -> FacePairs:
-    """Images and volumes of closed heads in the model frame, under a view; a share of them mirrored.
+def draw_pairs(
+    mesh: Mesh, view: View, face: MorphableFace, grid: Grid, rng: Rng, appearance: Appearance
+) -> FacePairs:
+    """Images and volumes of closed heads in the model frame, under a view; none is mirrored.
 
     Meshes with colours (scans) are shown in them; others get random ones.
     """
     many = len(mesh.vertices) * grid.depth * grid.height * grid.width >= MANY
     if many:
         give_back()  # what others have left
-    outfit = dress(mesh.vertices, face, dice)
-    placed = mesh.moved(view.camera(outfit.vertices))  # [b, v, 3], voxel frame
+    hair = add_hair(mesh.vertices, face, rng, appearance)
+    placed = mesh.moved(view.camera(hair.vertices))  # [b, v, 3], voxel frame
     both_sides = mesh.bounding().clone()
     both_sides[: len(face.triangles)] |= hair_triangles(face)
     fragments = rasterize(placed.vertices, mesh.triangles, grid.height, grid.width, one_sided=~both_sides)
     points = placed.landmark_points()
     seen = nearest(fragments.where(mesh.shown()[fragments.triangle]))
-    images = render(seen, placed.vertices, face, outfit, points, grid, dice, painted=mesh.colours)  # [b, 3, h, w]
-    volumes = fill(fragments.where(mesh.bounding()[fragments.triangle]), grid.depth, grid.depth_scale, mesh.solid_triangles())  # [b, d, h, w]
+    images = render(  # [b, 3, h, w]
+        seen, placed.vertices, face, hair, points, view.camera, grid, rng, appearance, painted=mesh.colours
+    )
+    bounding = fragments.where(mesh.bounding()[fragments.triangle])
+    volumes = fill(bounding, grid.depth, grid.depth_scale, mesh.solid_triangles())  # [b, d, h, w]
     if many:
         give_back()
-    return flip_marked(FacePairs(images, volumes, points, placed, dice.chance(mirror) > 0, view.yaw, view.pitch, view.camera))
+    mirrored = torch.zeros(len(images), dtype=torch.bool, device=images.device)
+    return FacePairs(images, volumes, points, placed, mirrored, view.yaw, view.pitch, view.camera)
 
 
-def draw_view(landmarks: Landmarks, unit: float, grid: Grid, poses: PoseRange, dice: Dice) -> View:
+def draw_view(landmarks: Landmarks, unit: float, grid: Grid, poses: PoseRange, rng: Rng) -> View:
     """Random pose and augmentation of heads in the model frame."""
-    yaw = dice.uniform(-poses.yaw, poses.yaw)
-    pitch = (poses.pitch * dice.normal()).clamp(-poses.pitch_most, poses.pitch_most)
+    yaw = rng.uniform(-poses.yaw, poses.yaw)
+    pitch = (poses.pitch * rng.normal()).clamp(-poses.pitch_most, poses.pitch_most)
     crop = place(landmarks, yaw, pitch, torch.zeros_like(yaw), unit, grid)
-    angle, shift = dice.uniform(-poses.angle, poses.angle), dice.uniform(-poses.shift, poses.shift, 2)
-    return View(crop.then(augmentation(angle, shift, dice.uniform(1 - poses.zoom, 1 + poses.zoom), grid)), yaw, pitch)
+    angle = rng.uniform(-poses.angle, poses.angle)
+    shift = rng.uniform(-poses.shift, poses.shift, 2)
+    zoom = rng.uniform(1 - poses.zoom, 1 + poses.zoom)
+    # A finder's crop: sizes are uniform in their logarithm, places in a third of the face.
+    loose = rng.bernoulli(poses.loose)
+    zoom = torch.where(loose > 0, torch.exp(rng.uniform(*FINDER_ZOOM)), zoom)
+    shift = torch.where(loose[:, None] > 0, rng.uniform(-FINDER_SHIFT, FINDER_SHIFT, 2), shift)
+    return View(crop.then(augmentation(angle, shift, zoom, grid)), yaw, pitch)
+
+
+FINDER_ZOOM = (log(0.55), log(1.8))
+"""Range of the logarithm of a finder's size error, as seen on real photographs."""
+
+FINDER_SHIFT = 192 * FACE_SIZE / 3
+"""A third of the face, in pixels of a 192 px image."""
 
 
 def flip_marked(pairs: FacePairs) -> FacePairs:

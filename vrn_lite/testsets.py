@@ -14,11 +14,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vrn_lite.camera import Similarity, place
-from vrn_lite.dice import Dice
 from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.frame import Grid, require
-from vrn_lite.pairs import STEADY, FacePairs, PoseRange, View, make_pairs, photographed
+from vrn_lite.pairs import STEADY, FacePairs, PoseRange, View, draw_pairs, make_pairs
 from vrn_lite.presets import Preset, preset as preset_named
+from vrn_lite.synth.appearance import Appearance, Rng
 
 CHUNK = 16
 """Faces of a test set are made so many at a time, always: face i is then the same however many are asked for."""
@@ -47,6 +47,7 @@ def heldout(
     *,
     preset: Preset | str = "lite",
     poses: PoseRange = STEADY,
+    appearance: Appearance | None = None,
     device: torch.device | str | None = None,
 ) -> Iterator[FacePairs]:
     """Faces that no training has seen: yaw uniform in -90 to 90, pitch normal 15 clipped at 40, full appearance, no jitter.
@@ -58,6 +59,7 @@ def heldout(
     seed : of the set.
     preset : gives the grid; shapes, poses and lights are the same at every preset.
     poses : another range of poses, or with jitter.
+    appearance : another one than the training's; with `Appearance(heldout=True)`, skins and a haircut never seen there.
     device : where the pairs are made; by default where `source` is.
 
     Yields
@@ -66,7 +68,7 @@ def heldout(
     """
     for start in _starts(n):
         generator = torch.Generator().manual_seed(heldout_seed(seed, start // CHUNK))
-        yield beginning(make_pairs(source, preset, CHUNK, generator, device, poses=poses), n - start)
+        yield beginning(make_pairs(source, preset, CHUNK, generator, device, appearance=appearance, poses=poses), n - start)
 
 
 def _starts(n: int) -> range:
@@ -161,7 +163,7 @@ class Rendered:
             mesh = face.mesh(face.before_wall(identity.to(face.mean), shown), shown)
             view = straight(mesh.landmark_points(), face, grid, face.mean.new_tensor(yaw), face.mean.new_tensor(pitch))
             generator = torch.Generator().manual_seed(heldout_seed(seed, STREAM * self.stream + start // CHUNK))
-            pairs = photographed(mesh, view, face, grid, Dice.of(generator, CHUNK, face.mean.device, plain=True))
+            pairs = draw_pairs(mesh, view, face, grid, Rng.of(generator, CHUNK, face.mean.device), Appearance.plain())
             yield beginning(replace(pairs, tags=names), count - start)
 
     def _identity(self, face: MorphableFace, seed: int, number: int) -> Float[Tensor, " i"]:
@@ -203,18 +205,20 @@ def aflw2000(
     grid, face = preset_named(preset).grid, source if device is None else source.to(device)
     for start in _starts(n):
         generator = torch.Generator().manual_seed(heldout_seed(seed, STREAM * 3 + start // CHUNK))
-        dice = Dice.of(generator, CHUNK, face.mean.device)
-        mesh = face.sample(generator, CHUNK)
-        pitch, roll = (12 * dice.normal()).clamp(-35, 35), (10 * dice.normal()).clamp(-35, 35)
-        yield beginning(photographed(mesh, straight(mesh.landmark_points(), face, grid, _wild_yaw(dice), pitch, roll), face, grid, dice), n - start)
+        rng = Rng.of(generator, CHUNK, face.mean.device)
+        mesh, angles = face.sample(generator, CHUNK), rng.stream("view")
+        pitch = (12 * angles.normal()).clamp(-35, 35)
+        roll = (10 * angles.normal()).clamp(-35, 35)
+        view = straight(mesh.landmark_points(), face, grid, _wild_yaw(angles), pitch, roll)
+        yield beginning(draw_pairs(mesh, view, face, grid, rng, Appearance()), n - start)
 
 
-def _wild_yaw(dice: Dice) -> Float[Tensor, " b"]:
+def _wild_yaw(rng: Rng) -> Float[Tensor, " b"]:
     """Yaw in degrees: a range by its share, then uniform within, to either side."""
-    low, high, shares = dice.uniform(0, 1).new_tensor(YAW_SHARES).T
-    drawn = torch.searchsorted(shares.cumsum(0), dice.uniform(0, 1)).clamp(max=len(low) - 1)
-    size = torch.lerp(low[drawn], high[drawn], dice.uniform(0, 1))
-    return torch.where(dice.chance(0.5) > 0, size, -size)
+    low, high, shares = rng.uniform(0, 1).new_tensor(YAW_SHARES).T
+    drawn = torch.searchsorted(shares.cumsum(0), rng.uniform(0, 1)).clamp(max=len(low) - 1)
+    size = torch.lerp(low[drawn], high[drawn], rng.uniform(0, 1))
+    return torch.where(rng.bernoulli(0.5) > 0, size, -size)
 
 
 TestSet = Callable[..., Iterator[FacePairs]]

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from vrn_lite.faces.photographs import Photographs
 from vrn_lite.frame import Triangles, require
 from vrn_lite.mesh import Closing, Mesh, closing_of
 
@@ -31,6 +32,7 @@ class MorphableFace:
         The renderer colours by them; a missing region is empty.
     often : names of expressions that are active often (see `sample`).
     needs : expression -> the expression that it presupposes (its coefficient is capped by that one's).
+    photographs : skins, eyes and haircuts of photographed people that fit this model; None where they are only drawn.
     """
 
     name: str
@@ -44,6 +46,7 @@ class MorphableFace:
     regions: dict[str, Float[Tensor, " v"]] = field(default_factory=dict)
     often: tuple[str, ...] = ()
     needs: dict[str, str] = field(default_factory=dict)
+    photographs: Photographs | None = None
     unit: float = field(init=False)
     closing: Closing = field(init=False)
     patch_vertices: Int[Tensor, " p"] = field(init=False)
@@ -62,7 +65,7 @@ class MorphableFace:
     def to(self, device: torch.device | str) -> "MorphableFace":
         """A copy on `device`."""
         moved = {f.name: getattr(self, f.name) for f in fields(self) if f.init}
-        moved = {k: (v.to(device) if isinstance(v, Tensor) else v) for k, v in moved.items()}
+        moved = {k: (v.to(device) if isinstance(v, Tensor | Photographs) else v) for k, v in moved.items()}
         return replace(self, **moved | {"regions": {k: v.to(device) for k, v in self.regions.items()}})
 
     def mesh(self, identity: Float[Tensor, "*b i"] | None = None, expression: Float[Tensor, "*b e"] | None = None) -> Mesh:
@@ -107,18 +110,19 @@ class MorphableFace:
     def draw_expression(self, generator: torch.Generator, *batch: int) -> Float[Tensor, "*b e"]:
         """Expression coefficients in [0, 1]: a few are active at a time, both sides mostly alike; one face in seven is neutral.
 
-        Both eyes look the same way, with a few degrees of difference.
+        The jaw is open by more than 0.3 in every third face, in every fifth by more than 0.7. Both eyes look the same way, with a few degrees of difference.
         """
         bases = [name.removesuffix("_L").removesuffix("_R") for name in self.expression_names]
         order = sorted(set(bases))
         column = torch.tensor([order.index(base) for base in bases])
-        rate = torch.tensor([0.35 if base in self.often else 0.2 if base.startswith("eyeLook") else 0.07 for base in order])
+        rates = {"jawOpen": 0.45} | dict.fromkeys(set(self.often) - {"jawOpen"}, 0.35)
+        rate = torch.tensor([rates.get(base, 0.2 if base.startswith("eyeLook") else 0.1) for base in order])
 
         def uniform(*shape: int) -> Tensor:
             return torch.rand(*batch, *shape, generator=generator)
 
         moving = (uniform(len(order)) < rate) & (uniform(1) > 1 / 7)
-        strength = uniform(len(order)) * moving
+        strength = uniform(len(order)).sqrt() * moving
         one_sided = torch.where(uniform(len(order)) < 0.25, 1.0, 0.15)[..., column]
         sided = uniform(len(bases))
         expression = strength[..., column] * (1 - one_sided * sided)

@@ -1,0 +1,1 @@
+"""Pictures of made faces: how people, light, surroundings and cameras look."""
