@@ -207,7 +207,7 @@ def lights(
     hard = stream.bernoulli(appearance.hard_light, 1)
     soft = stream.bernoulli(appearance.soft_light, 1) * (1 - hard)
     # A sky, brighter from above: y points down.
-    sky = stream.uniform(0.25, 0.7, 1) * (1 - hard * stream.uniform(0.4, 0.9, 1)) * (1 + 0.06 * stream.normal(3))
+    sky = stream.uniform(0.25, 0.7, 1) * (1 - hard * stream.uniform(0.4, 0.9, 1)) * whiteness(stream)
     light = sky[sample] * (1 - 0.25 * seen.normal[:, 1:2])
     light = torch.lerp(light, surround(seen, rng.stream("surround")), soft[sample])
     shine = torch.zeros_like(light)
@@ -241,7 +241,13 @@ def _lamp(rng: Rng, hard: Float[Tensor, "b 1"], soft: Float[Tensor, "b 1"], firs
     direction = F.normalize(rng.normal(3) * spread * (1 + 1.5 * hard * first) + mainly, dim=-1)
     strength = rng.uniform(0.15, 0.9, 1) * (1 - 0.6 * soft)
     strength = strength + 0.5 * hard if first else strength * rng.bernoulli(0.4, 1) * (1 - 0.7 * hard)
-    return Lamp(direction, strength * (1 + 0.06 * rng.normal(3)), rng.uniform(0, 0.4, 1))
+    return Lamp(direction, strength * whiteness(rng), rng.uniform(0, 0.4, 1))
+
+
+def whiteness(rng: Rng, *shape: int) -> Float[Tensor, "b *n 3"]:
+    """Colours of lights: white, warmer or cooler, with a little of anything."""
+    warmth = rng.uniform(-0.12, 0.16, *shape, 1) * torch.tensor([1.0, 0.1, -1.0], device=rng.device)
+    return 1 + warmth + 0.02 * rng.normal(*shape, 3)
 
 
 def _facing(seen: Surface, lamp: Lamp) -> Float[Tensor, "n 1"]:
@@ -262,7 +268,7 @@ def surround(seen: Surface, rng: Rng, sources: int = 4) -> Float[Tensor, "n 3"]:
     directions = F.normalize(rng.normal(sources, 3) + above, dim=-1)  # [b, s, 3]
     strength = rng.uniform(0.1, 1, sources, 1)
     strength = strength / strength.sum(1, keepdim=True) * rng.uniform(1.2, 2.4, 1, 1)
-    colours = strength * (1 + rng.uniform(0, 0.15, 1, 1) * rng.normal(sources, 3))
+    colours = strength * whiteness(rng, sources)
     coefficients = (harmonics(directions)[..., None] * colours[:, :, None]).sum(1)  # [b, 9, 3]
     ambient = rng.uniform(0.05, 0.35, 1)
     light = torch.einsum("nk,nkc->nc", harmonics(seen.normal), coefficients[seen.sample])

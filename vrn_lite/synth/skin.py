@@ -55,7 +55,8 @@ def complexion(face: MorphableFace, rng: Rng, appearance: Appearance) -> Complex
     """Random skins: drawn with blotches, or mixtures of two photographed ones."""
     stream = rng.stream("skin")
     tone, noise = stream.colour(SKIN, 0.08), waves(face.mean / face.unit, stream, 3)
-    drawn = tone[:, None] * (1 + stream.uniform(0.01, 0.08, 1, 1) * noise)
+    blotches = 0.7 * noise[..., :1] + 0.3 * noise
+    drawn = tone[:, None] * (1 + stream.uniform(0.01, 0.08, 1, 1) * blotches)
     photographed = stream.bernoulli(appearance.skins, 1) * float(face.photographs is not None)
     if face.photographs is None:
         return Complexion(drawn, tone, photographed, noise)
