@@ -1,0 +1,1 @@
+"""Rendered photographs of faces: the photographed skins, eyes and haircuts that they wear."""
