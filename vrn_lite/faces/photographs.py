@@ -4,10 +4,10 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from vrn_lite.frame import Triangles
+from vrn_lite.frame import Triangles, Vertices
 
 
 def _on(part: Any, device: torch.device | str) -> Any:
@@ -38,6 +38,11 @@ class Haircut:
     roots: Int[Tensor, "n k"]
     weights: Float[Tensor, "n k"]
 
+    def on(self, vertices: Vertices, mean: Float[Tensor, "v 3"]) -> Float[Tensor, "*b n 3"]:
+        """The points ``[..., n, 3]`` on faces ``[..., v, 3]`` of the model frame: each moves as its roots do."""
+        moved = (vertices - mean)[..., self.roots, :]
+        return self.points + (self.weights[..., None] * moved).sum(-2)
+
     def brightness(self) -> Float[Tensor, ""]:
         """Mean of the texture's colours where it is hair, in [0, 1]."""
         opaque = (self.texture[3] > 127).float()
@@ -50,22 +55,22 @@ class Photographs:
 
     Attributes
     ----------
-    skins : ``[k, v, 3]``, albedo at every vertex.
+    skins : ``[k, v, 3]``, albedo in [0, 1] at every vertex, plausible where it is not covered.
     skin_names : of the assets, k of them.
     coverage : ``[v]`` in [0, 1], 1 where the photographs show a vertex well; 0 in the mouth, on teeth and eyeballs.
     eyes : ``[e, v, 3]``, albedo of the eyeballs; 0 elsewhere.
     eye_names : e of them.
-    eyeballs : ``[v]``, which vertices are eyeball.
+    eyeballs : ``[v]``, 1 on the eyeballs.
     haircuts : cards with alpha.
     heldout : names of the skins and haircuts that training never wears.
     """
 
-    skins: UInt8[Tensor, "k v 3"]
+    skins: Float[Tensor, "k v 3"]
     skin_names: tuple[str, ...]
     coverage: Float[Tensor, " v"]
-    eyes: UInt8[Tensor, "e v 3"]
+    eyes: Float[Tensor, "e v 3"]
     eye_names: tuple[str, ...]
-    eyeballs: Bool[Tensor, " v"]
+    eyeballs: Float[Tensor, " v"]
     haircuts: tuple[Haircut, ...]
     heldout: tuple[str, ...] = ()
 

@@ -214,8 +214,7 @@ def _cards(
 ) -> Cards:
     """One haircut on the heads that wear it."""
     # The hair follows its roots, which move with identity and expression.
-    shift = (hair.vertices[heads] - face.mean)[:, cut.roots]
-    points = cut.points + (cut.weights[..., None] * shift).sum(2)
+    points = cut.on(hair.vertices[heads, : len(face.mean)], face.mean)
     placed = camera(points.new_zeros(len(camera.scale), *points.shape[1:]).index_copy(0, heads, points))[heads]
     fragments = rasterize(placed, cut.triangles, *size)
     seen = nearest(fragments.where((_texels(cut, fragments)[:, 3] >= 0.5).nonzero()[:, 0]))

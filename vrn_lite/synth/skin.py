@@ -73,7 +73,7 @@ def _mixed_skins(face: MorphableFace, rng: Rng, appearance: Appearance) -> Float
     """Two photographed skins in a random mixture, with gain, tint and gamma of the whole."""
     assert face.photographs is not None
     allowed = face.photographs.allowed_skins(appearance.heldout)
-    one, other = (face.photographs.skins[allowed[rng.index(len(allowed))]].float() / 255 for _ in range(2))
+    one, other = (face.photographs.skins[allowed[rng.index(len(allowed))]] for _ in range(2))
     mixed = torch.lerp(one, other, rng.uniform01(1, 1) ** 2)
     gain = rng.uniform(0.75, 1.15, 1, 1) * (1 + 0.04 * rng.normal(1, 3))
     return (mixed * gain).clamp(0.01, 1) ** torch.exp(rng.uniform(-0.25, 0.35, 1, 1))
@@ -134,8 +134,9 @@ def _with_eyes(colours: Float[Tensor, "b v 3"], face: MorphableFace, rng: Rng, a
     if face.photographs is None:
         return colours
     balls = face.photographs.eyeballs.nonzero()[:, 0]
-    irises = face.photographs.eyes[rng.index(len(face.photographs.eyes))][:, balls].float() / 255
-    colours[:, balls] = torch.lerp(colours[:, balls], irises * gain, chosen[..., None])
+    irises = face.photographs.eyes[rng.index(len(face.photographs.eyes))][:, balls]
+    share = chosen[..., None] * face.photographs.eyeballs[balls, None]
+    colours[:, balls] = torch.lerp(colours[:, balls], irises * gain, share)
     return colours
 
 

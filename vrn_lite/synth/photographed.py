@@ -1,0 +1,232 @@
+"""Photographed skins, eyes and haircuts for any face model with 68 landmarks.
+
+::
+
+    cache --registration--> uv of every vertex --areas of the pictures--> albedo, one number per vertex and channel
+      |                                                                   coverage: how far the photograph can be trusted
+      +---- haircuts over the base head --the same warp--> cards on the face's mean, hung on its vertices
+
+A photograph's albedo is laid on vertices, not on pixels: image and solid share one mesh, and a vertex is finer than a
+pixel of the networks' images. Each vertex takes the mean of its surroundings, so that nothing flickers.
+"""
+
+import os
+from dataclasses import replace
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from scipy.sparse import coo_array
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+from vrn_lite.faces.morphable import MorphableFace
+from vrn_lite.faces.photographs import Haircut, Photographs
+from vrn_lite.synth.assets import (
+    EYES,
+    HAIRCUTS,
+    HELDOUT_HAIRCUT,
+    HELDOUT_SKINS,
+    SKINS,
+    Release,
+    base_head,
+    convert_skins,
+    fetch_skins,
+    fetched,
+    load_skins,
+)
+from vrn_lite.synth.registration import Registration, nearest_triangle, register, skin_triangles, vertex_normals
+
+__all__ = [
+    "EYES",
+    "HAIRCUTS",
+    "HELDOUT_HAIRCUT",
+    "HELDOUT_SKINS",
+    "SKINS",
+    "Release",
+    "convert_skins",
+    "fetch_skins",
+    "fetched",
+    "photographed",
+    "with_photographs",
+]
+
+IRIS_RADIUS = 0.226
+"""Radius of the iris on the cropped pictures of eyes, as a share of their side."""
+
+TRUSTED = (0.02, 0.06)
+"""Distances to the warped base head, in outer interocular distances, where trust begins to fade and where it ends."""
+
+LIFT = 0.012
+"""Hair stands at least this far above the skin, in outer interocular distances."""
+
+
+def photographed(face: MorphableFace, folder: str | os.PathLike[str] | None = None) -> Photographs:
+    """The fetched skins, eyes and haircuts, registered to a face model.
+
+    Parameters
+    ----------
+    face : with 68 landmarks; what its regions do not name is taken for skin.
+    folder : of the fetched file; None for the environment variable VRN_LITE_SKINS, else the user's cache.
+
+    Raises
+    ------
+    InputError : the skins have not been fetched, or the file is broken.
+    """
+    arrays, face = load_skins(folder), face.to("cpu")
+    registration = register(face, base_head(arrays))
+    coverage = _coverage(face, registration)
+    skins = _filled(_albedo(arrays["skins"], registration.uv, face), coverage, face)
+    eyes, eyeballs = _eyes(arrays["eyes"], face)
+    haircuts = tuple(_haircut(name, arrays, registration, face) for name in HAIRCUTS)
+    arrays_of_face = (_tensor(skins), SKINS, _tensor(coverage), _tensor(eyes), EYES, _tensor(eyeballs))
+    return Photographs(*arrays_of_face, haircuts, heldout=(*HELDOUT_SKINS, HELDOUT_HAIRCUT))
+
+
+def with_photographs(face: MorphableFace, folder: str | os.PathLike[str] | None = None) -> MorphableFace:
+    """A face model that wears the fetched skins, eyes and haircuts; parameters and errors as for `photographed`."""
+    return replace(face, photographs=photographed(face, folder).to(face.mean.device))
+
+
+def _tensor(values: np.ndarray) -> Float[Tensor, "..."]:
+    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
+
+
+def _region(face: MorphableFace, *names: str) -> Float[np.ndarray, " v"]:
+    """The largest of some masks; 0 where the model has none of them."""
+    masks = [face.regions[name].numpy() for name in names if name in face.regions]
+    return np.max(masks, axis=0) if masks else np.zeros(len(face.mean))
+
+
+def _coverage(face: MorphableFace, registration: Registration) -> Float[np.ndarray, " v"]:
+    """How far the photographs can be trusted at each vertex ``[v]``: near the base head, facing as it does, and skin."""
+    near, far = TRUSTED
+    trust = ((far - registration.distance) / (far - near)).clip(0, 1) * (registration.facing / 0.5).clip(0, 1)
+    trust = trust * trust * (3 - 2 * trust)
+    for _ in range(3):
+        trust = np.minimum(trust, _neighbours(trust, face))  # fade towards what is not covered, never into it
+    return trust * (1 - _region(face, "sclera", "iris", "pupil", "teeth", "mouth"))
+
+
+def _neighbours(values: Float[np.ndarray, " v"], face: MorphableFace) -> Float[np.ndarray, " v"]:
+    """Mean of each vertex's triangles' corners."""
+    triangles = face.triangles.numpy()
+    total, count = np.zeros(len(values)), np.zeros(len(values))
+    np.add.at(total, triangles, values[triangles].mean(1, keepdims=True))
+    np.add.at(count, triangles, 1)
+    return np.where(count > 0, total / np.maximum(count, 1), values)
+
+
+def _albedo(
+    pictures: UInt8[np.ndarray, "k h w 3"], uv: Float[np.ndarray, "v 2"], face: MorphableFace
+) -> Float[np.ndarray, "k v 3"]:
+    """Mean of the pictures around each vertex, weighted as its linear interpolation weights the triangles' points."""
+    corners = uv[face.triangles.numpy()]
+    size = np.array([pictures.shape[2], pictures.shape[1]])
+    edges = np.linalg.norm((np.roll(corners, 1, 1) - corners) * size, axis=-1)
+    # Two or more samples to a pixel; triangles across the seam at the back of the head count at their corners only.
+    parts = int(np.clip(np.ceil(np.quantile(edges, 0.9)), 2, 6))
+    torn = edges.max(1) > 40
+    weights = _lattice(parts)
+    places = np.where(torn[:, None, None], corners[:, weights.argmax(1)], weights @ corners)
+    share = np.where(torn[:, None, None], np.eye(3)[weights.argmax(1)], weights)
+    rows = np.repeat(face.triangles.numpy()[:, None], len(weights), 1).ravel()
+    columns = np.repeat(np.arange(places.size // 2), 3)
+    spread = coo_array((share.ravel(), (rows, columns)), shape=(len(uv), places.size // 2)).tocsr()
+    total = np.maximum(spread.sum(1), 1e-9)[:, None]
+    return np.stack([spread @ _bilinear(picture, places.reshape(-1, 2)) / total for picture in pictures])
+
+
+def _lattice(parts: int) -> Float[np.ndarray, "p 3"]:
+    """Barycentric weights of a triangle's lattice points with `parts` steps along each side."""
+    steps = np.array([(i, j, parts - i - j) for i in range(parts + 1) for j in range(parts + 1 - i)])
+    return steps / parts
+
+
+def _bilinear(picture: UInt8[np.ndarray, "h w 3"], uv: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 3"]:
+    """Colours in [0, 1] at texture coordinates; beyond the edge the edge's."""
+    height, width = picture.shape[:2]
+    place = (uv * [width, height] - 0.5).clip(0, [width - 1.001, height - 1.001])
+    column, row = place.astype(int).T
+    right, down = (place % 1).T[..., None]
+    above = picture[row, column] * (1 - right) + picture[row, column + 1] * right
+    below = picture[row + 1, column] * (1 - right) + picture[row + 1, column + 1] * right
+    return (above * (1 - down) + below * down) / 255
+
+
+def _filled(
+    skins: Float[np.ndarray, "k v 3"], coverage: Float[np.ndarray, " v"], face: MorphableFace
+) -> Float[np.ndarray, "k v 3"]:
+    """Where the photographs cannot be trusted, the mean of the nearest places where they can."""
+    points, trusted = face.mean.numpy(), np.flatnonzero(coverage > 0.9)
+    lost = np.flatnonzero(coverage < 0.9)
+    distance, near = cKDTree(points[trusted]).query(points[lost], k=24)
+    weight = 1 / (distance + 0.02 * face.unit)
+    weight /= weight.sum(1, keepdims=True)
+    fill = np.einsum("nk,snkc->snc", weight, skins[:, trusted[near]])
+    skins[:, lost] += (1 - coverage[lost, None]) * (fill - skins[:, lost])
+    return skins
+
+
+def _eyes(pictures: UInt8[np.ndarray, "e h w 3"], face: MorphableFace) -> tuple[np.ndarray, np.ndarray]:
+    """Albedo ``[e, v, 3]`` of the eyeballs and their mask ``[v]``: a place on the picture by the angle about the axis."""
+    points, iris = face.mean.numpy().astype(np.float64), _region(face, "iris", "pupil")
+    eyeballs = np.minimum(sum(_region(face, name) for name in ("sclera", "iris", "pupil")), 1)
+    albedo, middle = np.zeros((len(pictures), len(points), 3)), points[face.landmarks.numpy()[27:31], 0].mean()
+    for side in (points[:, 0] < middle, points[:, 0] >= middle):
+        index = np.flatnonzero(side & (eyeballs > 0.01))
+        if len(index) and iris[index].max() > 0.5:
+            uv = _eye_uv(points[index], iris[index])
+            albedo[:, index] = [_bilinear(picture, uv) for picture in pictures]
+    return albedo, eyeballs
+
+
+def _eye_uv(points: Float[np.ndarray, "n 3"], iris: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n 2"]:
+    """Texture coordinates ``[n, 2]`` on a picture of an eye, whose iris fills the model's iris."""
+    # The eyeball's centre is that of the sphere nearest to the points (linear least squares).
+    centre = np.linalg.lstsq(np.c_[2 * points, np.ones(len(points))], (points**2).sum(1), rcond=None)[0][:3]
+    rays = (points - centre) / np.linalg.norm(points - centre, axis=1, keepdims=True)
+    axis = (rays * iris[:, None]).sum(0)
+    axis /= np.linalg.norm(axis)
+    right = np.cross([0, 1, 0], axis) / np.linalg.norm(np.cross([0, 1, 0], axis))
+    angle = np.arccos((rays @ axis).clip(-1, 1))
+    x, y = rays @ right, rays @ np.cross(axis, right)
+    radius = IRIS_RADIUS * angle / np.quantile(angle[iris > 0.5], 0.98)
+    around = np.stack([x, -y], 1) / np.maximum(np.hypot(x, y), 1e-9)[:, None]
+    return 0.5 + radius.clip(max=0.49)[:, None] * around
+
+
+def _haircut(name: str, arrays: dict[str, np.ndarray], registration: Registration, face: MorphableFace) -> Haircut:
+    """One haircut, warped onto the mean, lifted out of the skin, and hung on its vertices."""
+    points = _lifted(registration.warp(arrays[f"{name}_points"].astype(np.float64)), face)
+    roots, weights = _hung(points, face)
+    return Haircut(
+        name,
+        _tensor(points),
+        torch.from_numpy(arrays[f"{name}_triangles"].astype(np.int64)),
+        _tensor(arrays[f"{name}_uv"]),
+        torch.from_numpy(arrays["hair_textures"][HAIRCUTS.index(name)]),
+        torch.from_numpy(roots),
+        _tensor(weights),
+    )
+
+
+def _lifted(points: Float[np.ndarray, "n 3"], face: MorphableFace) -> Float[np.ndarray, "n 3"]:
+    """Points ``[n, 3]``, those under the skin moved out along its normals."""
+    mean, least = face.mean.numpy().astype(np.float64), LIFT * face.unit
+    skin = face.triangles.numpy()[skin_triangles(face)]
+    for _ in range(2):  # the nearest place may change
+        triangle, places, _ = nearest_triangle(points, np.zeros_like(points), mean, skin, 0.0)
+        corners = vertex_normals(mean, skin)[skin[triangle]].mean(1)
+        normal = corners / np.maximum(np.linalg.norm(corners, axis=1, keepdims=True), 1e-9)
+        height = ((points - places) * normal).sum(1)
+        points = points + np.maximum(least - height, 0)[:, None] * normal
+    return points
+
+
+def _hung(points: Float[np.ndarray, "n 3"], face: MorphableFace, count: int = 8) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices of the skin on which points hang ``[n, k]``, and their weights."""
+    skin = np.unique(face.triangles.numpy()[skin_triangles(face)])
+    distance, near = cKDTree(face.mean.numpy()[skin]).query(points, k=count)
+    weights = 1 / (distance + 0.02 * face.unit)
+    return skin[near], weights / weights.sum(1, keepdims=True)
