@@ -40,7 +40,7 @@ class Appearance:
     """
 
     skins: float = 0.8
-    eyes: float = 0.7
+    eyes: float = 0.6
     haircuts: float = 0.4
     heldout: bool = False
     bald: float = 0.08
@@ -136,7 +136,7 @@ class Rng:
         table = torch.tensor(palette, device=self.device)
         mixed = torch.lerp(table[self.index(len(table))], table[self.index(len(table))], self.uniform01(1))
         mixed = mixed * self.uniform(1 - spread, 1 + spread, 1)
-        return (mixed + spread / 3 * self.normal(3)).clamp(0, 1)
+        return (mixed * (1 + spread / 3 * self.normal(3))).clamp(0, 1)
 
     def field(self, channels: int, height: int, width: int, cells: int, across: int | None = None) -> Tensor:
         """Smooth noise ``[b, channels, height, width]`` in -1 to 1, `cells` bumps high and `across` (or as many) wide."""

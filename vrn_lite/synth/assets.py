@@ -4,7 +4,6 @@ From github.com/makehumancommunity/makehuman-assets, released under CC0; the bas
 The pictures lie there as Git LFS objects; media.githubusercontent.com gives the objects themselves.
 """
 
-import hashlib
 import os
 import zipfile
 from collections.abc import Iterable, Mapping

@@ -128,7 +128,7 @@ def _surface(
     }
     strands = rng.stream("strands")
     rough = 0.03 + strands.uniform(0.1, 0.6, 1) * region["hair"].sqrt() * (1 - 0.7 * hair.cloth)
-    gloss = (1 - 0.7 * (region["hair"] > 0).float() + 2 * (region["sclera"] + region["iris"])).expand(rng.batch, -1)
+    gloss = (1 - 0.7 * (region["hair"] > 0).float() + (region["sclera"] + region["iris"])).expand(rng.batch, -1)
     place = _strands(face).expand(rng.batch, -1, -1)
     attributes = torch.cat((colours, normals, rough[..., None], gloss[..., None], place), -1)
     # Attributes of the corners, mixed by the barycentric weights.
@@ -246,7 +246,7 @@ def _lamp(rng: Rng, hard: Float[Tensor, "b 1"], soft: Float[Tensor, "b 1"], firs
 
 def whiteness(rng: Rng, *shape: int) -> Float[Tensor, "b *n 3"]:
     """Colours of lights: white, warmer or cooler, with a little of anything."""
-    warmth = rng.uniform(-0.12, 0.16, *shape, 1) * torch.tensor([1.0, 0.1, -1.0], device=rng.device)
+    warmth = rng.uniform(-0.06, 0.1, *shape, 1) * torch.tensor([1.0, 0.1, -1.0], device=rng.device)
     return 1 + warmth + 0.02 * rng.normal(*shape, 3)
 
 
