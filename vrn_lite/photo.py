@@ -4,7 +4,7 @@
 
     photo --read--> image --detect--> box --crop--> input --network--> probabilities --surface--> mesh --paint--> coloured mesh
                                        ^              |
-                                       +--landmarks<--+  once, where a landmark detector is at hand; they guide VRN-Guided too
+                                       +--landmarks<--+  until it stands still, where a detector is at hand; they guide VRN-Guided
 
 Two frames meet here. A *photograph's* frame has its pixel (r, c) centred at (c + 1/2, r + 1/2), x right, y down, z away
 in the same unit. The crop is a scale and a shift from there to the voxel frame; its inverse brings the surface back.
@@ -34,8 +34,14 @@ from vrn_lite.volume import isosurface
 
 FourNumbers = Sequence[float | int] | np.ndarray
 
-MOST_ZOOM = 1.6
-"""Landmarks that would change the size of the face's box by more than this factor are not believed."""
+MOST_ZOOM = 2.2
+"""Landmarks that would change the size of the face's box by more than this factor, in all, are not believed."""
+
+MOST_CROPS = 6
+"""A face is cropped at most so often around its landmarks."""
+
+STILL = 0.03
+"""A box stands still when its size and its place change by no more than this share."""
 
 
 @dataclass(frozen=True)
@@ -116,8 +122,8 @@ def reconstruct(
     box : landmark-style box (x0, y0, x1, y1) in the photograph's pixels: brows to chin, ear to ear; None to detect it.
     detector : what finds the 68 landmarks: a name or a file for `load`, or a network; None for VRN-Multitask itself, and
         for the landmark network that ships. VRN-Guided cannot do without one.
-    recrop : look for the landmarks in the box's crop, then crop once more around them, whoever gave the box; unless they
-        are implausible there (see `locate`). Without a detector the box stays.
+    recrop : look for the landmarks in the box's crop, then crop around them, again and again until the box stands still,
+        whoever gave it; unless they are implausible (see `locate`). Without a detector the box stays.
     level : probability at which the surface is drawn.
     average : average the answers to eight copies of the crop, mirrored and shifted by a pixel or two. The network works on
         a coarser grid than its image, and the shifts take the pattern of that grid off the surface.
@@ -186,15 +192,28 @@ def networks_for(
 def locate(detector: LandmarkNetwork, image: Photo, box: Box, recrop: bool = True) -> tuple[Box, Float[np.ndarray, "68 2"]]:
     """The 68 landmarks of the face in a box, and the box to crop it by, both in the photograph's pixels.
 
-    With `recrop` the landmarks' own box takes the place of `box`, and they are found once more in its crop: the training's
-    crops stand on the landmarks' box too (there of the true ones). Where that box is implausible (over
-    1.6 times larger or smaller, its centre outside the first crop, or outside the photograph) `box` stays.
+    With `recrop` the landmarks' own box takes the place of `box`, and they are found again in its crop, until the box
+    stands still (`STILL`), at most `MOST_CROPS` times: the training's crops stand on the landmarks' box too (there of the
+    true ones). Where the landmarks' box is implausible (over 2.2 times larger or smaller than `box`, its centre outside
+    that one's crop, or outside the photograph) the last plausible one stays.
     """
-    landmarks = find_landmarks(detector, image, box)
-    around = (*landmarks.min(0).tolist(), *landmarks.max(0).tolist())
-    if not (recrop and _plausible(around, box, image)):
-        return box, landmarks
-    return around, find_landmarks(detector, image, around)
+    landmarks, first = find_landmarks(detector, image, box), box
+    for _ in range(MOST_CROPS if recrop else 0):
+        around = (*landmarks.min(0).tolist(), *landmarks.max(0).tolist())
+        if not _plausible(around, first, image):
+            break
+        still, box = _still(around, box), around
+        landmarks = find_landmarks(detector, image, box)
+        if still:
+            break
+    return box, landmarks
+
+
+def _still(new: Box, old: Box) -> bool:
+    """Whether two boxes hardly differ in size and place."""
+    size, before = (((x1 - x0) * (y1 - y0)) ** 0.5 for x0, y0, x1, y1 in (new, old))
+    away = max(abs(new[axis] + new[axis + 2] - old[axis] - old[axis + 2]) / 2 for axis in (0, 1))
+    return abs(size / before - 1) < STILL and away < STILL * before
 
 
 def find_landmarks(detector: LandmarkNetwork, image: Photo, box: FourNumbers) -> Float[np.ndarray, "68 2"]:
