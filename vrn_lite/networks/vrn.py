@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from vrn_lite.frame import require
 from vrn_lite.landmarks import COUNT, decode, gaussians
-from vrn_lite.networks.hourglass import Hourglass, Stem, projection
+from vrn_lite.networks.hourglass import Hourglass, Refine, Stem, projection
 from vrn_lite.presets import NetworkSize, Preset, preset as preset_named
 
 
@@ -62,14 +62,15 @@ class Chain(nn.Module):
         size = self.preset.network
         self.stem = Stem(channels, size.stem, size.stem_features, size.features)
         self.stacks = nn.ModuleList(Stage(size, count or size.modules) for _ in range(stacks or size.stacks))
-        self.head = head(size.features, outputs)
+        self.refine = None if size.refine is None else Refine(size.features, 2 * size.stem_features, size.refine)
+        self.head = head(size.features // (1 if size.refine is None else 2), outputs)
 
     def run(self, inputs: Float[Tensor, "b c h w"]) -> Float[Tensor, "b o H W"]:
-        """The head's output at the hourglass's resolution."""
-        x = self.stem(fitting(inputs, self.preset))
+        """The head's output, one cell for `NetworkSize.cell` pixels."""
+        x, early = self.stem.both(fitting(inputs, self.preset))
         for stage in self.stacks:
             x = stage(x)
-        return self.head(x)
+        return self.head(x if self.refine is None else self.refine(x, early))
 
 
 def fitting(images: Tensor, preset: Preset) -> Tensor:
@@ -182,7 +183,7 @@ class LandmarkHourglass(Chain):
 
     def landmarks(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 68 2"]:
         """The landmarks, x and y in pixels of the image."""
-        return self.preset.network.stem * decode(self(images).float())
+        return self.preset.network.cell * decode(self(images).float())
 
 
 class MultitaskVRN(nn.Module):
@@ -209,7 +210,7 @@ class MultitaskVRN(nn.Module):
 
     def landmarks(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 68 2"]:
         """The landmarks, x and y in pixels of the image."""
-        return self.preset.network.stem * decode(self.tasks(images)[1].float())
+        return self.preset.network.cell * decode(self.tasks(images)[1].float())
 
 
 LandmarkNetwork = LandmarkHourglass | MultitaskVRN
