@@ -80,7 +80,7 @@ def reconstruct(
 @app.command()
 def train(
     variant: Annotated[str, typer.Argument(help="vrn, multitask, guided, landmarks, unaligned, guided_sigma2, parameters or vertices.")] = "vrn",
-    preset: Annotated[str, typer.Option(help="tiny, lite, colab, paper or paper_full.")] = "lite",
+    preset: Annotated[str, typer.Option(help="tiny, lite, colab, sharp, paper or paper_full.")] = "lite",
     samples: Annotated[
         int | None, typer.Option(min=1, help="How many faces to see in all; 20,000 unless --minutes is given.")
     ] = None,
@@ -222,7 +222,7 @@ def _competing(models: list[str] | None, detector: str | None, average: bool) ->
 
 @app.command()
 def reproduce(
-    preset: Annotated[str, typer.Option(help="tiny, lite, colab, paper or paper_full.")] = "lite",
+    preset: Annotated[str, typer.Option(help="tiny, lite, colab, sharp, paper or paper_full.")] = "lite",
     samples: Annotated[int, typer.Option(min=1, help="Of each training of the ablations.")] = 7500,
     longer: Annotated[int, typer.Option(min=1, help="Samples of each training of the table from scratch.")] = 30_000,
     seeds: Annotated[int, typer.Option(min=1, help="How often the trainings of the ablations are repeated.")] = 3,

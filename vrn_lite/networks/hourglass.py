@@ -108,8 +108,8 @@ class Refine(nn.Module):
         half = width // 2
         self.down = nn.Sequential(nn.BatchNorm2d(width), nn.ReLU(), nn.Conv2d(width, half, 1))
         self.early = nn.Conv2d(early, half, 1)
-        self.modules_ = modules(count, half)
+        self.finer = modules(count, half)
 
     def forward(self, x: Float[Tensor, "b f H W"], early: Float[Tensor, "b g H2 W2"]) -> Float[Tensor, "b f2 H2 W2"]:
         """``[b, width, H, W]`` and ``[b, early, 2 H, 2 W]`` to ``[b, width / 2, 2 H, 2 W]``."""
-        return self.modules_(self.early(early) + F.interpolate(self.down(x), scale_factor=2, mode="nearest"))
+        return self.finer(self.early(early) + F.interpolate(self.down(x), scale_factor=2, mode="nearest"))
