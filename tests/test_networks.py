@@ -7,14 +7,14 @@ from torch import Tensor, nn
 
 from vrn_lite.frame import Grid, InputError
 from vrn_lite.landmarks import decode, heatmaps
-from vrn_lite.networks.hourglass import Hourglass, Residual, Stem, modules
+from vrn_lite.networks.hourglass import Hourglass, Refine, Residual, Stem, modules
 from vrn_lite.networks.vrn import VRN, GuidedVRN, LandmarkHourglass, MultitaskVRN, Network, Stage, UnalignedVRN
 from vrn_lite.presets import PRESETS, NetworkSize, Preset, preset
 from vrn_lite.training import VARIANTS, build
 
 ALL = [VRN, UnalignedVRN, GuidedVRN, LandmarkHourglass, MultitaskVRN]
-SIZES = {"tiny": 2, "lite": 2, "colab": 4, "paper": 4, "paper_full": 4}
-"""Preset: reduction of the stem."""
+SIZES = {"tiny": 2, "lite": 2, "colab": 4, "sharp": 2, "paper": 4, "paper_full": 4}
+"""Preset: pixels for a cell of the network's own output."""
 
 
 def parameters(network: nn.Module) -> int:
@@ -73,7 +73,11 @@ def stage_parameters(size: NetworkSize, m: int) -> int:
 
 
 def head_parameters(size: NetworkSize, outputs: int) -> int:
-    return projection_parameters(size.features) + (size.features + 1) * outputs
+    """A projection and a 1x1 convolution; before them, where there is one, the finer stage at half the width."""
+    f, half, early = size.features, size.features // 2, 2 * size.stem_features
+    width = f if size.refine is None else half
+    finer = 0 if size.refine is None else 2 * f + (f + 1) * half + (early + 1) * half + size.refine * residual_parameters(half, half)
+    return finer + projection_parameters(width) + (width + 1) * outputs
 
 
 def chain_parameters(size: NetworkSize, channels: int, outputs: int, m: int, stacks: int) -> int:
@@ -95,7 +99,7 @@ def test_residual_module_matches_closed_form(width_in, width_out):
 @pytest.mark.parametrize("kind", ALL)
 def test_parameter_counts_match_closed_form(kind, name):
     size, depth = preset(name).network, preset(name).grid.depth
-    shared = {"tiny": 1, "lite": 1, "colab": 1, "paper": 4, "paper_full": 3}[name]
+    shared = {"tiny": 1, "lite": 1, "colab": 1, "sharp": 1, "paper": 4, "paper_full": 3}[name]
     guided = 4 if name == "paper_full" else size.modules
     expected = {
         VRN: lambda: chain_parameters(size, 3, depth, size.modules, size.stacks),
@@ -402,3 +406,33 @@ def test_no_map_sends_a_landmark_outside_the_image():
     found = network.landmarks(noise(4, 3, 32, 32))
     assert found.amin() >= 0
     assert found.amax() <= 32
+
+
+# The finer end
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_the_finer_end_sees_the_stems_early_features_at_half_the_images_size(kind):
+    network, seen = slim(kind, "sharp"), []
+    for module in network.modules():
+        if isinstance(module, Refine):
+            module.register_forward_pre_hook(lambda module, args: seen.append([tuple(tensor.shape) for tensor in args]))
+    network(*arguments(network))
+    assert seen == [[(2, 8, 32, 32), (2, 8, 64, 64)]] * (2 if kind is MultitaskVRN else 1)
+
+
+def test_a_trunk_trained_without_the_finer_end_fits_one_with_it():
+    old, new = (build("guided", name).state_dict() for name in ("colab", "sharp"))
+    same = {name for name in old if name in new and old[name].shape == new[name].shape}
+    assert {name for name in old if not name.startswith("head.")} <= same
+
+
+def test_a_preset_without_a_finer_end_says_nothing_of_it():
+    assert "refine" not in preset("colab").to_dict()["network"]
+    assert Preset.from_dict(preset("sharp").to_dict()) == preset("sharp")
+
+
+@pytest.mark.parametrize(("stem", "refine"), [(2, 1), (4, 0)])
+def test_a_finer_end_that_cannot_be_is_refused(stem, refine):
+    with pytest.raises(InputError, match=rf"refine \(={refine}\) must be at least 1, behind a stem of 4 \(this is {stem}\)"):
+        NetworkSize(stem=stem, refine=refine)

@@ -71,6 +71,33 @@ def test_the_loss_stays_in_float32_inside_autocast():
     assert torch.isfinite(alone)
 
 
+@pytest.mark.parametrize(
+    ("coarse", "full"), [((2, 5, 8, 8), (2, 5, 16, 16)), ((2, 3, 8, 6), (2, 3, 32, 24)), ((1, 2, 4, 4), (1, 2, 8, 16))]
+)
+def test_the_mean_over_all_phases_is_the_whole_loss_and_so_is_its_gradient(coarse, full):
+    truth = torch.rand(full, generator=torch.Generator().manual_seed(0)) < 0.4
+    logits = [(4 * torch.randn(coarse, generator=torch.Generator().manual_seed(1))).requires_grad_() for _ in range(2)]
+    phases = (full[-2] // coarse[-2]) * (full[-1] // coarse[-1])
+    sampled = torch.stack([voxel_loss(logits[0], truth, phase) for phase in range(phases)])
+    whole = voxel_loss(logits[1], truth)
+    sampled.mean().backward()
+    whole.backward()
+    torch.testing.assert_close(sampled.mean(), whole)
+    torch.testing.assert_close(logits[0].grad, logits[1].grad)
+    assert len(set(sampled.tolist())) == phases
+
+
+def test_a_phase_is_one_place_in_every_cell():
+    logits = torch.randn(1, 2, 4, 4, generator=torch.Generator().manual_seed(1))
+    truth = torch.rand(1, 2, 8, 12, generator=torch.Generator().manual_seed(2)) < 0.4
+    enlarged = interpolate(logits, size=(8, 12), mode="bilinear", align_corners=False)
+    for row, column in ((0, 0), (0, 2), (1, 1)):
+        part = (..., slice(row, None, 2), slice(column, None, 3))
+        expected = binary_cross_entropy_with_logits(enlarged[part], truth[part].float())
+        torch.testing.assert_close(voxel_loss(logits, truth, 3 * row + column), expected)
+    assert torch.equal(voxel_loss(logits, truth, 5), voxel_loss(logits, truth, 5 + 6 * 12345))
+
+
 # The loss of the landmarks
 
 

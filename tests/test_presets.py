@@ -34,7 +34,7 @@ def test_a_preset_passes_through():
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones():
-    with pytest.raises(InputError, match="unknown preset 'huge': choose one of tiny, lite, colab, paper, paper_full"):
+    with pytest.raises(InputError, match="unknown preset 'huge': choose one of tiny, lite, colab, sharp, paper, paper_full"):
         preset("huge")
 
 

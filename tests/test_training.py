@@ -68,6 +68,43 @@ def test_the_range_of_poses_reaches_the_samples_and_belongs_to_the_checkpoint(tm
         run(build("vrn", "tiny"), 4, folder=tmp_path)
 
 
+def test_a_drawn_batch_is_used_again_mirrored_and_in_other_colours():
+    trainer, once = trainer_of("vrn", reuse=3), trainer_of("vrn")
+    first, second, third, fourth = (trainer.pairs(step) for step in range(4))
+    assert torch.equal(first.images, once.pairs(0).images)
+    assert torch.equal(fourth.images, once.pairs(1).images)
+    assert torch.equal(second.volumes, first.volumes.flip(-1))
+    assert torch.equal(third.volumes, first.volumes)
+    assert 0 < float((second.images.flip(-1) - first.images).abs().mean()) < 0.2
+    assert 0 < float((third.images - first.images).abs().mean()) < 0.2
+    assert torch.equal(trainer_of("vrn", reuse=3).pairs(2).images, third.images), "resumed in between"
+    with pytest.raises(InputError, match=r"reuse \(=0\) must be at least 1"):
+        trainer_of("vrn", reuse=0)
+
+
+@pytest.mark.parametrize("variant", ["parameters", "vertices"])
+def test_regression_sees_no_mirrored_batch_again(variant):
+    trainer = trainer_of(variant, reuse=2)
+    assert not bool(torch.cat([trainer.pairs(step).mirrored for step in range(2)]).any())
+
+
+def test_the_clock_ends_a_training_and_the_rate_falls_towards_it(tmp_path, monkeypatch):
+    clock = iter(range(0, 10_000, 2))  # seconds; every look at the clock takes two
+    monkeypatch.setattr("vrn_lite.training.time.perf_counter", lambda: float(next(clock)))
+    records = list(train(build("vrn", "tiny", 0), face=FACE, minutes=2, batch=4, device="cpu", folder=tmp_path, save_every=1e9))
+    assert 120 <= records[-1].seconds < 132
+    assert records[-1].rate < 0.2 * max(record.rate for record in records)
+    rest = list(train(build("vrn", "tiny", 0), face=FACE, minutes=2, batch=4, device="cpu", folder=tmp_path, save_every=1e9))
+    assert rest == [], "the minutes of all resumed runs count together"
+    more = list(train(build("vrn", "tiny", 0), face=FACE, minutes=3, batch=4, device="cpu", folder=tmp_path, save_every=1e9))
+    assert 48 <= more[-1].seconds < 72
+
+
+def test_a_training_without_an_end_is_refused():
+    with pytest.raises(InputError, match="give `samples`, `minutes`, or both: training must end somewhere"):
+        next(train("vrn", "tiny", face=FACE))
+
+
 class Detector(LandmarkHourglass):
     """Finds every landmark where the first pixel's red and green say."""
 

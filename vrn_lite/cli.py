@@ -80,8 +80,12 @@ def reconstruct(
 @app.command()
 def train(
     variant: Annotated[str, typer.Argument(help="vrn, multitask, guided, landmarks, unaligned, guided_sigma2, parameters or vertices.")] = "vrn",
-    preset: Annotated[str, typer.Option(help="tiny, lite, colab, paper or paper_full.")] = "lite",
-    samples: Annotated[int, typer.Option(min=1, help="How many faces to see in all.")] = 20_000,
+    preset: Annotated[str, typer.Option(help="tiny, lite, colab, sharp, paper or paper_full.")] = "lite",
+    samples: Annotated[
+        int | None, typer.Option(min=1, help="How many faces to see in all; 20,000 unless --minutes is given.")
+    ] = None,
+    minutes: Annotated[float | None, typer.Option(min=0.01, help="Stop after so long, the rate falling to that end.")] = None,
+    reuse: Annotated[int, typer.Option(min=1, help="How many steps see each drawn batch, mirrored and recoloured.")] = 1,
     batch: Annotated[int | None, typer.Option(min=1, help="Faces a step and process; the preset's by default.")] = None,
     recipe: Annotated[str, typer.Option(help="fast, or the paper's.")] = "fast",
     seed: Annotated[int, typer.Option(help="Of weights and faces.")] = 0,
@@ -96,13 +100,15 @@ def train(
     On several GPUs: torchrun --nproc-per-node 8 -m vrn_lite.cli train ...
     """
     from vrn_lite.networks.regression import sizes
-    from vrn_lite.training import build, logged, on_tensorboard, process_group, save_weights, train as run
+    from vrn_lite.training import build, logged, on_tensorboard, process_group, rows, save_weights, train as run
 
     source, weights = _source(faces), resume / f"{variant}.safetensors"
     network = build(variant, preset, seed, sizes(variant, source))
     _make(resume)
     with process_group() as ranks:
-        options: dict[str, Any] = {"samples": samples, "batch": batch, "seed": seed, "recipe": recipe, "compile": compile, "save_every": save_every}
+        samples = samples or (None if minutes else 20_000)
+        options: dict[str, Any] = {"samples": samples, "minutes": minutes, "reuse": reuse, "batch": batch, "seed": seed}
+        options |= {"recipe": recipe, "compile": compile, "save_every": save_every}
         records = run(network, face=source, folder=resume, **options)
         if ranks.rank == 0:  # the other processes only take part
             records = logged(on_tensorboard(records, resume) if tensorboard else records, resume / "log.csv")
@@ -110,11 +116,12 @@ def train(
         for _ in records:
             pass
         if ranks.rank == 0:
-            save_weights(network, weights, data=source.name, seed=seed, samples=samples)
+            steps = rows(resume / "log.csv")
+            save_weights(network, weights, data=source.name, seed=seed, samples=int(steps[-1]["samples"]) if steps else samples)
             print(weights)
 
 
-def _shown(records: Any, samples: int) -> Any:
+def _shown(records: Any, samples: int | None) -> Any:
     """Pass records on, with a progress bar: time left, faces a second, loss, IoU, NME."""
     from tqdm import tqdm
 
@@ -215,7 +222,7 @@ def _competing(models: list[str] | None, detector: str | None, average: bool) ->
 
 @app.command()
 def reproduce(
-    preset: Annotated[str, typer.Option(help="tiny, lite, colab, paper or paper_full.")] = "lite",
+    preset: Annotated[str, typer.Option(help="tiny, lite, colab, sharp, paper or paper_full.")] = "lite",
     samples: Annotated[int, typer.Option(min=1, help="Of each training of the ablations.")] = 7500,
     longer: Annotated[int, typer.Option(min=1, help="Samples of each training of the table from scratch.")] = 30_000,
     seeds: Annotated[int, typer.Option(min=1, help="How often the trainings of the ablations are repeated.")] = 3,

@@ -18,6 +18,8 @@ class NetworkSize:
     stacks : hourglasses in a row.
     stem_features : channels of the first convolution; doubled after it.
     guided_modules : m of VRN-Guided, where it is another (the paper's has 4).
+    refine : residual modules of a finer last stage, at half the image's size and half the width, that sees the first
+        features of a stem that reduces by 4; None for none, as in the paper.
     """
 
     stem: int = 4
@@ -27,11 +29,19 @@ class NetworkSize:
     stacks: int = 1
     stem_features: int = 64
     guided_modules: int | None = None
+    refine: int | None = None
 
     def __post_init__(self) -> None:
         require(self.stem in (2, 4), f"stem must reduce by 2 or 4, got {self.stem}")
         require(self.features % 8 == 0, f"features (={self.features}) must be divisible by 8")
         require(min(self.levels, self.modules, self.stacks) >= 1, "levels, modules and stacks must be at least 1")
+        refines = self.refine is None or (self.refine >= 1 and self.stem == 4)
+        require(refines, f"refine (={self.refine}) must be at least 1, behind a stem of 4 (this is {self.stem}); or None")
+
+    @property
+    def cell(self) -> int:
+        """Pixels of the image, along each side, for one cell of the network's own output."""
+        return self.stem if self.refine is None else self.stem // 2
 
 
 @dataclass(frozen=True)
@@ -64,6 +74,7 @@ PRESETS = {
         Preset("tiny", Grid(32, 32, 32), NetworkSize(stem=2, levels=3, features=16, modules=1, stacks=1, stem_features=8)),
         Preset("lite", Grid(64, 64, 64), NetworkSize(stem=2, levels=4, features=64, modules=1, stacks=2, stem_features=16)),
         Preset("colab", Grid(128, 128, 128), NetworkSize(stem=4, levels=4, features=128, modules=2, stacks=1, stem_features=32)),
+        Preset("sharp", Grid(128, 128, 128), NetworkSize(stem=4, levels=4, features=128, modules=2, stacks=1, stem_features=32, refine=1)),
         Preset("paper", Grid(200, 192, 192), NetworkSize(stem=4, levels=4, features=128, modules=8, stacks=1)),
         Preset("paper_full", Grid(200, 192, 192), NetworkSize(stem=4, levels=4, features=256, modules=3, stacks=2, guided_modules=4)),
     )

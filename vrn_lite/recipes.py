@@ -23,6 +23,7 @@ class Recipe:
     clip : largest gradient norm; 0 for none.
     ema : weights are averaged over the steps, each step counting `ema` times the next one (0.999, say), and the average
         is what training hands out; 0 for the last step's weights.
+    sampled : estimate the loss of the volume by one voxel of each cell, another at every step (see `objective.voxel_loss`).
     """
 
     optimiser: str
@@ -33,6 +34,7 @@ class Recipe:
     clip: float
     weight_decay: float = 0.0
     ema: float = 0.0
+    sampled: bool = False
 
     def __post_init__(self) -> None:
         require(self.optimiser in ("adamw", "rmsprop"), f"unknown optimiser {self.optimiser!r}: choose adamw or rmsprop")
@@ -58,7 +60,7 @@ class Recipe:
 
 RECIPES = {
     "paper": Recipe("rmsprop", 1e-4, warm_up=0, decay=0.5, final=0.1, clip=0.0),
-    "fast": Recipe("adamw", 2e-3, warm_up=100, decay=0.35, final=0.01, clip=1.0, weight_decay=0.01),
+    "fast": Recipe("adamw", 2e-3, warm_up=100, decay=0.35, final=0.01, clip=1.0, weight_decay=0.01, sampled=True),
 }
 """The paper's recipe and one that learns faster.
 

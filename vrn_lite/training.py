@@ -29,6 +29,7 @@ from vrn_lite.pairs import JITTERED, FacePairs, PoseRange, make_pairs, unaligned
 from vrn_lite.presets import Preset
 from vrn_lite.recipes import PAPER_SAMPLES, RECIPES, Recipe  # noqa: F401
 from vrn_lite.records import Record, logged, on_tensorboard, rows  # noqa: F401
+from vrn_lite.reuse import varied
 from vrn_lite.store import VARIANTS, WEIGHTS, atomically, build, checked_seed, load, save_weights, shipped, sweep, weights_metadata  # noqa: F401
 from vrn_lite.volume import isosurface
 
@@ -108,7 +109,7 @@ class Trainer:
     ----------
     network : trained in place, where it is.
     face : where the faces come from.
-    samples, seed, recipe, poses, detector, compile, measure_every : as in `train`.
+    samples, minutes, seed, recipe, poses, reuse, detector, compile, measure_every : as in `train`.
     batch : samples a step and process.
     """
 
@@ -117,19 +118,26 @@ class Trainer:
         network: Trainable,
         face: MorphableFace,
         *,
-        samples: int,
+        samples: int | None,
+        minutes: float | None = None,
         batch: int,
         seed: int,
         recipe: Recipe,
         poses: PoseRange = JITTERED,
+        reuse: int = 1,
         detector: LandmarkNetwork | None = None,
         compile: bool | None = None,
         measure_every: int = 50,
     ) -> None:
         require(detector is None or isinstance(network, GuidedVRN), f"a detector is for the guided network, which {network.variant!r} is not: leave it out")
-        self.poses, self.detector = poses, detector
-        self.samples, self.batch, self.seed, self.recipe, self.measure_every = samples, batch, checked_seed(seed), recipe, measure_every
+        require(bool(samples or minutes), "give `samples`, `minutes`, or both: training must end somewhere")
+        require(reuse >= 1, f"reuse (={reuse}) must be at least 1: a drawn batch is used once or more")
+        self.poses, self.detector, self.reuse = poses, detector, reuse
+        self.samples, self.limit = samples or 2**62, 60 * minutes if minutes else inf
+        self.batch, self.seed, self.recipe, self.measure_every = batch, checked_seed(seed), recipe, measure_every
         self.ranks, self.step, self.nme = ranks(), 0, nan
+        self.seconds = 0.0  # of all runs together, counted by `records`
+        self.drawn: tuple[int, FacePairs] | None = None
         self.device = next(network.parameters()).device
         gpu = self.device.type == "cuda"
         self.network = nn.SyncBatchNorm.convert_sync_batchnorm(network) if gpu and self.ranks.size > 1 else network
@@ -142,12 +150,33 @@ class Trainer:
         self.side = torch.cuda.Stream(self.device) if gpu else None
 
     def pairs(self, step: int) -> FacePairs:
-        """The samples of a step: all randomness comes from (seed, rank, step), so that prefetching and resuming change nothing."""
-        generator = torch.Generator().manual_seed(step_seed(self.seed, self.ranks.rank, step))
-        regresses = isinstance(self.network, Regression)  # the vertices of a mirrored face are in no order
-        poses = replace(self.poses, mirror=0.0) if regresses else self.poses
-        pairs = make_pairs(self.face, self.network.preset, self.batch, generator, poses=poses)
+        """The samples of a step: all randomness comes from (seed, rank, step), so that prefetching and resuming change nothing.
+
+        With `reuse`, every so many steps in a row see one drawn batch, `varied` from the second time on.
+        """
+        draw, again = divmod(step, self.reuse)
+        if self.drawn is None or self.drawn[0] != draw:
+            self.drawn = None  # before the next batch is made: two at a time would take much memory
+            self.drawn = draw, self.fresh(draw)
+        pairs = self.drawn[1]
+        if again == self.reuse - 1:
+            self.drawn = None
+        return varied(pairs, self._generator(step), mirrors=not self._regresses and again % 2 == 1) if again else pairs
+
+    def fresh(self, draw: int) -> FacePairs:
+        """The batch of that number, as it was drawn."""
+        poses = replace(self.poses, mirror=0.0) if self._regresses else self.poses
+        pairs = make_pairs(self.face, self.network.preset, self.batch, self._generator(draw), poses=poses)
         return unaligned(pairs, self.face.unit, self.network.preset.grid) if isinstance(self.network, UnalignedVRN) else pairs
+
+    @property
+    def _regresses(self) -> bool:
+        """Whether the network regresses numbers: the vertices of a mirrored face are in no order."""
+        return isinstance(self.network, Regression)
+
+    def _generator(self, step: int) -> torch.Generator:
+        """Random numbers of this process for one step."""
+        return torch.Generator().manual_seed(step_seed(self.seed, self.ranks.rank, step))
 
     def batches(self, last: int) -> Iterator[tuple[FacePairs, float]]:
         """The pairs of all steps before `last`, and how many seconds each was waited for; the next are made while these are used.
@@ -204,14 +233,22 @@ class Trainer:
         self.optimiser.zero_grad()
         images = pairs.images.contiguous(memory_format=torch.channels_last)
         with self.autocast:
-            outcome = self.engine(images, pairs.volumes, self.guides(pairs), self.vertices(pairs))
+            outcome = self.engine(images, pairs.volumes, self.guides(pairs), self.vertices(pairs), self.phase())
         outcome.loss.backward()
         return outcome
+
+    def phase(self) -> int | None:
+        """Which voxels stand for all in this step's loss, where the recipe samples it."""
+        return step_seed(self.seed, 0, self.step) if self.recipe.sampled else None
+
+    def seen(self) -> float:
+        """How much of the training is over, 0 to 1: of its samples or of its time, whichever is more."""
+        return max(self.step * self.batch * self.ranks.size / self.samples, self.seconds / self.limit)
 
     def update(self, pairs: FacePairs) -> tuple[float, float, float]:
         """One step of the optimiser: (loss, IoU, landmark NME). Now and then, `nme` is measured."""
         for group in self.optimiser.param_groups:
-            group["lr"] = self.recipe.rate_at(self.step, self.step * self.batch * self.ranks.size / self.samples)
+            group["lr"] = self.recipe.rate_at(self.step, self.seen())
         self.network.train()
         outcome = self.gradients(pairs)
         if self.recipe.clip:
@@ -255,19 +292,31 @@ class Trainer:
         return F.interpolate(outcome.coarse[:count].detach().float(), size=pairs.volumes.shape[-2:], mode="bilinear")
 
     def records(self) -> Iterator[Record]:
-        """Train until `samples` have been seen."""
-        began, first, waited, each = time.perf_counter(), self.step, 0.0, self.batch * self.ranks.size
+        """Train until `samples` have been seen, or the time is over."""
+        before, began, first, waited = self.seconds, time.perf_counter(), self.step, 0.0
+        each = self.batch * self.ranks.size
         threads = self._half_the_threads()
         give_back()  # what was done before may have left holes into which a step's activations do not fit
-        for pairs, wait in self.batches(ceil(self.samples / each)):
+        for pairs, wait in self.batches(ceil(self.samples / each) if self.seconds < self.limit else self.step):
             with with_threads(threads):
                 loss, overlap, error = self.update(pairs)
             require(not isnan(loss), f"the loss is not a number at step {self.step}: use a smaller learning rate")
             waited, seconds, rate = waited + wait, time.perf_counter() - began, self.optimiser.param_groups[0]["lr"]
             speed = (self.step - first) * each / seconds
+            self.seconds = before + self._agreed(seconds)
             yield Record(self.step, self.step * each, loss, overlap, self.nme, error, rate, speed, seconds, waited / seconds)
+            if self.seconds >= self.limit:
+                return
             if self.side is None and self.step % TIDY_EVERY == 0:
                 give_back()
+
+    def _agreed(self, seconds: float) -> float:
+        """The first process's clock, so that all processes stop at one step."""
+        if self.ranks.size == 1 or self.limit == inf:
+            return seconds
+        clock = torch.tensor([seconds], dtype=torch.float64, device=self.device)
+        dist.broadcast(clock, 0)
+        return float(clock)
 
     def finish(self) -> None:
         """Give the network the averaged weights, where the recipe averages, and drop the gradients. A checkpoint must be written before."""
@@ -283,7 +332,8 @@ class Trainer:
 
     def save(self, path: Path) -> None:
         """Write a checkpoint that `restore` continues from, at once or not at all."""
-        state = {"network": self.network.state_dict(), "optimiser_state": self.optimiser.state_dict(), "step": self.step, "nme": self.nme}
+        state = {"network": self.network.state_dict(), "optimiser_state": self.optimiser.state_dict()}
+        state |= {"step": self.step, "nme": self.nme, "seconds": self.seconds}
         state["average"] = None if self.average is None else self.average.state_dict()
         atomically(path, lambda temporary: torch.save(state | self._made_with() | {"recipe": asdict(self.recipe)}, temporary))
 
@@ -304,7 +354,7 @@ class Trainer:
             require(value == mine[name], f"the checkpoint {path} was made with {name} {value!r}, not {mine[name]!r}")
         self.network.load_state_dict(state["network"])
         self.optimiser.load_state_dict(state["optimiser_state"])
-        self.step, self.nme = state["step"], state["nme"]
+        self.step, self.nme, self.seconds = state["step"], state["nme"], state.get("seconds", 0.0)
         if self.average is not None and state["average"] is not None:
             self.average.load_state_dict(state["average"])
 
@@ -314,7 +364,8 @@ def train(
     preset: Preset | str = "lite",
     *,
     face: MorphableFace,
-    samples: int,
+    samples: int | None = None,
+    minutes: float | None = None,
     batch: int | None = None,
     seed: int = 0,
     recipe: str | Recipe = "fast",
@@ -322,6 +373,7 @@ def train(
     save_every: float = 180.0,
     measure_every: int = 50,
     poses: PoseRange = JITTERED,
+    reuse: int = 1,
     detector: LandmarkNetwork | None = None,
     compile: bool | None = None,
     device: torch.device | str | None = None,
@@ -333,13 +385,17 @@ def train(
     variant : a name from `VARIANTS`, or a network, which is then trained in place (keep it to use it afterwards).
     preset : sizes of grid and network, when `variant` is a name.
     face : where the faces come from.
-    samples : how many samples to see in all; the learning rate falls towards this number.
+    samples : how many samples to see in all; the learning rate falls towards this number. None for no limit but time.
+    minutes : how long to train, all resumed runs together; the learning rate falls towards that end as well, and the
+        last step ends shortly after it. None for no limit but `samples`; one of the two must be given.
     batch : samples a step and process; the preset's by default.
     seed : of weights and samples; any whole number from 0.
     recipe : "fast", "paper" or a `Recipe`.
     folder : where `checkpoint.pt` is written every `save_every` seconds and at the end; an existing one is resumed.
     measure_every : steps between two measurements of the record's `nme`; 0 for none.
     poses : range of poses and augmentation; the paper's by default.
+    reuse : how many steps see each drawn batch: from the second on mirrored (every other time), in other colours and
+        with new noise. Where pairs cost more than steps, 2 learns more per hour.
     detector : for VRN-Guided: its landmarks, with their errors, guide every second sample, the true ones the others. The
         paper trains with true ones alone, as None does. In eval mode, on the network's device.
     compile : use `torch.compile`, which takes a minute to start; by default on a GPU only.
@@ -358,10 +414,12 @@ def train(
         network,
         face,
         samples=samples,
+        minutes=minutes,
         batch=size,
         seed=seed,
         recipe=chosen,
         poses=poses,
+        reuse=reuse,
         detector=detector,
         compile=compile,
         measure_every=measure_every,

@@ -87,3 +87,29 @@ class Stem(nn.Module):
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b f H W"]:
         """``[b, channels, h, w]`` to ``[b, width, h / reduction, w / reduction]``."""
         return self.layers(x)
+
+    def both(self, x: Float[Tensor, "b c h w"]) -> tuple[Float[Tensor, "b f H W"], Float[Tensor, "b g h2 w2"]]:
+        """The same, and the ``[b, 2 first, h / 2, w / 2]`` before the max-pool."""
+        early = self.layers[:4](x)
+        return self.layers[4:](early), early
+
+
+class Refine(nn.Module):
+    """A finer end: twice the resolution at half the width, with the stem's early features added.
+
+    ::
+
+        x --1x1-- x2 --(+)-- residual modules --
+        early --1x1-----+
+    """
+
+    def __init__(self, width: int, early: int, count: int) -> None:
+        super().__init__()
+        half = width // 2
+        self.down = nn.Sequential(nn.BatchNorm2d(width), nn.ReLU(), nn.Conv2d(width, half, 1))
+        self.early = nn.Conv2d(early, half, 1)
+        self.finer = modules(count, half)
+
+    def forward(self, x: Float[Tensor, "b f H W"], early: Float[Tensor, "b g H2 W2"]) -> Float[Tensor, "b f2 H2 W2"]:
+        """``[b, width, H, W]`` and ``[b, early, 2 H, 2 W]`` to ``[b, width / 2, 2 H, 2 W]``."""
+        return self.finer(self.early(early) + F.interpolate(self.down(x), scale_factor=2, mode="nearest"))

@@ -8,7 +8,8 @@
                                             +--> hourglass --head--> 68 heat-maps
     Landmarks   image --stem--> hourglass x 2 --head--> 68 heat-maps
 
-An hourglass in a chain adds to what it gets: x + projections(hourglass(x)).
+An hourglass in a chain adds to what it gets: x + projections(hourglass(x)). Before the head, a preset may have a finer
+stage at twice the hourglass's resolution (`hourglass.Refine`), which is not the paper's.
 """
 
 import torch
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 from vrn_lite.frame import require
 from vrn_lite.landmarks import COUNT, decode, gaussians
-from vrn_lite.networks.hourglass import Hourglass, Stem, projection
+from vrn_lite.networks.hourglass import Hourglass, Refine, Stem, projection
 from vrn_lite.presets import NetworkSize, Preset, preset as preset_named
 
 
@@ -43,6 +44,11 @@ def head(width: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(projection(width), nn.Conv2d(width, outputs, 1))
 
 
+def refine(size: NetworkSize) -> Refine | None:
+    """The finer end of a network, where its size has one."""
+    return None if size.refine is None else Refine(size.features, 2 * size.stem_features, size.refine)
+
+
 class Chain(nn.Module):
     """Stem, hourglasses in a row, head: what the networks with one output have in common.
 
@@ -62,14 +68,15 @@ class Chain(nn.Module):
         size = self.preset.network
         self.stem = Stem(channels, size.stem, size.stem_features, size.features)
         self.stacks = nn.ModuleList(Stage(size, count or size.modules) for _ in range(stacks or size.stacks))
-        self.head = head(size.features, outputs)
+        self.refine = refine(size)
+        self.head = head(size.features if self.refine is None else size.features // 2, outputs)
 
     def run(self, inputs: Float[Tensor, "b c h w"]) -> Float[Tensor, "b o H W"]:
-        """The head's output at the hourglass's resolution."""
-        x = self.stem(fitting(inputs, self.preset))
+        """The head's output; a cell of it stands for `NetworkSize.cell` pixels."""
+        x, early = self.stem.both(fitting(inputs, self.preset))
         for stage in self.stacks:
             x = stage(x)
-        return self.head(x)
+        return self.head(x if self.refine is None else self.refine(x, early))
 
 
 def fitting(images: Tensor, preset: Preset) -> Tensor:
@@ -182,7 +189,7 @@ class LandmarkHourglass(Chain):
 
     def landmarks(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 68 2"]:
         """The landmarks, x and y in pixels of the image."""
-        return self.preset.network.stem * decode(self(images).float())
+        return self.preset.network.cell * decode(self(images).float())
 
 
 class MultitaskVRN(nn.Module):
@@ -196,12 +203,20 @@ class MultitaskVRN(nn.Module):
         size, outputs = self.preset.network, {"volume": self.preset.grid.depth, "landmarks": COUNT}
         self.stem = Stem(3, size.stem, size.stem_features, size.features)
         self.shared = Stage(size, shared_modules(size))
-        self.fork = nn.ModuleDict({task: nn.Sequential(Stage(size, shared_modules(size)), head(size.features, count)) for task, count in outputs.items()})
+        width = size.features if size.refine is None else size.features // 2
+        self.fork = nn.ModuleDict({task: nn.Sequential(Stage(size, shared_modules(size)), head(width, count)) for task, count in outputs.items()})
+        self.refine = nn.ModuleDict({} if size.refine is None else {task: refine(size) for task in outputs})
 
     def tasks(self, images: Float[Tensor, "b 3 h w"]) -> tuple[Float[Tensor, "b d H W"], Float[Tensor, "b 68 H W"]]:
         """Logits of the volume before the last, bilinear step, and of the heat-maps."""
-        x = self.shared(self.stem(fitting(images, self.preset)))
-        return self.fork["volume"](x), self.fork["landmarks"](x)
+        x, early = self.stem.both(fitting(images, self.preset))
+        x = self.shared(x)
+
+        def answer(task: str) -> Tensor:
+            stage, last = self.fork[task]
+            return last(self.refine[task](stage(x), early) if task in self.refine else stage(x))
+
+        return answer("volume"), answer("landmarks")
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d h w"]:
         """Logits ``[b, d, h, w]`` of the volume."""
@@ -209,7 +224,7 @@ class MultitaskVRN(nn.Module):
 
     def landmarks(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 68 2"]:
         """The landmarks, x and y in pixels of the image."""
-        return self.preset.network.stem * decode(self.tasks(images)[1].float())
+        return self.preset.network.cell * decode(self.tasks(images)[1].float())
 
 
 LandmarkNetwork = LandmarkHourglass | MultitaskVRN
