@@ -13,6 +13,7 @@ import typer
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="3D faces from single photographs by volumetric regression.", pretty_exceptions_enable=False)
 
 Faces = Annotated[str, typer.Option(help="Where faces come from: procedural, ict, or auto (ict where it has been fetched).")]
+Skins = Annotated[bool, typer.Option("--skins", help="Photographed skins, eyes and haircuts, after `vrn-lite fetch skins`.")]
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -89,7 +90,8 @@ def train(
     batch: Annotated[int | None, typer.Option(min=1, help="Faces a step and process; the preset's by default.")] = None,
     recipe: Annotated[str, typer.Option(help="fast, or the paper's.")] = "fast",
     seed: Annotated[int, typer.Option(help="Of weights and faces.")] = 0,
-    faces: Faces = "auto",
+    faces: Annotated[str, typer.Option(help="procedural, ict, both in turn, or auto (ict where it has been fetched).")] = "auto",
+    skins: Skins = False,
     resume: Annotated[Path, typer.Option(help="Folder of checkpoint, log and weights; a checkpoint there is continued.")] = Path("out/train"),
     save_every: Annotated[float, typer.Option(min=0, help="Seconds between two checkpoints.")] = 180,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write records for TensorBoard too.")] = False,
@@ -102,14 +104,15 @@ def train(
     from vrn_lite.networks.regression import sizes
     from vrn_lite.training import build, logged, on_tensorboard, process_group, rows, save_weights, train as run
 
-    source, weights = _source(faces), resume / f"{variant}.safetensors"
-    network = build(variant, preset, seed, sizes(variant, source))
+    names, weights = ("ict", "procedural") if faces == "both" else (faces,), resume / f"{variant}.safetensors"
+    sources = [_source(name, skins) for name in names]
+    network = build(variant, preset, seed, sizes(variant, sources[0]))
     _make(resume)
     with process_group() as ranks:
         samples = samples or (None if minutes else 20_000)
         options: dict[str, Any] = {"samples": samples, "minutes": minutes, "reuse": reuse, "batch": batch, "seed": seed}
         options |= {"recipe": recipe, "compile": compile, "save_every": save_every}
-        records = run(network, face=source, folder=resume, **options)
+        records = run(network, face=sources, folder=resume, **options)
         if ranks.rank == 0:  # the other processes only take part
             records = logged(on_tensorboard(records, resume) if tensorboard else records, resume / "log.csv")
             records = _shown(records, samples)
@@ -117,7 +120,8 @@ def train(
             pass
         if ranks.rank == 0:
             steps = rows(resume / "log.csv")
-            save_weights(network, weights, data=source.name, seed=seed, samples=int(steps[-1]["samples"]) if steps else samples)
+            told = {"data": " and ".join(source.name for source in sources), "photographs": skins, "seed": seed}
+            save_weights(network, weights, **told, samples=int(steps[-1]["samples"]) if steps else samples)
             print(weights)
 
 
@@ -139,6 +143,7 @@ def evaluate(
     models: Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...", help="Names, .safetensors files, or eos; none: all that ship.")] = None,
     protocol: Annotated[list[str] | None, typer.Option(help="heldout (default), florence, bu4dfe, aflw2000, expressions; may be repeated.")] = None,
     faces: Faces = "auto",
+    skins: Skins = False,
     count: Annotated[int | None, typer.Option("--n", min=1, help="How many faces; each protocol's own number by default.")] = None,
     seed: Annotated[int, typer.Option(help="Of the test faces.")] = 2017,
     detector: Annotated[str | None, typer.Option(help="Finds landmarks for guided networks and EOS: a name or a file; none: what ships.")] = None,
@@ -166,7 +171,7 @@ def evaluate(
     chosen, tables = protocol or ["heldout"], {}
     for name in chosen:
         named_set(name)
-    source = _source(faces) if data is None else _real(chosen, data, faces, basel, mask)
+    source = _source(faces, skins) if data is None else _real(chosen, data, faces, basel, mask)
     require(data is not None or (basel is None and mask is None), "--basel and --mask tell about real data: pass --data too")
     competing, finder = _competing(models, detector, average)
     found = dict[str, dict[str, Table]]()
@@ -274,18 +279,23 @@ def models() -> None:
 @app.command()
 def preview(
     faces: Faces = "procedural",
+    skins: Skins = False,
+    count: Annotated[int, typer.Option("--n", min=1, max=400, help="How many faces.")] = 64,
+    landmarks: Annotated[bool, typer.Option("--landmarks", help="Draw the 68 landmarks too.")] = False,
     out: Annotated[Path, typer.Option(help="PNG file.")] = Path("out/preview.png"),
     seed: Annotated[int, typer.Option(help="Of the faces.")] = 0,
 ) -> None:
-    """Draw 24 random faces at yaw -90 to 90 degrees with expressions and their 68 landmarks."""
+    """Draw random faces as training sees them: every pose, expression, light and camera."""
     import torch
 
-    from vrn_lite.pairs import STEADY, make_pairs
+    from vrn_lite.pairs import LOOSE, make_pairs
     from vrn_lite.training import atomically
 
-    pairs = make_pairs(_source(faces), "paper", 24, torch.Generator().manual_seed(seed), poses=STEADY)
-    order = pairs.yaw.argsort()
-    figure = _contact_sheet(pairs.images[order].permute(0, 2, 3, 1).numpy(), pairs.landmarks[order].numpy())
+    source, generator = _source(faces, skins), torch.Generator().manual_seed(seed)
+    batches = [make_pairs(source, "paper", min(16, count - first), generator, poses=LOOSE) for first in range(0, count, 16)]
+    images = torch.cat([pairs.images for pairs in batches]).permute(0, 2, 3, 1)
+    points = torch.cat([pairs.landmarks for pairs in batches]) if landmarks else [()] * count
+    figure = _contact_sheet(images.numpy(), points)
     atomically(out, lambda part: figure.savefig(part, format="png", dpi=96))
     print(out)
 
@@ -319,7 +329,7 @@ def bench(
 
 
 def _contact_sheet(images: Any, landmarks: Any, columns: int = 8) -> Any:
-    """A matplotlib figure of images ``[b, h, w, 3]`` with their landmarks ``[b, 68, 3]`` as lines."""
+    """A matplotlib figure of images ``[b, h, w, 3]`` with their landmarks ``[b, 68, 3]``, if given, as lines."""
     from matplotlib.figure import Figure
 
     from vrn_lite.landmarks import CLOSED, GROUPS
@@ -330,7 +340,7 @@ def _contact_sheet(images: Any, landmarks: Any, columns: int = 8) -> Any:
         axis = figure.add_axes((number % columns / columns, 1 - (number // columns + 1) / rows, 1 / columns, 1 / rows))
         axis.imshow(image)
         axis.axis("off")
-        for name, group in GROUPS.items():
+        for name, group in GROUPS.items() if len(points) else ():
             line = [*group, group[0]] if name in CLOSED else [*group]
             axis.plot(points[line, 0] - 0.5, points[line, 1] - 0.5, color="white", linewidth=0.7)  # imshow puts pixel centres at integers
     return figure
@@ -377,13 +387,18 @@ def _fetched() -> Any:
     return ict() if cached_model().is_file() else None
 
 
-def _source(name: str) -> Any:
-    """The face model of that name."""
+def _source(name: str, skins: bool = False) -> Any:
+    """The face model of that name, in photographed skins where asked for."""
     from vrn_lite.faces import ict, procedural
     from vrn_lite.frame import require
 
     require(name in ("auto", "procedural", "ict"), f"unknown faces {name!r}: choose procedural, ict or auto")
-    return ict() if name == "ict" else (_fetched() if name == "auto" else None) or procedural()
+    source = ict() if name == "ict" else (_fetched() if name == "auto" else None) or procedural()
+    if not skins:
+        return source
+    from vrn_lite.synth.photographed import with_photographs
+
+    return with_photographs(source)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -31,6 +31,7 @@ from vrn_lite.recipes import PAPER_SAMPLES, RECIPES, Recipe  # noqa: F401
 from vrn_lite.records import Record, logged, on_tensorboard, rows  # noqa: F401
 from vrn_lite.reuse import varied
 from vrn_lite.store import VARIANTS, WEIGHTS, atomically, build, checked_seed, load, save_weights, shipped, sweep, weights_metadata  # noqa: F401
+from vrn_lite.synth.appearance import Appearance
 from vrn_lite.volume import isosurface
 
 TIDY_EVERY = 20
@@ -108,15 +109,14 @@ class Trainer:
     Parameters
     ----------
     network : trained in place, where it is.
-    face : where the faces come from.
-    samples, minutes, seed, recipe, poses, reuse, detector, compile, measure_every : as in `train`.
+    face, samples, minutes, seed, recipe, poses, appearance, reuse, detector, compile, measure_every : as in `train`.
     batch : samples a step and process.
     """
 
     def __init__(
         self,
         network: Trainable,
-        face: MorphableFace,
+        face: MorphableFace | Sequence[MorphableFace],
         *,
         samples: int | None,
         minutes: float | None = None,
@@ -124,15 +124,21 @@ class Trainer:
         seed: int,
         recipe: Recipe,
         poses: PoseRange = JITTERED,
+        appearance: Appearance | None = None,
         reuse: int = 1,
         detector: LandmarkNetwork | None = None,
         compile: bool | None = None,
         measure_every: int = 50,
     ) -> None:
+        faces = (face,) if isinstance(face, MorphableFace) else tuple(face)
+        require(len(faces) > 0, "training needs faces: give a face model, or several")
+        alone = len(faces) == 1 or not isinstance(network, Regression)
+        require(alone, f"a {network.variant!r} network regresses numbers of one face model, got {len(faces)} models: choose one")
         require(detector is None or isinstance(network, GuidedVRN), f"a detector is for the guided network, which {network.variant!r} is not: leave it out")
         require(bool(samples or minutes), "give `samples`, `minutes`, or both: training must end somewhere")
         require(reuse >= 1, f"reuse (={reuse}) must be at least 1: a drawn batch is used once or more")
         self.poses, self.detector, self.reuse = poses, detector, reuse
+        self.appearance = appearance or Appearance()
         self.samples, self.limit = samples or 2**62, 60 * minutes if minutes else inf
         self.batch, self.seed, self.recipe, self.measure_every = batch, checked_seed(seed), recipe, measure_every
         self.ranks, self.step, self.nme = ranks(), 0, nan
@@ -142,9 +148,9 @@ class Trainer:
         gpu = self.device.type == "cuda"
         self.network = nn.SyncBatchNorm.convert_sync_batchnorm(network) if gpu and self.ranks.size > 1 else network
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.face = face.to(self.device)
+        self.faces = tuple(model.to(self.device) for model in faces)
         self.autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=quick_in_bfloat16(self.device))
-        self.objective = Objective(self.network, gpu and find_spec("triton") is not None if compile is None else compile, self.face)
+        self.objective = Objective(self.network, gpu and find_spec("triton") is not None if compile is None else compile, self.faces[0])
         self.engine = DistributedDataParallel(self.objective, broadcast_buffers=not gpu) if self.ranks.size > 1 else self.objective
         self.optimiser, self.average = recipe.optimiser_of(self.network), recipe.average_of(self.network)
         self.side = torch.cuda.Stream(self.device) if gpu else None
@@ -164,10 +170,10 @@ class Trainer:
         return varied(pairs, self._generator(step), mirrors=not self._regresses and again % 2 == 1) if again else pairs
 
     def fresh(self, draw: int) -> FacePairs:
-        """The batch of that number, as it was drawn."""
-        poses = replace(self.poses, mirror=0.0) if self._regresses else self.poses
-        pairs = make_pairs(self.face, self.network.preset, self.batch, self._generator(draw), poses=poses)
-        return unaligned(pairs, self.face.unit, self.network.preset.grid) if isinstance(self.network, UnalignedVRN) else pairs
+        """The batch of that number, as it was drawn; several face models take turns."""
+        poses, face = replace(self.poses, mirror=0.0) if self._regresses else self.poses, self.faces[draw % len(self.faces)]
+        pairs = make_pairs(face, self.network.preset, self.batch, self._generator(draw), appearance=self.appearance, poses=poses)
+        return unaligned(pairs, face.unit, self.network.preset.grid) if isinstance(self.network, UnalignedVRN) else pairs
 
     @property
     def _regresses(self) -> bool:
@@ -226,7 +232,7 @@ class Trainer:
 
     def vertices(self, pairs: FacePairs) -> torch.Tensor | None:
         """The true vertices ``[b, p, 3]`` of the face patch, for a network that regresses numbers; others need none."""
-        return pairs.truth.vertices[:, self.face.patch_vertices] if isinstance(self.network, Regression) else None
+        return pairs.truth.vertices[:, self.faces[0].patch_vertices] if isinstance(self.network, Regression) else None
 
     def gradients(self, pairs: FacePairs) -> Outcome:
         """Forward and backward: the weights' gradients, averaged over all processes, are left in place."""
@@ -327,7 +333,8 @@ class Trainer:
 
     def _made_with(self) -> dict[str, object]:
         """What a checkpoint must share with the run that continues it."""
-        facts = {"preset": self.network.preset.to_dict(), "poses": asdict(self.poses), "seed": self.seed, "batch": self.batch, "ranks": self.ranks.size}
+        drawn = {"poses": asdict(self.poses), "appearance": asdict(self.appearance)}
+        facts = {"preset": self.network.preset.to_dict(), "seed": self.seed, "batch": self.batch, "ranks": self.ranks.size} | drawn
         return {"variant": self.network.variant} | facts | {"optimiser": self.recipe.optimiser}
 
     def save(self, path: Path) -> None:
@@ -363,7 +370,7 @@ def train(
     variant: str | Trainable,
     preset: Preset | str = "lite",
     *,
-    face: MorphableFace,
+    face: MorphableFace | Sequence[MorphableFace],
     samples: int | None = None,
     minutes: float | None = None,
     batch: int | None = None,
@@ -373,6 +380,7 @@ def train(
     save_every: float = 180.0,
     measure_every: int = 50,
     poses: PoseRange = JITTERED,
+    appearance: Appearance | None = None,
     reuse: int = 1,
     detector: LandmarkNetwork | None = None,
     compile: bool | None = None,
@@ -384,7 +392,7 @@ def train(
     ----------
     variant : a name from `VARIANTS`, or a network, which is then trained in place (keep it to use it afterwards).
     preset : sizes of grid and network, when `variant` is a name.
-    face : where the faces come from.
+    face : where the faces come from; several models take turns, a batch each.
     samples : how many samples to see in all; the learning rate falls towards this number. None for no limit but time.
     minutes : how long to train, all resumed runs together; the learning rate falls towards that end as well, and the
         last step ends shortly after it. None for no limit but `samples`; one of the two must be given.
@@ -394,6 +402,7 @@ def train(
     folder : where `checkpoint.pt` is written every `save_every` seconds and at the end; an existing one is resumed.
     measure_every : steps between two measurements of the record's `nme`; 0 for none.
     poses : range of poses and augmentation; the paper's by default.
+    appearance : how people, light and pictures look; None for the defaults of `Appearance`.
     reuse : how many steps see each drawn batch: from the second on mirrored (every other time), in other colours and
         with new noise. Where pairs cost more than steps, 2 learns more per hour.
     detector : for VRN-Guided: its landmarks, with their errors, guide every second sample, the true ones the others. The
@@ -407,7 +416,7 @@ def train(
     """
     require(isinstance(recipe, Recipe) or recipe in RECIPES, f"unknown recipe {recipe!r}: choose one of {', '.join(RECIPES)}")
     chosen = recipe if isinstance(recipe, Recipe) else RECIPES[recipe]
-    network = variant if isinstance(variant, Trainable) else build(variant, preset, seed, sizes(variant, face))
+    network = variant if isinstance(variant, Trainable) else build(variant, preset, seed, sizes(variant, face if isinstance(face, MorphableFace) else face[0]))
     network.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     size = batch or network.preset.batch
     trainer = Trainer(
@@ -419,6 +428,7 @@ def train(
         seed=seed,
         recipe=chosen,
         poses=poses,
+        appearance=appearance,
         reuse=reuse,
         detector=detector,
         compile=compile,
