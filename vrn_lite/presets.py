@@ -18,8 +18,8 @@ class NetworkSize:
     stacks : hourglasses in a row.
     stem_features : channels of the first convolution; doubled after it.
     guided_modules : m of VRN-Guided, where it is another (the paper's has 4).
-    refine : residual modules of a finer last stage, at half the image's size and half the width, that sees the first
-        features of a stem that reduces by 4; None for none, as in the paper.
+    refine : residual modules of a finer last stage, at half the image's size and half the width, behind a stem that
+        reduces by 4 (see `hourglass.Refine`); None for none, as in the paper.
     """
 
     stem: int = 4
