@@ -431,14 +431,20 @@ def test_a_network_trained_without_the_finer_end_goes_on_from_where_it_was(kind)
     assert not missing.unexpected_keys
     assert all(name.startswith("refine.") for name in missing.missing_keys)
     given = arguments(old)
-    outputs = [network.tasks(*given) if kind is MultitaskVRN else (network.run(network.inputs(*given) if kind is GuidedVRN else given[0]),) for network in (old, new)]
-    for coarse, fine in zip(*outputs, strict=True):
-        torch.testing.assert_close(fine, nn.functional.interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False))
+
+    def logits(network: Network) -> tuple[Tensor, ...]:
+        if kind is MultitaskVRN:
+            return network.tasks(*given)
+        return (network.run(network.inputs(*given) if kind is GuidedVRN else given[0]),)
+
+    for coarse, fine in zip(logits(old), logits(new), strict=True):
+        enlarged = nn.functional.interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False)
+        torch.testing.assert_close(fine, enlarged)
 
 
 @pytest.mark.parametrize("kind", ALL)
 def test_every_parameter_of_the_finer_end_learns(kind):
-    network = kind(replace(preset("sharp"), network=replace(preset("sharp").network, features=8, stem_features=4, modules=1)))
+    network = slim(kind, "sharp").train()
     optimiser = torch.optim.SGD(network.parameters(), lr=1.0)
     given = arguments(network)
     for _ in range(2):  # its last convolution is 0 at first, and what is before it learns from the second step on
