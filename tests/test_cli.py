@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from vrn_lite import photo, portrait
 from vrn_lite.networks.vrn import VRN
 from vrn_lite.presets import preset
-from vrn_lite.training import build, load, save_weights, shipped
+from vrn_lite.training import build, load, save_weights, shipped, weights_metadata
 
 
 @pytest.fixture(scope="module")
@@ -261,6 +261,14 @@ def test_preview_draws_24_faces(run):
     with Image.open("new/sheet.png") as sheet:
         assert min(sheet.size) > 400
         assert len(np.unique(np.asarray(sheet.convert("RGB")).reshape(-1, 3), axis=0)) > 1000
+
+
+def test_train_with_a_clock_says_how_many_samples_it_saw(run):
+    code, out, _ = run("train", "vrn", "--preset", "tiny", "--minutes", 0.05, "--reuse", 2, "--batch", 4, "--faces", "procedural", "--resume", "new")
+    facts = weights_metadata(out.strip())
+    assert code == 0
+    assert facts["samples"] >= 4
+    assert facts["samples"] % 4 == 0
 
 
 def test_train_writes_weights_that_reconstruct_takes(run, astronaut):

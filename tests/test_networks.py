@@ -73,11 +73,13 @@ def stage_parameters(size: NetworkSize, m: int) -> int:
 
 
 def head_parameters(size: NetworkSize, outputs: int) -> int:
-    """A projection and a 1x1 convolution; before them, where there is one, the finer stage at half the width."""
+    """A projection and a 1x1 convolution; behind them, where there is one, the finer stage at half the width."""
     f, half, early = size.features, size.features // 2, 2 * size.stem_features
-    width = f if size.refine is None else half
-    finer = 0 if size.refine is None else 2 * f + (f + 1) * half + (early + 1) * half + size.refine * residual_parameters(half, half)
-    return finer + projection_parameters(width) + (width + 1) * outputs
+    coarse = projection_parameters(f) + (f + 1) * outputs
+    if size.refine is None:
+        return coarse
+    inputs = 2 * f + (f + 1) * half + (early + 1) * half
+    return coarse + inputs + size.refine * residual_parameters(half, half) + 2 * half + (half + 1) * outputs
 
 
 def chain_parameters(size: NetworkSize, channels: int, outputs: int, m: int, stacks: int) -> int:
@@ -418,13 +420,41 @@ def test_the_finer_end_sees_the_stems_early_features_at_half_the_images_size(kin
         if isinstance(module, Refine):
             module.register_forward_pre_hook(lambda module, args: seen.append([tuple(tensor.shape) for tensor in args]))
     network(*arguments(network))
-    assert seen == [[(2, 8, 32, 32), (2, 8, 64, 64)]] * (2 if kind is MultitaskVRN else 1)
+    tasks = {MultitaskVRN: [128, 68], LandmarkHourglass: [68]}.get(kind, [128])
+    assert seen == [[(2, outputs, 32, 32), (2, 8, 32, 32), (2, 8, 64, 64)] for outputs in tasks]
 
 
-def test_a_trunk_trained_without_the_finer_end_fits_one_with_it():
-    old, new = (build("guided", name).state_dict() for name in ("colab", "sharp"))
-    same = {name for name in old if name in new and old[name].shape == new[name].shape}
-    assert {name for name in old if not name.startswith("head.")} <= same
+@pytest.mark.parametrize("kind", ALL)
+def test_a_network_trained_without_the_finer_end_goes_on_from_where_it_was(kind):
+    old, new = slim(kind, "colab"), slim(kind, "sharp")
+    missing = new.load_state_dict(old.state_dict(), strict=False)
+    assert not missing.unexpected_keys
+    assert all(name.startswith("refine.") for name in missing.missing_keys)
+    given = arguments(old)
+
+    def logits(network: Network) -> tuple[Tensor, ...]:
+        if kind is MultitaskVRN:
+            return network.tasks(*given)
+        return (network.run(network.inputs(*given) if kind is GuidedVRN else given[0]),)
+
+    for coarse, fine in zip(logits(old), logits(new), strict=True):
+        enlarged = nn.functional.interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False)
+        torch.testing.assert_close(fine, enlarged)
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_every_parameter_of_the_finer_end_learns(kind):
+    network = slim(kind, "sharp").train()
+    optimiser = torch.optim.SGD(network.parameters(), lr=1.0)
+    given = arguments(network)
+    for _ in range(2):  # its last convolution is 0 at first, and what is before it learns from the second step on
+        optimiser.zero_grad()
+        outputs = network.tasks(*given) if kind is MultitaskVRN else (network(*given),)
+        sum(output.square().mean() for output in outputs).backward()
+        optimiser.step()
+    learns = [parameter for name, parameter in network.named_parameters() if name.startswith("refine.")]
+    assert learns
+    assert all(bool(parameter.grad.any()) for parameter in learns)
 
 
 def test_a_preset_without_a_finer_end_says_nothing_of_it():

@@ -23,7 +23,7 @@ CONDA = {"torch": "pytorch-cpu", "matplotlib": "matplotlib-base"}
 IMPORTED_AS = {"skimage": "scikit-image", "PIL": "pillow", "IPython": "ipython"}
 OPTIONAL = {"eos", "pyvista"}
 ROOMS = ("frame memory presets mesh faces camera raster dice camera_faults scenery wardrobe render volume landmarks pairs networks inference align metrics "
-         "recipes objective store records training testsets portrait datasets methods protocols baselines ablations published reproduce "
+         "recipes objective reuse store records training testsets portrait datasets methods protocols baselines ablations published reproduce "
          "photo bench figures exercises widgets cli").split()  # fmt: skip
 
 

@@ -91,13 +91,16 @@ def test_regression_sees_no_mirrored_batch_again(variant):
 def test_the_clock_ends_a_training_and_the_rate_falls_towards_it(tmp_path, monkeypatch):
     clock = iter(range(0, 10_000, 2))  # seconds; every look at the clock takes two
     monkeypatch.setattr("vrn_lite.training.time.perf_counter", lambda: float(next(clock)))
-    records = list(train(build("vrn", "tiny", 0), face=FACE, minutes=2, batch=4, device="cpu", folder=tmp_path, save_every=1e9))
+
+    def run_for(minutes: float) -> list[Record]:
+        network = build("vrn", "tiny", 0)
+        return list(train(network, face=FACE, minutes=minutes, batch=4, device="cpu", folder=tmp_path, save_every=1e9))
+
+    records = run_for(2)
     assert 120 <= records[-1].seconds < 132
     assert records[-1].rate < 0.2 * max(record.rate for record in records)
-    rest = list(train(build("vrn", "tiny", 0), face=FACE, minutes=2, batch=4, device="cpu", folder=tmp_path, save_every=1e9))
-    assert rest == [], "the minutes of all resumed runs count together"
-    more = list(train(build("vrn", "tiny", 0), face=FACE, minutes=3, batch=4, device="cpu", folder=tmp_path, save_every=1e9))
-    assert 48 <= more[-1].seconds < 72
+    assert run_for(2) == [], "the minutes of all resumed runs count together"
+    assert 48 <= run_for(3)[-1].seconds < 72
 
 
 def test_a_training_without_an_end_is_refused():

@@ -85,7 +85,7 @@ def train(
     samples: Annotated[
         int | None, typer.Option(min=1, help="How many faces to see in all; 20,000 unless --minutes is given.")
     ] = None,
-    minutes: Annotated[float | None, typer.Option(min=0.01, help="Stop after so long, the rate falling to that end.")] = None,
+    minutes: Annotated[float | None, typer.Option(min=0.01, help="Stop then; the rate falls to that end.")] = None,
     reuse: Annotated[int, typer.Option(min=1, help="How many steps see each drawn batch, mirrored and recoloured.")] = 1,
     batch: Annotated[int | None, typer.Option(min=1, help="Faces a step and process; the preset's by default.")] = None,
     recipe: Annotated[str, typer.Option(help="fast, or the paper's.")] = "fast",

@@ -46,7 +46,7 @@ class _CrossEntropyAtFullSize(torch.autograd.Function):
             chunk = slice(start, start + step)
             miss = (rows @ slices[chunk].float() @ columns.T).sigmoid_().sub_(truth[chunk].float())
             gradient[chunk] = rows.T @ miss @ columns
-            total -= miss.abs_().clamp_(max=1 - 2**-24).neg_().log1p_().sum().double()  # a chunk's sum in single precision is good to six digits
+            total -= miss.abs_().clamp_(max=1 - 2**-24).neg_().log1p_().sum().double()  # a chunk's own sum is exact enough
         ctx.save_for_backward(gradient.div_(truth.numel()).view(coarse.shape).to(coarse.dtype))
         return (total / truth.numel()).float()
 
@@ -62,7 +62,9 @@ def _phases(coarse: torch.Size, full: torch.Size, phase: int) -> tuple[tuple[int
     return (phase // right % down, down), (phase % right, right)
 
 
-def voxel_loss(coarse: Float[Tensor, "b d H W"], volumes: Bool[Tensor, "b d h w"], phase: int | None = None) -> Float[Tensor, ""]:
+def voxel_loss(
+    coarse: Float[Tensor, "b d H W"], volumes: Bool[Tensor, "b d h w"], phase: int | None = None
+) -> Float[Tensor, ""]:
     """Sigmoid cross-entropy per voxel, unweighted (paper equation 1, as a mean); float32 inside autocast too.
 
     Parameters

@@ -18,8 +18,8 @@ class NetworkSize:
     stacks : hourglasses in a row.
     stem_features : channels of the first convolution; doubled after it.
     guided_modules : m of VRN-Guided, where it is another (the paper's has 4).
-    refine : residual modules of a finer last stage, at half the image's size and half the width, that sees the first
-        features of a stem that reduces by 4; None for none, as in the paper.
+    refine : residual modules of a finer last stage, at half the image's size and half the width, behind a stem that
+        reduces by 4 (see `hourglass.Refine`); None for none, as in the paper.
     """
 
     stem: int = 4
@@ -74,7 +74,7 @@ PRESETS = {
         Preset("tiny", Grid(32, 32, 32), NetworkSize(stem=2, levels=3, features=16, modules=1, stacks=1, stem_features=8)),
         Preset("lite", Grid(64, 64, 64), NetworkSize(stem=2, levels=4, features=64, modules=1, stacks=2, stem_features=16)),
         Preset("colab", Grid(128, 128, 128), NetworkSize(stem=4, levels=4, features=128, modules=2, stacks=1, stem_features=32)),
-        Preset("sharp", Grid(128, 128, 128), NetworkSize(stem=4, levels=4, features=128, modules=2, stacks=1, stem_features=32, refine=1)),
+        Preset("sharp", Grid(128, 128, 128), NetworkSize(modules=2, stem_features=32, refine=1)),
         Preset("paper", Grid(200, 192, 192), NetworkSize(stem=4, levels=4, features=128, modules=8, stacks=1)),
         Preset("paper_full", Grid(200, 192, 192), NetworkSize(stem=4, levels=4, features=256, modules=3, stacks=2, guided_modules=4)),
     )

@@ -23,7 +23,8 @@ class Recipe:
     clip : largest gradient norm; 0 for none.
     ema : weights are averaged over the steps, each step counting `ema` times the next one (0.999, say), and the average
         is what training hands out; 0 for the last step's weights.
-    sampled : estimate the loss of the volume by one voxel of each cell, another at every step (see `objective.voxel_loss`).
+    sampled : estimate the loss of the volume by one voxel of each cell, another at every step (see
+        `objective.voxel_loss`).
     """
 
     optimiser: str

@@ -1,4 +1,4 @@
-"""A drawn batch once more: mirrored, in other colours, with other noise. A step costs less than the pairs it learns from."""
+"""A drawn batch once more: mirrored, in other colours, with other noise; a step costs less than its pairs."""
 
 from dataclasses import replace
 

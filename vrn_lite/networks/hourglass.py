@@ -95,21 +95,29 @@ class Stem(nn.Module):
 
 
 class Refine(nn.Module):
-    """A finer end: twice the resolution at half the width, with the stem's early features added.
+    """A finer end: twice the resolution at half the width, from the stem's early features too; it adds to coarse logits.
 
     ::
 
-        x --1x1-- x2 --(+)-- residual modules --
-        early --1x1-----+
+        coarse logits ------------------------------------------ x2 (bilinear) --(+)-- logits
+        x --BN-ReLU-1x1-- x2 --(+)-- residual modules -- BN-ReLU-1x1 -------------+
+        early --------1x1-------+
+
+    Its last convolution begins with zeros: a network that has been trained without it goes on from where it was.
     """
 
-    def __init__(self, width: int, early: int, count: int) -> None:
+    def __init__(self, width: int, early: int, count: int, outputs: int) -> None:
         super().__init__()
         half = width // 2
-        self.down = nn.Sequential(nn.BatchNorm2d(width), nn.ReLU(), nn.Conv2d(width, half, 1))
+        self.low = nn.Sequential(nn.BatchNorm2d(width), nn.ReLU(), nn.Conv2d(width, half, 1))
         self.early = nn.Conv2d(early, half, 1)
-        self.finer = modules(count, half)
+        self.last = nn.Sequential(*modules(count, half), nn.BatchNorm2d(half), nn.ReLU(), nn.Conv2d(half, outputs, 1))
+        nn.init.zeros_(self.last[-1].weight)
+        nn.init.zeros_(self.last[-1].bias)
 
-    def forward(self, x: Float[Tensor, "b f H W"], early: Float[Tensor, "b g H2 W2"]) -> Float[Tensor, "b f2 H2 W2"]:
-        """``[b, width, H, W]`` and ``[b, early, 2 H, 2 W]`` to ``[b, width / 2, 2 H, 2 W]``."""
-        return self.finer(self.early(early) + F.interpolate(self.down(x), scale_factor=2, mode="nearest"))
+    def forward(
+        self, coarse: Float[Tensor, "b o H W"], x: Float[Tensor, "b f H W"], early: Float[Tensor, "b g H2 W2"]
+    ) -> Float[Tensor, "b o H2 W2"]:
+        """Logits ``[b, o, H, W]``, the `x` that they came from, and early features ``[b, g, 2 H, 2 W]``: finer logits."""
+        detail = self.last(self.early(early) + F.interpolate(self.low(x), scale_factor=2, mode="nearest"))
+        return detail + F.interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False)

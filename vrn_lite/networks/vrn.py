@@ -8,7 +8,7 @@
                                             +--> hourglass --head--> 68 heat-maps
     Landmarks   image --stem--> hourglass x 2 --head--> 68 heat-maps
 
-An hourglass in a chain adds to what it gets: x + projections(hourglass(x)). Before the head, a preset may have a finer
+An hourglass in a chain adds to what it gets: x + projections(hourglass(x)). Behind the head, a preset may have a finer
 stage at twice the hourglass's resolution (`hourglass.Refine`), which is not the paper's.
 """
 
@@ -44,9 +44,9 @@ def head(width: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(projection(width), nn.Conv2d(width, outputs, 1))
 
 
-def refine(size: NetworkSize) -> Refine | None:
+def refine(size: NetworkSize, outputs: int) -> Refine | None:
     """The finer end of a network, where its size has one."""
-    return None if size.refine is None else Refine(size.features, 2 * size.stem_features, size.refine)
+    return None if size.refine is None else Refine(size.features, 2 * size.stem_features, size.refine, outputs)
 
 
 class Chain(nn.Module):
@@ -68,15 +68,16 @@ class Chain(nn.Module):
         size = self.preset.network
         self.stem = Stem(channels, size.stem, size.stem_features, size.features)
         self.stacks = nn.ModuleList(Stage(size, count or size.modules) for _ in range(stacks or size.stacks))
-        self.refine = refine(size)
-        self.head = head(size.features if self.refine is None else size.features // 2, outputs)
+        self.head = head(size.features, outputs)
+        self.refine = refine(size, outputs)
 
     def run(self, inputs: Float[Tensor, "b c h w"]) -> Float[Tensor, "b o H W"]:
         """The head's output; a cell of it stands for `NetworkSize.cell` pixels."""
         x, early = self.stem.both(fitting(inputs, self.preset))
         for stage in self.stacks:
             x = stage(x)
-        return self.head(x if self.refine is None else self.refine(x, early))
+        coarse = self.head(x)
+        return coarse if self.refine is None else self.refine(coarse, x, early)
 
 
 def fitting(images: Tensor, preset: Preset) -> Tensor:
@@ -203,9 +204,9 @@ class MultitaskVRN(nn.Module):
         size, outputs = self.preset.network, {"volume": self.preset.grid.depth, "landmarks": COUNT}
         self.stem = Stem(3, size.stem, size.stem_features, size.features)
         self.shared = Stage(size, shared_modules(size))
-        width = size.features if size.refine is None else size.features // 2
-        self.fork = nn.ModuleDict({task: nn.Sequential(Stage(size, shared_modules(size)), head(width, count)) for task, count in outputs.items()})
-        self.refine = nn.ModuleDict({} if size.refine is None else {task: refine(size) for task in outputs})
+        self.fork = nn.ModuleDict({task: nn.Sequential(Stage(size, shared_modules(size)), head(size.features, count)) for task, count in outputs.items()})
+        finer = {task: refine(size, count) for task, count in outputs.items()}
+        self.refine = nn.ModuleDict({} if size.refine is None else finer)
 
     def tasks(self, images: Float[Tensor, "b 3 h w"]) -> tuple[Float[Tensor, "b d H W"], Float[Tensor, "b 68 H W"]]:
         """Logits of the volume before the last, bilinear step, and of the heat-maps."""
@@ -214,7 +215,8 @@ class MultitaskVRN(nn.Module):
 
         def answer(task: str) -> Tensor:
             stage, last = self.fork[task]
-            return last(self.refine[task](stage(x), early) if task in self.refine else stage(x))
+            own = stage(x)
+            return self.refine[task](last(own), own, early) if task in self.refine else last(own)
 
         return answer("volume"), answer("landmarks")
 
