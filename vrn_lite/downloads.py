@@ -106,7 +106,9 @@ def _one(store: pooch.Pooch, source: Download, name: str) -> Path:
     except requests.RequestException as error:
         raise InputError(f"the download of {url} broke off ({error}): {again} to go on from there") from None
     except ValueError:
-        raise InputError(f"{url} is not the known file or is cut short (SHA-256 differs); it is removed: {again}") from None
+        raise InputError(
+            f"{url} is not the known file or is cut short (SHA-256 differs); it is removed: {again}"
+        ) from None
 
 
 @contextmanager

@@ -4,7 +4,6 @@ From github.com/makehumancommunity/makehuman-assets, released under CC0; the bas
 The pictures lie there as Git LFS objects; media.githubusercontent.com gives the objects themselves.
 """
 
-import hashlib
 import os
 import zipfile
 from collections.abc import Iterable, Mapping
@@ -67,10 +66,14 @@ ASSETS = (
     "https://media.githubusercontent.com/media/makehumancommunity/makehuman-assets/"
     "8cf9645b975a98eea056b140df11a1d278da0d10/base/"
 )
-BASE_MESH = (
+MAKEHUMAN = (
     "https://raw.githubusercontent.com/makehumancommunity/makehuman/"
-    "a8bc2d54ff0ac92e78ff71431b1023eda42bf482/makehuman/data/3dobjs/base.obj"
+    "a8bc2d54ff0ac92e78ff71431b1023eda42bf482/makehuman/data/"
 )
+"""Folders of the two repositories; in the second one nothing is under Git LFS."""
+
+ELSEWHERE = {"makehuman_base.obj": "3dobjs/base.obj", "eyes/brown_eye.png": "eyes/materials/brown_eye.png"}
+"""Source files in the second repository."""
 
 
 def _stems(folder: str, ending: str) -> tuple[str, ...]:
@@ -112,20 +115,23 @@ ARRAYS = ("points", "triangles", "uv", "landmarks", "skins", "eyes", "hair_textu
 
 @dataclass(frozen=True)
 class Release:
-    """Where the source files are, and their sums."""
+    """Where the source files are (addresses of two folders), and their sums."""
 
     url: str = ASSETS
-    base_mesh: str = BASE_MESH
+    second: str = MAKEHUMAN
     sums: Mapping[str, str] = field(default_factory=lambda: SUMS)
 
     def source(self) -> Download:
-        """The same for the downloading room; the skins lie in a folder of their own there."""
-        addresses = {name: f"{self.url}{_place(name)}" for name in self.sums} | {"makehuman_base.obj": self.base_mesh}
+        """The same for the downloading room."""
+        addresses = {
+            name: f"{self.second}{ELSEWHERE[name]}" if name in ELSEWHERE else f"{self.url}{_place(name)}"
+            for name in self.sums
+        }
         return Download(self.url, self.sums, COMMAND, addresses)
 
 
 def _place(name: str) -> str:
-    """Path of a source file below the address of the assets."""
+    """Path of a source file in the first repository."""
     folder, _, file = name.partition("/")
     if folder == "skins":
         return f"skins/textures/{file}"
@@ -192,7 +198,9 @@ def load_skins(folder: str | os.PathLike[str] | None = None) -> dict[str, np.nda
     InputError : the file is missing or is no such file.
     """
     path = cached_skins(folder)
-    require(path.is_file(), f"no photographed skins at {path}: run `{COMMAND}` once, or set VRN_LITE_SKINS to their folder")
+    require(
+        path.is_file(), f"no photographed skins at {path}: run `{COMMAND}` once, or set VRN_LITE_SKINS to their folder"
+    )
     try:
         with path.open("rb") as file, np.load(file) as archive:
             require(set(ARRAYS) <= set(archive.files), "arrays are missing")

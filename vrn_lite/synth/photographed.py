@@ -16,7 +16,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
-from scipy.sparse import coo_array
+from scipy.sparse import coo_array, csr_array
 from scipy.spatial import cKDTree
 from torch import Tensor
 
@@ -35,7 +35,7 @@ from vrn_lite.synth.assets import (
     fetched,
     load_skins,
 )
-from vrn_lite.synth.registration import Registration, nearest_triangle, register, skin_triangles, vertex_normals
+from vrn_lite.synth.registration import Registration, register, skin_triangles, vertex_normals
 
 __all__ = [
     "EYES",
@@ -58,8 +58,8 @@ IRIS_RADIUS = 0.226
 TRUSTED = (0.02, 0.06)
 """Distances to the warped base head, in outer interocular distances, where trust begins to fade and where it ends."""
 
-LIFT = 0.012
-"""Hair stands at least this far above the skin, in outer interocular distances."""
+LIFT, REACH = 0.025, 0.4
+"""Hair stands at least this far above the skin where it is no farther than that from it, in outer interocular distances."""
 
 
 @dataclass(frozen=True)
@@ -186,13 +186,11 @@ def _albedo(
     parts = int(np.clip(np.ceil(np.quantile(edges, 0.9)), 2, 6))
     torn = edges.max(1) > 40
     weights = _lattice(parts)
-    places = np.where(torn[:, None, None], corners[:, weights.argmax(1)], weights @ corners)
+    places = np.where(torn[:, None, None], corners[:, weights.argmax(1)], weights @ corners).reshape(-1, 2)
     share = np.where(torn[:, None, None], np.eye(3)[weights.argmax(1)], weights)
     rows = np.repeat(face.triangles.numpy()[:, None], len(weights), 1).ravel()
-    columns = np.repeat(np.arange(places.size // 2), 3)
-    spread = coo_array((share.ravel(), (rows, columns)), shape=(len(uv), places.size // 2)).tocsr()
-    total = np.maximum(spread.sum(1), 1e-9)[:, None]
-    return np.stack([spread @ _bilinear(picture, places.reshape(-1, 2)) / total for picture in pictures])
+    spread = coo_array((share.ravel(), (rows, np.arange(share.size) // 3)), shape=(len(uv), len(places))).tocsr()
+    return _seen(pictures, spread @ _bilinear(places, *pictures.shape[1:3])) / np.maximum(spread.sum(1), 1e-9)[:, None]
 
 
 def _lattice(parts: int) -> Float[np.ndarray, "p 3"]:
@@ -201,15 +199,19 @@ def _lattice(parts: int) -> Float[np.ndarray, "p 3"]:
     return steps / parts
 
 
-def _bilinear(picture: UInt8[np.ndarray, "h w 3"], uv: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 3"]:
-    """Colours in [0, 1] at texture coordinates; beyond the edge the edge's."""
-    height, width = picture.shape[:2]
+def _bilinear(uv: Float[np.ndarray, "n 2"], height: int, width: int) -> csr_array:
+    """Weights ``[n, h * w]`` of the pixels around texture coordinates; beyond the edge the edge's."""
     place = (uv * [width, height] - 0.5).clip(0, [width - 1.001, height - 1.001])
-    column, row = place.astype(int).T
-    right, down = (place % 1).T[..., None]
-    above = picture[row, column] * (1 - right) + picture[row, column + 1] * right
-    below = picture[row + 1, column] * (1 - right) + picture[row + 1, column + 1] * right
-    return (above * (1 - down) + below * down) / 255
+    (column, row), (right, down) = place.astype(int).T, (place % 1).T
+    pixels = row * width + column + np.array([[0], [1], [width], [width + 1]])
+    weights = np.stack([(1 - right) * (1 - down), right * (1 - down), (1 - right) * down, right * down])
+    rows = np.tile(np.arange(len(uv)), 4)
+    return coo_array((weights.ravel(), (rows, pixels.ravel())), shape=(len(uv), height * width)).tocsr()
+
+
+def _seen(pictures: UInt8[np.ndarray, "k h w 3"], weights: csr_array) -> Float[np.ndarray, "k n 3"]:
+    """Colours in [0, 1] that weights ``[n, h * w]`` take from every picture."""
+    return np.stack([weights @ (picture.reshape(-1, 3) / 255.0) for picture in pictures])
 
 
 def _filled(
@@ -234,8 +236,8 @@ def _eyes(pictures: UInt8[np.ndarray, "e h w 3"], face: MorphableFace) -> tuple[
     for side in (points[:, 0] < middle, points[:, 0] >= middle):
         index = np.flatnonzero(side & (eyeballs > 0.01))
         if len(index) and iris[index].max() > 0.5:
-            uv = _eye_uv(points[index], iris[index])
-            albedo[:, index] = [_bilinear(picture, uv) for picture in pictures]
+            weights = _bilinear(_eye_uv(points[index], iris[index]), *pictures.shape[1:3])
+            albedo[:, index] = _seen(pictures, weights)
     return albedo, eyeballs
 
 
@@ -256,12 +258,13 @@ def _eye_uv(points: Float[np.ndarray, "n 3"], iris: Float[np.ndarray, " n"]) -> 
 
 def _haircut(name: str, arrays: dict[str, np.ndarray], registration: Registration, face: MorphableFace) -> Haircut:
     """One haircut, warped onto the mean, lifted out of the skin, and hung on its vertices."""
-    points = _lifted(registration.warp(arrays[f"{name}_points"].astype(np.float64)), face)
+    triangles = arrays[f"{name}_triangles"].astype(np.int64)
+    points = _lifted(registration.warp(arrays[f"{name}_points"].astype(np.float64)), triangles, face)
     roots, weights = _hung(points, face)
     return Haircut(
         name,
         _tensor(points),
-        torch.from_numpy(arrays[f"{name}_triangles"].astype(np.int64)),
+        torch.from_numpy(triangles),
         _tensor(arrays[f"{name}_uv"]),
         torch.from_numpy(arrays["hair_textures"][HAIRCUTS.index(name)]),
         torch.from_numpy(roots),
@@ -269,17 +272,26 @@ def _haircut(name: str, arrays: dict[str, np.ndarray], registration: Registratio
     )
 
 
-def _lifted(points: Float[np.ndarray, "n 3"], face: MorphableFace) -> Float[np.ndarray, "n 3"]:
-    """Points ``[n, 3]``, those under the skin moved out along its normals."""
-    mean, least = face.mean.numpy().astype(np.float64), LIFT * face.unit
-    skin = face.triangles.numpy()[skin_triangles(face)]
-    for _ in range(2):  # the nearest place may change
-        triangle, places, _ = nearest_triangle(points, np.zeros_like(points), mean, skin, 0.0)
-        corners = vertex_normals(mean, skin)[skin[triangle]].mean(1)
-        normal = corners / np.maximum(np.linalg.norm(corners, axis=1, keepdims=True), 1e-9)
-        height = ((points - places) * normal).sum(1)
-        points = points + np.maximum(least - height, 0)[:, None] * normal
+def _lifted(
+    points: Float[np.ndarray, "n 3"], triangles: Int[np.ndarray, "t 3"], face: MorphableFace
+) -> Float[np.ndarray, "n 3"]:
+    """Points ``[n, 3]``, moved out where they or the middle of a triangle of theirs would lie under the skin."""
+    for _ in range(4):  # the nearest place may change
+        low, outward = _under(points, face)
+        sunk, _ = _under(points[triangles].mean(1), face)
+        np.maximum.at(low, triangles, sunk[:, None])
+        points = points + low[:, None] * outward
     return points
+
+
+def _under(points: Float[np.ndarray, "n 3"], face: MorphableFace) -> tuple[np.ndarray, np.ndarray]:
+    """How much points lack ``[n]`` to stand `LIFT` above the tangent plane of the nearest vertex, and its normal."""
+    mean, skin = face.mean.numpy().astype(np.float64), face.triangles.numpy()[skin_triangles(face)]
+    used = np.unique(skin)
+    distance, near = cKDTree(mean[used]).query(points)
+    outward = vertex_normals(mean, skin)[used[near]]
+    height = ((points - mean[used[near]]) * outward).sum(1)
+    return np.where(distance < REACH * face.unit, np.maximum(LIFT * face.unit - height, 0), 0), outward
 
 
 def _hung(points: Float[np.ndarray, "n 3"], face: MorphableFace, count: int = 8) -> tuple[np.ndarray, np.ndarray]:
