@@ -1,7 +1,7 @@
 """MakeHuman's CC0 assets: photographed skins and eyes, haircuts, and the base head they belong to.
 
-From github.com/makehumancommunity/makehuman-assets, released under CC0; the base mesh from makehumancommunity/makehuman.
-The pictures lie there as Git LFS objects; media.githubusercontent.com gives the objects themselves.
+From github.com/makehumancommunity/makehuman-assets, released under CC0; the base mesh and the brown iris from the
+repository makehuman of the same owner, CC0 too. In the first the pictures lie as Git LFS objects; media.githubusercontent.com gives the objects themselves.
 """
 
 import os
@@ -48,9 +48,11 @@ SUMS = {
     "hair/short04.obj": "676964a133ee35ffcea1195382bf75542da7a298931e4001bc7b0d7b707225de",
     "hair/short04_diffuse.png": "0bef7fc0e403db5a40fabb2111ebfa6f7e8158e204c6e56b8da98e9ef527846e",
     "skins/middleage_darkskinned_male_diffuse.png": "ced478cfdd2b86391f0f92a4408b287ad70adb0dd0e9271ba606d0b028b47c6b",
-    "skins/middleage_lightskinned_female_diffuse2.png": "39c505ca224387bef0b20cd2bf513c3997c27c7e7434447228c9991b87cb8d01",
+    "skins/middleage_lightskinned_female_diffuse2.png":
+        "39c505ca224387bef0b20cd2bf513c3997c27c7e7434447228c9991b87cb8d01",
     "skins/middleage_lightskinned_male_diffuse.png": "3f94f3f6a5cab92dedf5cce392a87332312fc435f1cb44c6e7b897daef9a5fbb",
-    "skins/middleage_lightskinned_male_diffuse2.png": "e897c4cc1b6ad5d10a7d2b2be92402feda4e772e6582dfaf0a1e8fc4621d8097",
+    "skins/middleage_lightskinned_male_diffuse2.png":
+        "e897c4cc1b6ad5d10a7d2b2be92402feda4e772e6582dfaf0a1e8fc4621d8097",
     "skins/old_darkskinned_male_diffuse.png": "4bcc74baf88f28a0ac4887f22d3cf395bbcb60810121697dafbf0bf3293d0e72",
     "skins/young_darkskinned_male_diffuse.png": "e3f0dbb634e4c68561338f0087f7a122444e84ec56df102212f1222aa12e4d50",
     "skins/young_lightskinned_female_diffuse2.png": "8d1fb3ceedf142fad32a3504eca1feb4539aecca6de66acde1514b9a61fc7ba0",
@@ -139,7 +141,7 @@ def _place(name: str) -> str:
 
 
 def cached_skins(folder: str | os.PathLike[str] | None = None) -> Path:
-    """The converted file: in `folder`, else where the environment variable VRN_LITE_SKINS says, else in the user's cache."""
+    """The converted file in `folder`, else in that of the environment variable VRN_LITE_SKINS, else in the user's cache."""
     return Path(folder or os.environ.get("VRN_LITE_SKINS") or cache_folder()) / "makehuman_skins.npz"
 
 

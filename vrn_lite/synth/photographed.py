@@ -3,7 +3,7 @@
 ::
 
     cache --registration--> uv of every vertex --areas of the pictures--> albedo, one number per vertex and channel
-      |                                                                   coverage: how far the photograph can be trusted
+      |                                                                   coverage: how far to trust the photograph
       +---- haircuts over the base head --the same warp--> cards on the face's mean, hung on its vertices
 
 A photograph's albedo is laid on vertices, not on pixels: image and solid share one mesh, and a vertex is finer than a
@@ -35,7 +35,7 @@ from vrn_lite.synth.assets import (
     fetched,
     load_skins,
 )
-from vrn_lite.synth.registration import Registration, register, skin_triangles, vertex_normals
+from vrn_lite.synth.registration import Registration, nearest_triangle, register, skin_triangles, vertex_normals
 
 __all__ = [
     "EYES",
@@ -58,8 +58,8 @@ IRIS_RADIUS = 0.226
 TRUSTED = (0.02, 0.06)
 """Distances to the warped base head, in outer interocular distances, where trust begins to fade and where it ends."""
 
-LIFT, REACH = 0.025, 0.4
-"""Hair stands at least this far above the skin where it is no farther than that from it, in outer interocular distances."""
+LIFT = 0.025
+"""Hair stands at least this far above the skin, in outer interocular distances."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Photographed:
 
     Attributes
     ----------
-    skins : ``[k, v, 3]``, albedo in [0, 1] (sRGB, as the pictures are) at every vertex, plausible where it is not covered.
+    skins : ``[k, v, 3]``, albedo in [0, 1] (sRGB, as the pictures are) at every vertex; where not covered, a guess.
     coverage : ``[v]``, 1 where a vertex is skin that the photographs show, 0 at mouth, teeth, eyeballs and misfits.
     eyes : ``[e, v, 3]``, albedo of the eyeballs' vertices, 0 elsewhere.
     eyeballs : ``[v]``, 1 on the eyeballs.
@@ -157,7 +157,7 @@ def _region(face: MorphableFace, *names: str) -> Float[np.ndarray, " v"]:
 
 
 def _coverage(face: MorphableFace, registration: Registration) -> Float[np.ndarray, " v"]:
-    """How far the photographs can be trusted at each vertex ``[v]``: near the base head, facing as it does, and skin."""
+    """How far to trust the photographs at each vertex ``[v]``: near the base head, facing as it does, and skin."""
     near, far = TRUSTED
     trust = ((far - registration.distance) / (far - near)).clip(0, 1) * (registration.facing / 0.5).clip(0, 1)
     trust = trust * trust * (3 - 2 * trust)
@@ -229,7 +229,7 @@ def _filled(
 
 
 def _eyes(pictures: UInt8[np.ndarray, "e h w 3"], face: MorphableFace) -> tuple[np.ndarray, np.ndarray]:
-    """Albedo ``[e, v, 3]`` of the eyeballs and their mask ``[v]``: a place on the picture by the angle about the axis."""
+    """Albedo ``[e, v, 3]`` of the eyeballs, by the angle about their axes, and their mask ``[v]``."""
     points, iris = face.mean.numpy().astype(np.float64), _region(face, "iris", "pupil")
     eyeballs = np.minimum(sum(_region(face, name) for name in ("sclera", "iris", "pupil")), 1)
     albedo, middle = np.zeros((len(pictures), len(points), 3)), points[face.landmarks.numpy()[27:31], 0].mean()
@@ -275,23 +275,24 @@ def _haircut(name: str, arrays: dict[str, np.ndarray], registration: Registratio
 def _lifted(
     points: Float[np.ndarray, "n 3"], triangles: Int[np.ndarray, "t 3"], face: MorphableFace
 ) -> Float[np.ndarray, "n 3"]:
-    """Points ``[n, 3]``, moved out where they or the middle of a triangle of theirs would lie under the skin."""
-    for _ in range(4):  # the nearest place may change
-        low, outward = _under(points, face)
-        sunk, _ = _under(points[triangles].mean(1), face)
-        np.maximum.at(low, triangles, sunk[:, None])
-        points = points + low[:, None] * outward
-    return points
-
-
-def _under(points: Float[np.ndarray, "n 3"], face: MorphableFace) -> tuple[np.ndarray, np.ndarray]:
-    """How much points lack ``[n]`` to stand `LIFT` above the tangent plane of the nearest vertex, and its normal."""
+    """Points ``[n, 3]``, moved out where they, or on the dome of the skull their triangles, lie under the skin."""
     mean, skin = face.mean.numpy().astype(np.float64), face.triangles.numpy()[skin_triangles(face)]
-    used = np.unique(skin)
-    distance, near = cKDTree(mean[used]).query(points)
-    outward = vertex_normals(mean, skin)[used[near]]
-    height = ((points - mean[used[near]]) * outward).sum(1)
-    return np.where(distance < REACH * face.unit, np.maximum(LIFT * face.unit - height, 0), 0), outward
+    normals = vertex_normals(mean, skin)
+    triangle, places, _ = nearest_triangle(points, np.zeros_like(points), mean, skin, 0.0, candidates=8)
+    outward = normals[skin[triangle]].mean(1)
+    height = ((points - places) * outward).sum(1)
+    points = points + np.maximum(LIFT * face.unit - height, 0)[:, None] * outward
+    # Above the brows the head is round, so that tangent planes tell what is under the skin between the points.
+    dome = np.unique(skin[(mean[skin][..., 1] > mean[face.landmarks[17:27], 1].max()).all(1)])
+    tree, crown = cKDTree(mean[dome]), triangles[(points[triangles][..., 1] > mean[dome, 1].min()).all(1)]
+    for _ in range(3):
+        middle = points[crown].mean(1)
+        below = dome[tree.query(middle)[1]]
+        lack = LIFT * face.unit - ((middle - mean[below]) * normals[below]).sum(1)
+        push = np.zeros(len(points))
+        np.maximum.at(push, crown, np.maximum(lack, 0)[:, None])
+        points = points + push[:, None] * normals[dome[tree.query(points)[1]]]
+    return points
 
 
 def _hung(points: Float[np.ndarray, "n 3"], face: MorphableFace, count: int = 8) -> tuple[np.ndarray, np.ndarray]:

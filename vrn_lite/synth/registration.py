@@ -75,7 +75,7 @@ class Registration:
 
 @dataclass(frozen=True)
 class Warp:
-    """From the base's frame to the face's: a thin-plate spline, and what the rounds of nearest points added near the skin.
+    """From the base's frame to the face's: a thin-plate spline, and what the rounds of nearest points added.
 
     Attributes
     ----------
@@ -121,7 +121,7 @@ def register(face: MorphableFace, base: BaseHead) -> Registration:
 
 
 def anchors_of(points: Points, landmarks: Int[np.ndarray, " 68"], triangles: Faces) -> Int[np.ndarray, " a"]:
-    """Vertices that every head has: 68 landmarks, the outermost points of the ears, the crown and the back of the skull."""
+    """Vertices that every head has: 68 landmarks, the ears' outermost points, the crown and the back of the skull."""
     used = np.unique(triangles)
     above = used[points[used, 1] > points[landmarks[33], 1]]  # the shoulders may be wider than the ears
     x, y, z = points[above].T
