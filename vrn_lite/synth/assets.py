@@ -1,7 +1,8 @@
 """MakeHuman's CC0 assets: photographed skins and eyes, haircuts, and the base head they belong to.
 
 From github.com/makehumancommunity/makehuman-assets, released under CC0; the base mesh and the brown iris from the
-repository makehuman of the same owner, CC0 too. In the first the pictures lie as Git LFS objects; media.githubusercontent.com gives the objects themselves.
+repository makehuman of the same owner, CC0 too. In the first one the pictures are Git LFS objects, which
+media.githubusercontent.com gives.
 """
 
 import os
@@ -141,7 +142,7 @@ def _place(name: str) -> str:
 
 
 def cached_skins(folder: str | os.PathLike[str] | None = None) -> Path:
-    """The converted file in `folder`, else in that of the environment variable VRN_LITE_SKINS, else in the user's cache."""
+    """The converted file in `folder`, else in that of the variable VRN_LITE_SKINS, else in the user's cache."""
     return Path(folder or os.environ.get("VRN_LITE_SKINS") or cache_folder()) / "makehuman_skins.npz"
 
 

@@ -290,7 +290,8 @@ def _lifted(
         below = dome[tree.query(middle)[1]]
         lack = LIFT * face.unit - ((middle - mean[below]) * normals[below]).sum(1)
         push = np.zeros(len(points))
-        np.maximum.at(push, crown, np.maximum(lack, 0)[:, None])
+        shallow = np.where(lack < 2 * LIFT * face.unit, lack, 0)  # what lies deep is the underside of thick hair
+        np.maximum.at(push, crown, np.maximum(shallow, 0)[:, None])
         points = points + push[:, None] * normals[dome[tree.query(points)[1]]]
     return points
 
