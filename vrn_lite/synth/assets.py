@@ -327,7 +327,7 @@ def _haircut(stem: Path, base: Float[np.ndarray, "n 3"]) -> dict[str, np.ndarray
     }
 
 
-def _fitted(path: Path, base: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
+def _fitted(path: Path, base: Float[np.ndarray, "b 3"]) -> Float[np.ndarray, "n 3"]:
     """Points of a haircut on the base mesh: each hangs on three of its vertices, with an offset scaled by its size."""
     lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines()]
     scales = {words[0]: words[1:] for words in lines if words and words[0].endswith("_scale")}

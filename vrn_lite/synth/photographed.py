@@ -163,7 +163,8 @@ def _coverage(face: MorphableFace, registration: Registration) -> Float[np.ndarr
     trust = trust * trust * (3 - 2 * trust)
     for _ in range(3):
         trust = np.minimum(trust, _neighbours(trust, face))  # fade towards what is not covered, never into it
-    return trust * (1 - _region(face, "sclera", "iris", "pupil", "teeth", "mouth"))
+    inside = _region(face, "sclera", "iris", "pupil", "teeth", "mouth")
+    return trust * (1 - 2 * inside).clip(0)
 
 
 def _neighbours(values: Float[np.ndarray, " v"], face: MorphableFace) -> Float[np.ndarray, " v"]:

@@ -21,8 +21,8 @@ from trimesh.triangles import closest_point, points_to_barycentric
 
 from vrn_lite.faces.morphable import MorphableFace
 
-Points = Float[np.ndarray, "n 3"]
-Faces = Int[np.ndarray, "t 3"]
+Points = Float[np.ndarray, "_ 3"]
+Faces = Int[np.ndarray, "_ 3"]
 
 STIFFNESS = (100.0, 30.0, 10.0, 3.0, 1.0)
 """How strongly each round of nearest points keeps the correction smooth, from stiff to soft."""
