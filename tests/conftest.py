@@ -32,6 +32,20 @@ def ict_face(shared):
     return ict(shared / "faces" / "ict_facekit.npz")
 
 
+@pytest.fixture(scope="session")
+def appearance(shared, tmp_path_factory):
+    """Folder with the converted photographs of skins, eyes and hair."""
+    import numpy as np
+
+    from vrn_lite.synth.assets import convert_skins
+
+    if not (shared / "appearance").is_dir():
+        pytest.skip("needs MakeHuman's source files in the shared data folder, as appearance/{skins,eyes,hair}")
+    folder = tmp_path_factory.mktemp("appearance")
+    np.savez(folder / "makehuman_skins.npz", **convert_skins(shared / "appearance"))
+    return folder
+
+
 @pytest.fixture
 def run(capsys, tmp_path, monkeypatch):
     """Run a command line in an empty folder: (exit code, standard output, standard error)."""

@@ -211,6 +211,12 @@ def test_wrong_names(run, arguments, text):
     assert error.count("\n") == 1
 
 
+def test_fetch_names_the_file_that_is_there_already(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("VRN_LITE_SKINS", str(tmp_path))
+    (tmp_path / "makehuman_skins.npz").write_bytes(b"")
+    assert run("fetch", "skins") == (0, f"{tmp_path / 'makehuman_skins.npz'}\n", "")
+
+
 def test_one_bad_photograph_does_not_stop_the_others(run, tiny, astronaut, tmp_path, monkeypatch):
     monkeypatch.setattr(photo, "detect_face", lambda *_: (176, 87, 269, 179))
     code, out, error = run("reconstruct", "nowhere.jpg", astronaut, "--model", tiny)

@@ -22,7 +22,7 @@ COLAB = dict(line.split("==") for line in (ROOT / "tests" / "colab_constraints.t
 CONDA = {"torch": "pytorch-cpu", "matplotlib": "matplotlib-base"}
 IMPORTED_AS = {"skimage": "scikit-image", "PIL": "pillow", "IPython": "ipython"}
 OPTIONAL = {"eos", "pyvista"}
-ROOMS = ("frame memory presets mesh faces camera raster dice camera_faults scenery wardrobe render volume landmarks pairs networks inference align metrics "
+ROOMS = ("frame downloads memory presets mesh faces camera raster synth render volume landmarks pairs networks inference align metrics "
          "recipes objective reuse store records training testsets portrait datasets methods protocols baselines ablations published reproduce "
          "photo bench figures exercises widgets cli").split()  # fmt: skip
 

@@ -301,13 +301,19 @@ def preview(
 
 
 @app.command()
-def fetch(what: Annotated[str, typer.Argument(help="ict: the ICT-FaceKit model (MIT licence, about 390 MB).")] = "ict") -> None:
-    """Download a face model, check it, and convert it once."""
+def fetch(
+    what: Annotated[
+        str,
+        typer.Argument(help="ict: the ICT-FaceKit model (MIT licence, 390 MB); skins: MakeHuman's skins and hair (CC0, 60 MB)."),
+    ] = "ict",
+) -> None:
+    """Download a face model, or photographed skins, eyes and hair; check it, and convert it once."""
     from vrn_lite.faces.ict_facekit import fetch_ict
     from vrn_lite.frame import require
+    from vrn_lite.synth.assets import fetch_skins
 
-    require(what == "ict", f"unknown source {what!r}: choose ict")
-    print(fetch_ict())
+    require(what in ("ict", "skins"), f"unknown source {what!r}: choose ict or skins")
+    print(fetch_ict() if what == "ict" else fetch_skins())
 
 
 @app.command()

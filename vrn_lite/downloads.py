@@ -105,8 +105,12 @@ def _one(store: pooch.Pooch, source: Download, name: str) -> Path:
         raise InputError(f"{url} answers {answer}: {again} later") from None
     except requests.RequestException as error:
         raise InputError(f"the download of {url} broke off ({error}): {again} to go on from there") from None
+    except OSError as error:
+        raise InputError(f"cannot write {store.path}/{name}: {error}") from None
     except ValueError:
-        raise InputError(f"{url} is not the known file or is cut short (SHA-256 differs); it is removed: {again}") from None
+        raise InputError(
+            f"{url} is not the known file or is cut short (SHA-256 differs); it is removed: {again}"
+        ) from None
 
 
 @contextmanager

@@ -4,26 +4,20 @@ Li et al., "Learning Formation of Physically-Based Face Attributes", CVPR 2020.
 """
 
 import hashlib
-import http.client
 import json
 import os
-import tempfile
 import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float64, Int
-from platformdirs import user_cache_dir
 from scipy.spatial.transform import Rotation
 from skimage.measure import points_in_poly
-from tqdm import tqdm
 
+from vrn_lite.downloads import Download, cache_folder, download, locked, write_whole
 from vrn_lite.faces.morphable import MorphableFace, grow_hair
 from vrn_lite.frame import InputError, require
 
@@ -83,7 +77,7 @@ class Release:
 
 def cached_model() -> Path:
     """Where the converted model is: the environment variable VRN_LITE_ICT, else the user's cache."""
-    return Path(os.environ.get("VRN_LITE_ICT") or Path(user_cache_dir("vrn_lite")) / "ict_facekit.npz")
+    return Path(os.environ.get("VRN_LITE_ICT") or cache_folder() / "ict_facekit.npz")
 
 
 def ict(path: str | os.PathLike[str] | None = None) -> MorphableFace:
@@ -139,7 +133,7 @@ def _load(path: Path) -> dict[str, np.ndarray]:
 
 
 def fetch_ict(cache: str | os.PathLike[str] | None = None, release: Release | None = None, progress: bool = True) -> Path:
-    """Download ICT-FaceKit (about 390 MB) and convert it once; a second call finds the result or goes on where the first broke off.
+    """Download ICT-FaceKit (about 390 MB) and convert it once; a second call finds the result, or asks for what is missing.
 
     Parameters
     ----------
@@ -157,52 +151,33 @@ def fetch_ict(cache: str | os.PathLike[str] | None = None, release: Release | No
     """
     release = release or Release()
     target = cached_model() if cache is None else Path(cache) / "ict_facekit.npz"
-    if target.is_file() and not _unlike(_load(target), release):
-        return target
-    folder = target.parent / "ict_facekit_sources"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        index = _download("vertex_indices.json", folder, release)
-        stems = ["generic_neutral_mesh", *(f"identity{i:03d}" for i in range(release.identities)), *json.loads(index.read_text())["expressions"]]
-        sources = [_download(f"{stem}.obj", folder, release) for stem in tqdm(stems, desc="ICT-FaceKit", unit=" files", disable=None if progress else True)]
-        arrays = convert_ict(folder, release.identities)
-        if wrong := _unlike(arrays, release):
-            _remove(path for path in sources if path.name not in release.sums)
-            raise InputError(f"the source files are not the known ones ({', '.join(wrong)} differ); they are removed: run `vrn-lite fetch ict` again")
-        _save(target, arrays)
-        _remove([index, *sources])
-        folder.rmdir()
-    except OSError as error:
-        raise InputError(f"cannot write the ICT-FaceKit model in {target.parent}: {error}") from None
+    with locked(target.parent):
+        if not target.is_file() or _unlike(_load(target), release):
+            _fetch(target, release, "ICT-FaceKit" if progress else None)
     return target
 
 
-def _download(name: str, folder: Path, release: Release) -> Path:
-    """One source file in `folder`; what arrives waits in a .part file, from which a later call goes on."""
-    path, part = folder / name, folder / f"{name}.part"
-    if path.is_file():
-        return path
-    have = part.stat().st_size if part.is_file() else 0
-    url, again = f"{release.url}{name}", "run `vrn-lite fetch ict` again to go on from there"
+def _fetch(target: Path, release: Release, progress: str | None) -> None:
+    """Download, convert, compare, write, and take the source files away."""
+    folder = target.parent / "ict_facekit_sources"
+    (index,) = _download(["vertex_indices.json"], folder, release)
+    stems = ["generic_neutral_mesh", *(f"identity{i:03d}" for i in range(release.identities)), *json.loads(index.read_text())["expressions"]]
+    sources = _download([f"{stem}.obj" for stem in stems], folder, release, progress)
+    arrays = convert_ict(folder, release.identities)
+    if wrong := _unlike(arrays, release):
+        _remove(path for path in sources if path.name not in release.sums)
+        raise InputError(f"the source files are not the known ones ({', '.join(wrong)} differ); they are removed: run `vrn-lite fetch ict` again")
     try:
-        with urlopen(Request(url, headers={"Range": f"bytes={have}-"} if have else {}), timeout=60) as answer:
-            resumed = answer.status == 206
-            size = int(answer.headers.get("Content-Length", 0)) + (have if resumed else 0)
-            with part.open("ab" if resumed else "wb") as file:
-                while chunk := answer.read(1 << 16):
-                    file.write(chunk)
-    except HTTPError as error:
-        if error.code == 416 and have:  # what has arrived is no beginning of the file, or is all of it
-            part.unlink()
-            return _download(name, folder, release)
-        raise InputError(f"{url} answers {error.code} {error.reason}: {again}") from None
-    except (OSError, http.client.HTTPException) as error:
-        raise InputError(f"the download of {url} broke off ({error}): {again}") from None
-    require(part.stat().st_size >= size, f"{url} was cut short at {part.stat().st_size:,} of {size:,} bytes: {again}")
-    if name in release.sums and hashlib.sha256(part.read_bytes()).hexdigest() != release.sums[name]:
-        part.unlink()
-        raise InputError(f"{url} is not the known file (SHA-256 differs); it is removed: run `vrn-lite fetch ict` again")
-    return part.replace(path)
+        write_whole(target, lambda file: np.savez_compressed(file, **arrays))
+    except OSError as error:
+        raise InputError(f"cannot write the ICT-FaceKit model in {target.parent}: {error}") from None
+    _remove([index, *sources])
+    folder.rmdir()
+
+
+def _download(names: list[str], folder: Path, release: Release, progress: str | None = None) -> list[Path]:
+    """Source files in `folder`, compared with those sums that are known."""
+    return download(Download(release.url, {name: release.sums.get(name) for name in names}, "vrn-lite fetch ict"), names, folder, progress)
 
 
 def convert_ict(folder: Path, identities: int = 100) -> dict[str, np.ndarray]:
@@ -248,18 +223,6 @@ def _unlike(arrays: dict[str, np.ndarray], release: Release) -> list[str]:
 def _remove(paths: Iterable[Path]) -> None:
     for path in paths:
         path.unlink(missing_ok=True)
-
-
-def _save(target: Path, arrays: dict[str, Any]) -> None:
-    """Write the model whole or not at all."""
-    with tempfile.NamedTemporaryFile(dir=target.parent, suffix=".part", delete=False) as file:
-        try:
-            np.savez_compressed(file, **arrays)
-            file.close()
-            os.replace(file.name, target)
-        except BaseException:
-            Path(file.name).unlink()
-            raise
 
 
 def _turn_eyes(neutral: Points, expression: Float[np.ndarray, "e v 3"], names: tuple[str, ...]) -> None:

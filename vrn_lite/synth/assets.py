@@ -1,7 +1,8 @@
 """MakeHuman's CC0 assets: photographed skins and eyes, haircuts, and the base head they belong to.
 
-From github.com/makehumancommunity/makehuman-assets, released under CC0; the base mesh from makehumancommunity/makehuman.
-The pictures lie there as Git LFS objects; media.githubusercontent.com gives the objects themselves.
+From github.com/makehumancommunity/makehuman-assets, released under CC0; the base mesh and the brown iris from the
+repository makehuman of the same owner, CC0 too. In the first one the pictures are Git LFS objects, which
+media.githubusercontent.com gives.
 """
 
 import os
@@ -48,9 +49,11 @@ SUMS = {
     "hair/short04.obj": "676964a133ee35ffcea1195382bf75542da7a298931e4001bc7b0d7b707225de",
     "hair/short04_diffuse.png": "0bef7fc0e403db5a40fabb2111ebfa6f7e8158e204c6e56b8da98e9ef527846e",
     "skins/middleage_darkskinned_male_diffuse.png": "ced478cfdd2b86391f0f92a4408b287ad70adb0dd0e9271ba606d0b028b47c6b",
-    "skins/middleage_lightskinned_female_diffuse2.png": "39c505ca224387bef0b20cd2bf513c3997c27c7e7434447228c9991b87cb8d01",
+    "skins/middleage_lightskinned_female_diffuse2.png":
+        "39c505ca224387bef0b20cd2bf513c3997c27c7e7434447228c9991b87cb8d01",
     "skins/middleage_lightskinned_male_diffuse.png": "3f94f3f6a5cab92dedf5cce392a87332312fc435f1cb44c6e7b897daef9a5fbb",
-    "skins/middleage_lightskinned_male_diffuse2.png": "e897c4cc1b6ad5d10a7d2b2be92402feda4e772e6582dfaf0a1e8fc4621d8097",
+    "skins/middleage_lightskinned_male_diffuse2.png":
+        "e897c4cc1b6ad5d10a7d2b2be92402feda4e772e6582dfaf0a1e8fc4621d8097",
     "skins/old_darkskinned_male_diffuse.png": "4bcc74baf88f28a0ac4887f22d3cf395bbcb60810121697dafbf0bf3293d0e72",
     "skins/young_darkskinned_male_diffuse.png": "e3f0dbb634e4c68561338f0087f7a122444e84ec56df102212f1222aa12e4d50",
     "skins/young_lightskinned_female_diffuse2.png": "8d1fb3ceedf142fad32a3504eca1feb4539aecca6de66acde1514b9a61fc7ba0",
@@ -66,10 +69,14 @@ ASSETS = (
     "https://media.githubusercontent.com/media/makehumancommunity/makehuman-assets/"
     "8cf9645b975a98eea056b140df11a1d278da0d10/base/"
 )
-BASE_MESH = (
+MAKEHUMAN = (
     "https://raw.githubusercontent.com/makehumancommunity/makehuman/"
-    "a8bc2d54ff0ac92e78ff71431b1023eda42bf482/makehuman/data/3dobjs/base.obj"
+    "a8bc2d54ff0ac92e78ff71431b1023eda42bf482/makehuman/data/"
 )
+"""Folders of the two repositories; in the second one nothing is under Git LFS."""
+
+ELSEWHERE = {"makehuman_base.obj": "3dobjs/base.obj", "eyes/brown_eye.png": "eyes/materials/brown_eye.png"}
+"""Source files in the second repository."""
 
 
 def _stems(folder: str, ending: str) -> tuple[str, ...]:
@@ -111,20 +118,23 @@ ARRAYS = ("points", "triangles", "uv", "landmarks", "skins", "eyes", "hair_textu
 
 @dataclass(frozen=True)
 class Release:
-    """Where the source files are, and their sums."""
+    """Where the source files are (addresses of two folders), and their sums."""
 
     url: str = ASSETS
-    base_mesh: str = BASE_MESH
+    second: str = MAKEHUMAN
     sums: Mapping[str, str] = field(default_factory=lambda: SUMS)
 
     def source(self) -> Download:
-        """The same for the downloading room; the skins lie in a folder of their own there."""
-        addresses = {name: f"{self.url}{_place(name)}" for name in self.sums} | {"makehuman_base.obj": self.base_mesh}
+        """The same for the downloading room."""
+        addresses = {
+            name: f"{self.second}{ELSEWHERE[name]}" if name in ELSEWHERE else f"{self.url}{_place(name)}"
+            for name in self.sums
+        }
         return Download(self.url, self.sums, COMMAND, addresses)
 
 
 def _place(name: str) -> str:
-    """Path of a source file below the address of the assets."""
+    """Path of a source file in the first repository."""
     folder, _, file = name.partition("/")
     if folder == "skins":
         return f"skins/textures/{file}"
@@ -132,7 +142,7 @@ def _place(name: str) -> str:
 
 
 def cached_skins(folder: str | os.PathLike[str] | None = None) -> Path:
-    """The converted file: in `folder`, else where the environment variable VRN_LITE_SKINS says, else in the user's cache."""
+    """The converted file in `folder`, else in that of the variable VRN_LITE_SKINS, else in the user's cache."""
     return Path(folder or os.environ.get("VRN_LITE_SKINS") or cache_folder()) / "makehuman_skins.npz"
 
 
@@ -191,7 +201,9 @@ def load_skins(folder: str | os.PathLike[str] | None = None) -> dict[str, np.nda
     InputError : the file is missing or is no such file.
     """
     path = cached_skins(folder)
-    require(path.is_file(), f"no photographed skins at {path}: run `{COMMAND}` once, or set VRN_LITE_SKINS to their folder")
+    require(
+        path.is_file(), f"no photographed skins at {path}: run `{COMMAND}` once, or set VRN_LITE_SKINS to their folder"
+    )
     try:
         with path.open("rb") as file, np.load(file) as archive:
             require(set(ARRAYS) <= set(archive.files), "arrays are missing")
@@ -315,7 +327,7 @@ def _haircut(stem: Path, base: Float[np.ndarray, "n 3"]) -> dict[str, np.ndarray
     }
 
 
-def _fitted(path: Path, base: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
+def _fitted(path: Path, base: Float[np.ndarray, "b 3"]) -> Float[np.ndarray, "n 3"]:
     """Points of a haircut on the base mesh: each hangs on three of its vertices, with an offset scaled by its size."""
     lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines()]
     scales = {words[0]: words[1:] for words in lines if words and words[0].endswith("_scale")}

@@ -3,7 +3,7 @@
 ::
 
     cache --registration--> uv of every vertex --areas of the pictures--> albedo, one number per vertex and channel
-      |                                                                   coverage: how far the photograph can be trusted
+      |                                                                   coverage: how far to trust the photograph
       +---- haircuts over the base head --the same warp--> cards on the face's mean, hung on its vertices
 
 A photograph's albedo is laid on vertices, not on pixels: image and solid share one mesh, and a vertex is finer than a
@@ -16,7 +16,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from scipy.sparse import coo_array
+from scipy.sparse import coo_array, csr_array
 from scipy.spatial import cKDTree
 from torch import Tensor
 
@@ -57,7 +57,7 @@ IRIS_RADIUS = 0.226
 TRUSTED = (0.02, 0.06)
 """Distances to the warped base head, in outer interocular distances, where trust begins to fade and where it ends."""
 
-LIFT = 0.012
+LIFT = 0.025
 """Hair stands at least this far above the skin, in outer interocular distances."""
 
 
@@ -99,13 +99,14 @@ def _region(face: MorphableFace, *names: str) -> Float[np.ndarray, " v"]:
 
 
 def _coverage(face: MorphableFace, registration: Registration) -> Float[np.ndarray, " v"]:
-    """How far the photographs can be trusted at each vertex ``[v]``: near the base head, facing as it does, and skin."""
+    """How far to trust the photographs at each vertex ``[v]``: near the base head, facing as it does, and skin."""
     near, far = TRUSTED
     trust = ((far - registration.distance) / (far - near)).clip(0, 1) * (registration.facing / 0.5).clip(0, 1)
     trust = trust * trust * (3 - 2 * trust)
     for _ in range(3):
         trust = np.minimum(trust, _neighbours(trust, face))  # fade towards what is not covered, never into it
-    return trust * (1 - _region(face, "sclera", "iris", "pupil", "teeth", "mouth"))
+    inside = _region(face, "sclera", "iris", "pupil", "teeth", "mouth")
+    return trust * (1 - 2 * inside).clip(0)
 
 
 def _neighbours(values: Float[np.ndarray, " v"], face: MorphableFace) -> Float[np.ndarray, " v"]:
@@ -128,13 +129,11 @@ def _albedo(
     parts = int(np.clip(np.ceil(np.quantile(edges, 0.9)), 2, 6))
     torn = edges.max(1) > 40
     weights = _lattice(parts)
-    places = np.where(torn[:, None, None], corners[:, weights.argmax(1)], weights @ corners)
+    places = np.where(torn[:, None, None], corners[:, weights.argmax(1)], weights @ corners).reshape(-1, 2)
     share = np.where(torn[:, None, None], np.eye(3)[weights.argmax(1)], weights)
     rows = np.repeat(face.triangles.numpy()[:, None], len(weights), 1).ravel()
-    columns = np.repeat(np.arange(places.size // 2), 3)
-    spread = coo_array((share.ravel(), (rows, columns)), shape=(len(uv), places.size // 2)).tocsr()
-    total = np.maximum(spread.sum(1), 1e-9)[:, None]
-    return np.stack([spread @ _bilinear(picture, places.reshape(-1, 2)) / total for picture in pictures])
+    spread = coo_array((share.ravel(), (rows, np.arange(share.size) // 3)), shape=(len(uv), len(places))).tocsr()
+    return _seen(pictures, spread @ _bilinear(places, *pictures.shape[1:3])) / np.maximum(spread.sum(1), 1e-9)[:, None]
 
 
 def _lattice(parts: int) -> Float[np.ndarray, "p 3"]:
@@ -143,15 +142,19 @@ def _lattice(parts: int) -> Float[np.ndarray, "p 3"]:
     return steps / parts
 
 
-def _bilinear(picture: UInt8[np.ndarray, "h w 3"], uv: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 3"]:
-    """Colours in [0, 1] at texture coordinates; beyond the edge the edge's."""
-    height, width = picture.shape[:2]
+def _bilinear(uv: Float[np.ndarray, "n 2"], height: int, width: int) -> csr_array:
+    """Weights ``[n, h * w]`` of the pixels around texture coordinates; beyond the edge the edge's."""
     place = (uv * [width, height] - 0.5).clip(0, [width - 1.001, height - 1.001])
-    column, row = place.astype(int).T
-    right, down = (place % 1).T[..., None]
-    above = picture[row, column] * (1 - right) + picture[row, column + 1] * right
-    below = picture[row + 1, column] * (1 - right) + picture[row + 1, column + 1] * right
-    return (above * (1 - down) + below * down) / 255
+    (column, row), (right, down) = place.astype(int).T, (place % 1).T
+    pixels = row * width + column + np.array([[0], [1], [width], [width + 1]])
+    weights = np.stack([(1 - right) * (1 - down), right * (1 - down), (1 - right) * down, right * down])
+    rows = np.tile(np.arange(len(uv)), 4)
+    return coo_array((weights.ravel(), (rows, pixels.ravel())), shape=(len(uv), height * width)).tocsr()
+
+
+def _seen(pictures: UInt8[np.ndarray, "k h w 3"], weights: csr_array) -> Float[np.ndarray, "k n 3"]:
+    """Colours in [0, 1] that weights ``[n, h * w]`` take from every picture."""
+    return np.stack([weights @ (picture.reshape(-1, 3) / 255.0) for picture in pictures])
 
 
 def _filled(
@@ -169,15 +172,15 @@ def _filled(
 
 
 def _eyes(pictures: UInt8[np.ndarray, "e h w 3"], face: MorphableFace) -> tuple[np.ndarray, np.ndarray]:
-    """Albedo ``[e, v, 3]`` of the eyeballs and their mask ``[v]``: a place on the picture by the angle about the axis."""
+    """Albedo ``[e, v, 3]`` of the eyeballs, by the angle about their axes, and their mask ``[v]``."""
     points, iris = face.mean.numpy().astype(np.float64), _region(face, "iris", "pupil")
     eyeballs = np.minimum(sum(_region(face, name) for name in ("sclera", "iris", "pupil")), 1)
     albedo, middle = np.zeros((len(pictures), len(points), 3)), points[face.landmarks.numpy()[27:31], 0].mean()
     for side in (points[:, 0] < middle, points[:, 0] >= middle):
         index = np.flatnonzero(side & (eyeballs > 0.01))
         if len(index) and iris[index].max() > 0.5:
-            uv = _eye_uv(points[index], iris[index])
-            albedo[:, index] = [_bilinear(picture, uv) for picture in pictures]
+            weights = _bilinear(_eye_uv(points[index], iris[index]), *pictures.shape[1:3])
+            albedo[:, index] = _seen(pictures, weights)
     return albedo, eyeballs
 
 
@@ -198,12 +201,13 @@ def _eye_uv(points: Float[np.ndarray, "n 3"], iris: Float[np.ndarray, " n"]) -> 
 
 def _haircut(name: str, arrays: dict[str, np.ndarray], registration: Registration, face: MorphableFace) -> Haircut:
     """One haircut, warped onto the mean, lifted out of the skin, and hung on its vertices."""
-    points = _lifted(registration.warp(arrays[f"{name}_points"].astype(np.float64)), face)
+    triangles = arrays[f"{name}_triangles"].astype(np.int64)
+    points = _lifted(registration.warp(arrays[f"{name}_points"].astype(np.float64)), triangles, face)
     roots, weights = _hung(points, face)
     return Haircut(
         name,
         _tensor(points),
-        torch.from_numpy(arrays[f"{name}_triangles"].astype(np.int64)),
+        torch.from_numpy(triangles),
         _tensor(arrays[f"{name}_uv"]),
         torch.from_numpy(arrays["hair_textures"][HAIRCUTS.index(name)]),
         torch.from_numpy(roots),
@@ -211,16 +215,27 @@ def _haircut(name: str, arrays: dict[str, np.ndarray], registration: Registratio
     )
 
 
-def _lifted(points: Float[np.ndarray, "n 3"], face: MorphableFace) -> Float[np.ndarray, "n 3"]:
-    """Points ``[n, 3]``, those under the skin moved out along its normals."""
-    mean, least = face.mean.numpy().astype(np.float64), LIFT * face.unit
-    skin = face.triangles.numpy()[skin_triangles(face)]
-    for _ in range(2):  # the nearest place may change
-        triangle, places, _ = nearest_triangle(points, np.zeros_like(points), mean, skin, 0.0)
-        corners = vertex_normals(mean, skin)[skin[triangle]].mean(1)
-        normal = corners / np.maximum(np.linalg.norm(corners, axis=1, keepdims=True), 1e-9)
-        height = ((points - places) * normal).sum(1)
-        points = points + np.maximum(least - height, 0)[:, None] * normal
+def _lifted(
+    points: Float[np.ndarray, "n 3"], triangles: Int[np.ndarray, "t 3"], face: MorphableFace
+) -> Float[np.ndarray, "n 3"]:
+    """Points ``[n, 3]``, moved out where they, or on the dome of the skull their triangles, lie under the skin."""
+    mean, skin = face.mean.numpy().astype(np.float64), face.triangles.numpy()[skin_triangles(face)]
+    normals = vertex_normals(mean, skin)
+    triangle, places, _ = nearest_triangle(points, np.zeros_like(points), mean, skin, 0.0, candidates=8)
+    outward = normals[skin[triangle]].mean(1)
+    height = ((points - places) * outward).sum(1)
+    points = points + np.maximum(LIFT * face.unit - height, 0)[:, None] * outward
+    # Above the brows the head is round, so that tangent planes tell what is under the skin between the points.
+    dome = np.unique(skin[(mean[skin][..., 1] > mean[face.landmarks[17:27], 1].max()).all(1)])
+    tree, crown = cKDTree(mean[dome]), triangles[(points[triangles][..., 1] > mean[dome, 1].min()).all(1)]
+    for _ in range(3):
+        middle = points[crown].mean(1)
+        below = dome[tree.query(middle)[1]]
+        lack = LIFT * face.unit - ((middle - mean[below]) * normals[below]).sum(1)
+        push = np.zeros(len(points))
+        shallow = np.where(lack < 2 * LIFT * face.unit, lack, 0)  # what lies deep is the underside of thick hair
+        np.maximum.at(push, crown, np.maximum(shallow, 0)[:, None])
+        points = points + push[:, None] * normals[dome[tree.query(points)[1]]]
     return points
 
 

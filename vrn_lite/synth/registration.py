@@ -21,8 +21,8 @@ from trimesh.triangles import closest_point, points_to_barycentric
 
 from vrn_lite.faces.morphable import MorphableFace
 
-Points = Float[np.ndarray, "n 3"]
-Faces = Int[np.ndarray, "t 3"]
+Points = Float[np.ndarray, "_ 3"]
+Faces = Int[np.ndarray, "_ 3"]
 
 STIFFNESS = (100.0, 30.0, 10.0, 3.0, 1.0)
 """How strongly each round of nearest points keeps the correction smooth, from stiff to soft."""
@@ -75,7 +75,7 @@ class Registration:
 
 @dataclass(frozen=True)
 class Warp:
-    """From the base's frame to the face's: a thin-plate spline, and what the rounds of nearest points added near the skin.
+    """From the base's frame to the face's: a thin-plate spline, and what the rounds of nearest points added.
 
     Attributes
     ----------
@@ -121,12 +121,17 @@ def register(face: MorphableFace, base: BaseHead) -> Registration:
 
 
 def anchors_of(points: Points, landmarks: Int[np.ndarray, " 68"], triangles: Faces) -> Int[np.ndarray, " a"]:
-    """Vertices that every head has: 68 landmarks, the outermost points of the ears, the crown and the back of the skull."""
+    """Vertices that every head has: 68 landmarks, the ears' outermost points, the crown and the back of the skull."""
     used = np.unique(triangles)
     above = used[points[used, 1] > points[landmarks[33], 1]]  # the shoulders may be wider than the ears
     x, y, z = points[above].T
     middle = np.abs(x) < 0.05 * np.ptp(points[landmarks, 0])
-    extremes = [above[x.argmax()], above[x.argmin()], above[(y - 9e9 * ~middle).argmax()], above[(z + 9e9 * ~middle).argmin()]]
+    extremes = [
+        above[x.argmax()],
+        above[x.argmin()],
+        above[(y - 9e9 * ~middle).argmax()],
+        above[(z + 9e9 * ~middle).argmin()],
+    ]
     return np.concatenate([landmarks, extremes])
 
 
@@ -134,7 +139,10 @@ def vertex_normals(points: Points, triangles: Faces) -> Points:
     """Unit normals ``[n, 3]``, area-weighted; zero where a point has no triangle."""
     corners = points[triangles]
     cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    spread = csr_array((np.ones(triangles.size), (triangles.T.ravel(), np.tile(np.arange(len(triangles)), 3))), shape=(len(points), len(triangles)))
+    spread = csr_array(
+        (np.ones(triangles.size), (triangles.T.ravel(), np.tile(np.arange(len(triangles)), 3))),
+        shape=(len(points), len(triangles)),
+    )
     normals = spread @ cross
     return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
 
@@ -166,7 +174,9 @@ def nearest_triangle(
     return near[rows, best], places[rows, best], cosine[rows, best]
 
 
-def _settle(warped: Points, base: BaseHead, points: Points, skin: Faces, held: tuple[np.ndarray, Points], unit: float) -> Points:
+def _settle(
+    warped: Points, base: BaseHead, points: Points, skin: Faces, held: tuple[np.ndarray, Points], unit: float
+) -> Points:
     """Move the warped base head onto the skin: each round pulls to nearest points and keeps the correction smooth."""
     smooth = _laplacian(len(warped), base.triangles)
     for stiffness in STIFFNESS:
@@ -189,7 +199,9 @@ def _laplacian(count: int, triangles: Faces) -> csr_array:
     return (diags_array(np.ones(count)) - diags_array(1 / degree) @ edges).tocsr()
 
 
-def _look_up(points: Points, normals: Points, warped: Points, base: BaseHead, unit: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _look_up(
+    points: Points, normals: Points, warped: Points, base: BaseHead, unit: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Texture coordinates, distance and cosine of the normals where each vertex meets the warped base head."""
     triangle, place, cosine = nearest_triangle(points, normals, warped, base.triangles, TURNED * unit)
     weights = points_to_barycentric(warped[base.triangles[triangle]], place).clip(0, 1)
