@@ -11,7 +11,7 @@ pixel of the networks' images. Each vertex takes the mean of its surroundings, s
 """
 
 import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -120,9 +120,14 @@ class Photographed:
 
     def to(self, device: torch.device | str) -> "Photographed":
         """A copy on `device`."""
-        tensors = (t.to(device) for t in (self.skins, self.coverage, self.eyes, self.eyeballs))
-        haircuts = tuple(haircut.to(device) for haircut in self.haircuts)
-        return Photographed(*tensors, haircuts, self.skin_names, self.eye_names, self.haircut_names)
+        return replace(
+            self,
+            skins=self.skins.to(device),
+            coverage=self.coverage.to(device),
+            eyes=self.eyes.to(device),
+            eyeballs=self.eyeballs.to(device),
+            haircuts=tuple(haircut.to(device) for haircut in self.haircuts),
+        )
 
 
 def photographed(face: MorphableFace, folder: str | os.PathLike[str] | None = None) -> Photographed:
