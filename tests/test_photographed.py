@@ -205,8 +205,8 @@ def test_hair_sits_on_the_skull(face, worn):
 def test_edges_of_the_cards_carry_no_black(worn):
     for haircut in worn.haircuts:
         colour, alpha = haircut.texture[:3].float().mean(0), haircut.texture[3]
-        edge, inside = colour[(alpha > 16) & (alpha < 128)].mean(), colour[alpha > 250].mean()
-        assert (alpha > 250).all() or edge > 0.5 * inside, haircut.name
+        edge, inside = colour[(alpha > 16) & (alpha < 128)], colour[alpha > 250]
+        assert len(edge) == 0 or edge.mean() > 0.5 * inside.mean(), haircut.name  # the braid has no soft edge
 
 
 def test_to_moves_everything(worn):

@@ -101,8 +101,9 @@ def _one(store: pooch.Pooch, source: Download, name: str) -> Path:
     try:
         return Path(store.fetch(name, downloader=pooch.HTTPDownloader(chunk_size=1 << 16, timeout=60)))
     except requests.HTTPError as error:
-        answer = f"{error.response.status_code} {error.response.reason}"
-        raise InputError(f"{url} answers {answer}: {again} later") from None
+        answer = error.response
+        said = "an error" if answer is None else f"{answer.status_code} {answer.reason}"
+        raise InputError(f"{url} answers {said}: {again} later") from None
     except requests.RequestException as error:
         raise InputError(f"the download of {url} broke off ({error}): {again} to go on from there") from None
     except OSError as error:

@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -163,7 +164,7 @@ def _fetch(target: Path, release: Release, progress: str | None) -> None:
     (index,) = _download(["vertex_indices.json"], folder, release)
     stems = ["generic_neutral_mesh", *(f"identity{i:03d}" for i in range(release.identities)), *json.loads(index.read_text())["expressions"]]
     sources = _download([f"{stem}.obj" for stem in stems], folder, release, progress)
-    arrays = convert_ict(folder, release.identities)
+    arrays: dict[str, Any] = convert_ict(folder, release.identities)
     if wrong := _unlike(arrays, release):
         _remove(path for path in sources if path.name not in release.sums)
         raise InputError(f"the source files are not the known ones ({', '.join(wrong)} differ); they are removed: run `vrn-lite fetch ict` again")

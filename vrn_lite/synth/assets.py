@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
@@ -176,7 +177,7 @@ def fetch_skins(
         if target.is_file():
             return target
         files = download(release.source(), release.sums, sources, "MakeHuman skins" if progress else None)
-        arrays = convert_skins(sources)
+        arrays: dict[str, Any] = convert_skins(sources)
         try:
             write_whole(target, lambda file: np.savez_compressed(file, **arrays))
         except OSError as error:
@@ -245,16 +246,18 @@ def _files(folder: str) -> list[str]:
 def _skin(path: Path) -> UInt8[np.ndarray, "h w 3"]:
     """The head on a skin, averaged over areas."""
     with Image.open(path) as picture:
-        edges = tuple(share * picture.width for share in HEAD)
-        return np.asarray(picture.convert("RGB").resize(SKIN_SIZE, Image.Resampling.BOX, box=edges))
+        left, upper, right, lower = (share * picture.width for share in HEAD)
+        head = picture.convert("RGB").resize(SKIN_SIZE, Image.Resampling.BOX, box=(left, upper, right, lower))
+        return np.asarray(head)
 
 
 def _eye(path: Path) -> UInt8[np.ndarray, "h w 3"]:
     """One eyeball, averaged over areas."""
     u, v, half = EYE
     with Image.open(path) as picture:
-        edges = tuple(share * picture.width for share in (u - half, v - half, u + half, v + half))
-        return np.asarray(picture.convert("RGB").resize((EYE_SIZE, EYE_SIZE), Image.Resampling.BOX, box=edges))
+        left, upper, right, lower = (share * picture.width for share in (u - half, v - half, u + half, v + half))
+        size, edges = (EYE_SIZE, EYE_SIZE), (left, upper, right, lower)
+        return np.asarray(picture.convert("RGB").resize(size, Image.Resampling.BOX, box=edges))
 
 
 def _hair_texture(path: Path) -> UInt8[np.ndarray, "4 h w"]:
