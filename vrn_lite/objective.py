@@ -125,6 +125,11 @@ Answers = tuple[Tensor | None, Tensor | None]
 """Coarse logits of the volume, and logits of the heat-maps; None for what a network does not give."""
 
 
+def _channels_last(gradient: Float[Tensor, "b c H W"]) -> Float[Tensor, "b c H W"]:
+    """The losses' gradients in the order that the network's own have: another one slows all that comes before it."""
+    return gradient.contiguous(memory_format=torch.channels_last)
+
+
 class Objective(nn.Module):
     """A network with the loss that trains it.
 
@@ -167,6 +172,9 @@ class Objective(nn.Module):
             return self._regressed(self.network, images, vertices)
         cell = self.network.preset.network.cell
         coarse, maps = self.answers(images, landmarks)
+        for answer in (coarse, maps):
+            if answer is not None and answer.requires_grad:
+                answer.register_hook(_channels_last)
         with torch.autocast(images.device.type, enabled=False):  # low precision is for the network alone
             losses = [] if coarse is None else [voxel_loss(coarse, volumes, phase)]
             losses += [] if maps is None else [landmark_loss(maps, landmarks / cell)]
