@@ -11,16 +11,16 @@ from torch import Tensor
 
 from vrn_lite.align import orthographic
 from vrn_lite.camera import PIVOT_BEHIND_LANDMARKS, Similarity, augmentation, place
-from vrn_lite.dice import Dice
 from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.frame import Grid, require
 from vrn_lite.inference import probabilities
 from vrn_lite.landmarks import mirror
 from vrn_lite.methods import Answer, Reconstruct, by_network, put_back, told
 from vrn_lite.networks.vrn import VRN, MultitaskVRN, UnalignedVRN
-from vrn_lite.pairs import STEADY, FacePairs, View, draw_view, photographed, unaligned
+from vrn_lite.pairs import STEADY, FacePairs, View, draw_pairs, draw_view, unaligned
 from vrn_lite.presets import Preset, preset as preset_named
 from vrn_lite.protocols import Row, Table, score
+from vrn_lite.synth.appearance import Appearance, Rng
 from vrn_lite.testsets import CHUNK, heldout_seed
 from vrn_lite.volume import isosurface, voxelize
 
@@ -47,13 +47,14 @@ def displaced(source: MorphableFace, n: int, seed: int = 2017, *, preset: Preset
     require(n % CHUNK == 0 and n > 0, f"n must be a multiple of {CHUNK}, got {n}")
     for chunk in range(n // CHUNK):
         generator = torch.Generator().manual_seed(heldout_seed(seed, chunk))
-        dice = Dice.of(generator, CHUNK, source.mean.device)
+        rng = Rng.of(generator, CHUNK, source.mean.device)
         mesh = source.sample(generator, CHUNK)
-        view = draw_view(mesh.landmark_points(), source.unit, grid, STEADY, dice)
+        view = draw_view(mesh.landmark_points(), source.unit, grid, STEADY, rng.stream("view"))
         turn = 2 * torch.pi * torch.rand(CHUNK, generator=torch.Generator().manual_seed(heldout_seed(seed, chunk) - 2**31))
         away = shift * torch.stack((turn.cos(), turn.sin()), -1).to(source.mean.device)
         missed = augmentation(torch.zeros_like(view.yaw), away, torch.full_like(view.yaw, zoom), grid)
-        yield photographed(mesh, View(view.camera.then(missed), view.yaw, view.pitch), source, grid, dice)
+        shown = View(view.camera.then(missed), view.yaw, view.pitch)
+        yield draw_pairs(mesh, shown, source, grid, rng, Appearance())
 
 
 def occluded(pairs: FacePairs, share: float, generator: torch.Generator) -> FacePairs:
@@ -64,10 +65,10 @@ def occluded(pairs: FacePairs, share: float, generator: torch.Generator) -> Face
     """
     if share == 0:
         return pairs
-    dice = Dice.of(generator, len(pairs), pairs.images.device)
-    hidden = torch.stack([_disc(face, share, float(lot)) for face, lot in zip(pairs.volumes.any(1), dice.uniform(0, 1), strict=True)])
+    rng = Rng.of(generator, len(pairs), pairs.images.device)
+    hidden = torch.stack([_disc(face, share, float(lot)) for face, lot in zip(pairs.volumes.any(1), rng.uniform01(), strict=True)])
     height, width = pairs.images.shape[-2:]
-    texture = (dice.uniform(0, 1, 3, 1, 1) + 0.3 * dice.field(3, height, width, 6)).clamp(0, 1)
+    texture = (rng.uniform01(3, 1, 1) + 0.3 * rng.field(3, height, width, 6)).clamp(0, 1)
     return replace(pairs, images=torch.where(hidden[:, None], texture, pairs.images))
 
 

@@ -186,6 +186,11 @@ def draw_view(landmarks: Landmarks, unit: float, grid: Grid, poses: PoseRange, r
     yaw = rng.uniform(-poses.yaw, poses.yaw)
     pitch = (poses.pitch * rng.normal()).clamp(-poses.pitch_most, poses.pitch_most)
     crop = place(landmarks, yaw, pitch, torch.zeros_like(yaw), unit, grid)
+    return View(crop.then(draw_jitter(poses, grid, rng)), yaw, pitch)
+
+
+def draw_jitter(poses: PoseRange, grid: Grid, rng: Rng) -> Similarity:
+    """Random augmentation of crops: in-plane rotation, translation and zoom, in the voxel frame."""
     angle = rng.uniform(-poses.angle, poses.angle)
     shift = rng.uniform(-poses.shift, poses.shift, 2)
     zoom = rng.uniform(1 - poses.zoom, 1 + poses.zoom)
@@ -193,7 +198,7 @@ def draw_view(landmarks: Landmarks, unit: float, grid: Grid, poses: PoseRange, r
     loose = rng.bernoulli(poses.loose)
     zoom = torch.where(loose > 0, torch.exp(rng.uniform(*FINDER_ZOOM)), zoom)
     shift = torch.where(loose[:, None] > 0, rng.uniform(-FINDER_SHIFT, FINDER_SHIFT, 2), shift)
-    return View(crop.then(augmentation(angle, shift, zoom, grid)), yaw, pitch)
+    return augmentation(angle, shift, zoom, grid)
 
 
 FINDER_ZOOM = (log(0.55), log(1.8))

@@ -32,11 +32,11 @@ from torch import Tensor
 
 from vrn_lite.align import rigid
 from vrn_lite.datasets.real import RealSet, files_in
-from vrn_lite.dice import Dice
 from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.faces.patch import face_region, facing, open_patch
 from vrn_lite.frame import Grid, InputError, require
-from vrn_lite.pairs import FacePairs, photographed
+from vrn_lite.pairs import FacePairs, draw_pairs
+from vrn_lite.synth.appearance import Appearance, Rng
 from vrn_lite.testsets import CHUNK, STREAM, Rendered, bu4dfe as rendered_bu4dfe, florence as rendered_florence, heldout_seed, straight
 
 SCANS, LANDMARKS = (".obj", ".ply", ".wrl"), (".txt", ".npy", ".npz", ".json", ".ljson")
@@ -140,7 +140,7 @@ def shown(scan: Scan, poses: Sequence[tuple[float, float]], grid: Grid, generato
     colours = torch.cat((scan.colours, scan.colours.new_zeros(len(mesh.vertices) - len(scan.colours), 3)))  # the closing is never seen
     mesh = replace(mesh, vertices=mesh.vertices.expand(len(poses), -1, -1), colours=colours.expand(len(poses), -1, -1))
     view = straight(mesh.landmark_points(), scan.face, grid, yaw, pitch)
-    pairs = photographed(mesh, view, scan.face, grid, Dice.of(generator, len(poses), device, plain=True))
+    pairs = draw_pairs(mesh, view, scan.face, grid, Rng.of(generator, len(poses), device), Appearance.plain())
     return replace(pairs, tags=(tag,) * len(poses), truth=replace(pairs.truth, colours=None))
 
 

@@ -20,15 +20,15 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from vrn_lite.camera import Similarity, augmentation, place, rotation_matrix
+from vrn_lite.camera import Similarity, place, rotation_matrix
 from vrn_lite.datasets.real import RealSet, files_in
-from vrn_lite.dice import Dice
 from vrn_lite.faces.basel_model import BaselFace, array, read_mat
 from vrn_lite.frame import Grid, Image, InputError, require
 from vrn_lite.mesh import Mesh
-from vrn_lite.pairs import JITTERED, FacePairs, PoseRange, flip_marked
+from vrn_lite.pairs import JITTERED, FacePairs, PoseRange, draw_jitter, flip_marked
 from vrn_lite.portrait import read_photo
 from vrn_lite.presets import Preset, preset as preset_named
+from vrn_lite.synth.appearance import Rng
 from vrn_lite.testsets import CHUNK, part
 from vrn_lite.volume import voxelize
 
@@ -229,9 +229,8 @@ def pairs_from(
     face = face if device is None else face.to(device)
     paths = photographs(folder) if isinstance(folder, str | Path) else folder
     chosen = torch.randint(len(paths), (batch,), generator=generator).tolist()
-    dice = Dice.of(generator, batch, face.mean.device)
-    angle, shift = dice.uniform(-poses.angle, poses.angle), dice.uniform(-poses.shift, poses.shift, 2)
-    jitter = augmentation(angle, shift, dice.uniform(1 - poses.zoom, 1 + poses.zoom), grid)
-    pairs = paired([read_sample(paths[number], face) for number in chosen], face, grid, jitter, dice.chance(poses.mirror) > 0)
-    pairs.images.mul_(dice.uniform(*GAIN, 3)[..., None, None]).clamp_(0, 1)
+    rng = Rng.of(generator, batch, face.mean.device)
+    jitter, mirrored = draw_jitter(poses, grid, rng.stream("view")), rng.stream("mirror").bernoulli(poses.mirror) > 0
+    pairs = paired([read_sample(paths[number], face) for number in chosen], face, grid, jitter, mirrored)
+    pairs.images.mul_(rng.stream("colour").uniform(*GAIN, 3)[..., None, None]).clamp_(0, 1)
     return pairs

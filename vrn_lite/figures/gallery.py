@@ -12,7 +12,6 @@ from matplotlib.colors import to_rgb
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from vrn_lite.dice import Dice
 from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.figures.look import SKIN, Array, add_slider, layout, numbers
 from vrn_lite.figures.meshes import CAMERA, drawn_points, fixed_point, meshes_figure, part_traces, scene
@@ -21,10 +20,11 @@ from vrn_lite.frame import AUTHORS_DEPTH_SCALE, Grid, require
 from vrn_lite.inference import probabilities
 from vrn_lite.mesh import Mesh
 from vrn_lite.networks.vrn import GuidedVRN
-from vrn_lite.pairs import FacePairs, photographed
+from vrn_lite.pairs import FacePairs, draw_pairs
 from vrn_lite.presets import preset as preset_named
 from vrn_lite.raster import nearest, rasterize
-from vrn_lite.render import vertex_normals
+from vrn_lite.synth.appearance import Appearance, Rng
+from vrn_lite.synth.render import vertex_normals
 from vrn_lite.testsets import heldout_seed, straight
 from vrn_lite.volume import isosurface
 
@@ -241,7 +241,7 @@ def drawn_face(
     angles = [face.mean.new_full((1,), float(angle)) for angle in (yaw, pitch, roll)]
     generator = torch.Generator().manual_seed(heldout_seed(seed, 0))
     view = straight(mesh.landmark_points(), face, grid, *angles)
-    return photographed(mesh, view, face, grid, Dice.of(generator, 1, face.mean.device, plain=True))
+    return draw_pairs(mesh, view, face, grid, Rng.of(generator, 1, face.mean.device), Appearance.plain())
 
 
 def face_figure(pairs: FacePairs, title: str = "", *, depth_scale: float = 1.5) -> go.Figure:
