@@ -70,7 +70,7 @@ class Appearance:
     def plain() -> "Appearance":
         """Renderings of scans: short hair, nothing before the face, no faults, no scenery; lights are random."""
         never = "bald hats headscarves long_hair fringes afros glasses beards make_up hard_light cast_shadows occluders"
-        return Appearance(**dict.fromkeys([*never.split(), "rough", "degradations", "surroundings"], 0.0))
+        return replace(Appearance(), **dict.fromkeys([*never.split(), "rough", "degradations", "surroundings"], 0.0))
 
 
 @dataclass(frozen=True)

@@ -181,7 +181,7 @@ DEGRADATIONS = (
 """In the order of a real picture: lens, sensor, film or software, file."""
 
 
-def convolved(images: Image, kernels: Float[Tensor, "b k l"]) -> Image:
+def convolved(images: Float[Tensor, "b c h w"], kernels: Float[Tensor, "b k l"]) -> Float[Tensor, "b c h w"]:
     """Each image with its own kernel, the border repeated outward."""
     b, c, h, w = images.shape
     tall, wide = kernels.shape[-2] // 2, kernels.shape[-1] // 2
@@ -189,7 +189,9 @@ def convolved(images: Image, kernels: Float[Tensor, "b k l"]) -> Image:
     return F.conv2d(flat, kernels.repeat_interleave(c, 0)[:, None], groups=b * c).reshape(b, c, h, w)
 
 
-def blurred(images: Image, sigma: Float[Tensor, " b"], radius: int = 4) -> Image:
+def blurred(
+    images: Float[Tensor, "b c h w"], sigma: Float[Tensor, " b"], radius: int = 4
+) -> Float[Tensor, "b c h w"]:
     """Gaussian blur with one sigma (pixels) per image."""
     offset = torch.arange(-radius, radius + 1, device=images.device)
     kernels = torch.softmax(-0.5 * (offset / sigma[:, None].clamp(min=0.05)) ** 2, -1)
