@@ -78,6 +78,12 @@ class Rng:
     """Random numbers of a batch: for shape, pose and light from a CPU generator, for dense noise from the device's own.
 
     `stream` gives generators that depend on the seed and on a name alone: what one stream draws never moves another.
+    `only` draws for some of the samples: who else is among them moves no sample's numbers either.
+
+    Attributes
+    ----------
+    batch : number of samples that are drawn.
+    chosen : numbers of the samples whose numbers are given; None for all.
     """
 
     seed: int
@@ -85,6 +91,7 @@ class Rng:
     device: torch.device
     generator: torch.Generator
     dense: torch.Generator
+    chosen: Int[Tensor, " k"] | None = None
 
     @staticmethod
     def seeded(seed: int, batch: int, device: torch.device | str) -> "Rng":
@@ -104,7 +111,7 @@ class Rng:
 
     def uniform(self, low: float, high: float, *shape: int) -> Tensor:
         """``[b, *shape]`` uniform between `low` and `high`."""
-        return (low + (high - low) * torch.rand(self.batch, *shape, generator=self.generator)).to(self.device)
+        return self._given(low + (high - low) * torch.rand(self.batch, *shape, generator=self.generator))
 
     def uniform01(self, *shape: int) -> Tensor:
         """``[b, *shape]`` uniform in [0, 1)."""
@@ -112,7 +119,7 @@ class Rng:
 
     def normal(self, *shape: int) -> Tensor:
         """``[b, *shape]`` standard normal."""
-        return torch.randn(self.batch, *shape, generator=self.generator).to(self.device)
+        return self._given(torch.randn(self.batch, *shape, generator=self.generator))
 
     def bernoulli(self, share: float, *shape: int) -> Tensor:
         """``[b, *shape]`` of 0 and 1, 1 with the given probability."""
@@ -120,16 +127,29 @@ class Rng:
 
     def index(self, count: int) -> Int[Tensor, " b"]:
         """Whole numbers below `count`."""
-        return torch.randint(count, (self.batch,), generator=self.generator).to(self.device)
+        return self._given(torch.randint(count, (self.batch,), generator=self.generator))
 
     def subset(self, share: float) -> tuple[Int[Tensor, " k"], "Rng"]:
         """Numbers of the samples that a random share holds, and random numbers for these alone."""
         index = self.bernoulli(share).nonzero()[:, 0]
-        return index, self.few(len(index))
+        return index, self.only(index)
 
-    def few(self, count: int) -> "Rng":
-        """These random numbers for another number of samples."""
-        return replace(self, batch=count)
+    def only(self, index: Int[Tensor, " k"]) -> "Rng":
+        """The random numbers of some of the samples."""
+        return replace(self, chosen=index if self.chosen is None else self.chosen[index])
+
+    def _given(self, drawn: Tensor) -> Tensor:
+        """What is drawn for the whole batch, of the chosen samples, on the device."""
+        drawn = drawn.to(self.device)
+        return drawn if self.chosen is None else drawn[self.chosen]
+
+    def dense_uniform01(self, *shape: int) -> Tensor:
+        """``[b, *shape]`` uniform in [0, 1), from the device's own generator."""
+        return self._given(torch.rand(self.batch, *shape, generator=self.dense, device=self.device))
+
+    def dense_normal(self, *shape: int) -> Tensor:
+        """``[b, *shape]`` standard normal, from the device's own generator."""
+        return self._given(torch.randn(self.batch, *shape, generator=self.dense, device=self.device))
 
     def colour(self, palette: list[tuple[float, float, float]], spread: float) -> Float[Tensor, "b 3"]:
         """A colour from a palette, blended with a second one and jittered."""
@@ -140,8 +160,7 @@ class Rng:
 
     def field(self, channels: int, height: int, width: int, cells: int, across: int | None = None) -> Tensor:
         """Smooth noise ``[b, channels, height, width]`` in -1 to 1, `cells` bumps high and `across` (or as many) wide."""
-        size = (self.batch, channels, cells + 3, (across or cells) + 3)
-        coarse = torch.rand(size, generator=self.dense, device=self.device) * 2 - 1
+        coarse = self.dense_uniform01(channels, cells + 3, (across or cells) + 3) * 2 - 1
         return F.interpolate(coarse, (height, width), mode="bilinear", align_corners=False)
 
 

@@ -60,8 +60,8 @@ def background(grid: Grid, rng: Rng, appearance: Appearance) -> Image:
     wall = rng.stream("wall")
     images = muted(wall)[:, :, None, None] + wall.uniform(0, 0.25, 1, 1, 1) * wall.field(1, h, w, 1)
     for layer in LAYERS:
-        stream = rng.stream(layer.change.__name__)
-        for _ in range(layer.times):
+        for number in range(layer.times):
+            stream = rng.stream(f"{layer.change.__name__} {number}")
             images = on_some(images, stream, layer.share * appearance.surroundings, layer.change)
     return images.clamp_(0, 1)
 
@@ -105,7 +105,7 @@ def _panes(images: Image, rng: Rng) -> Image:
     """Rectangles side by side, as of windows, shelves and books, over a part of the image."""
     h, w = images.shape[-2:]
     rows, columns = (int(torch.randint(low, high, (), generator=rng.generator)) for low, high in ((1, 5), (2, 16)))
-    cells = torch.rand(rng.batch, 3, rows, columns, generator=rng.dense, device=rng.device)
+    cells = rng.dense_uniform01(3, rows, columns)
     cells = muted(rng)[:, :, None, None] + torch.lerp(cells, cells.mean(1, keepdim=True), 0.6) - 0.5
     edge = rng.uniform(0, 0.8, 1, 1, 1) * w
     x, _ = pixels(images)

@@ -21,10 +21,10 @@ Change = Callable[[Image, Rng], Image]
 def on_some(images: Image, rng: Rng, share: float, change: Change) -> Image:
     """Put a random share of the images, drawn sample by sample, through `change`, in place."""
     index, few = rng.subset(share)
-    return images.index_copy_(0, index, change(images[index], few)) if few.batch else images
+    return images.index_copy_(0, index, change(images[index], few)) if len(index) else images
 
 
-def pixels(images: Image) -> tuple[Tensor, Tensor]:
+def pixels(images: Float[Tensor, "*b h w"]) -> tuple[Tensor, Tensor]:
     """x ``[1, w]`` and y ``[h, 1]`` of the pixel centres."""
     h, w = images.shape[-2:]
     return torch.arange(w, device=images.device)[None] + 0.5, torch.arange(h, device=images.device)[:, None] + 0.5
@@ -53,7 +53,7 @@ def degrade(images: Image, rng: Rng, appearance: Appearance) -> Image:
         share = torch.where(rough > 0, fault.rough, fault.snapshot) * appearance.degradations
         index = (stream.uniform01() < share).nonzero()[:, 0]
         if len(index):
-            images[index] = fault.change(images[index], stream.few(len(index)))
+            images[index] = fault.change(images[index], stream.only(index))
     return images.clamp(0, 1)
 
 
@@ -90,7 +90,7 @@ def grain(images: Image, rng: Rng) -> Image:
 
 def noise(images: Image, rng: Rng, most: float = 0.05) -> Image:
     """Normal noise of one strength per image."""
-    return images + rng.uniform(0, most, 1, 1, 1) * torch.randn(images.shape, generator=rng.dense, device=rng.device)
+    return images + rng.uniform(0, most, 1, 1, 1) * rng.dense_normal(*images.shape[1:])
 
 
 def lens_blur(images: Image, rng: Rng) -> Image:

@@ -179,7 +179,7 @@ def _made_up(
     appearance: Appearance,
 ) -> Float[Tensor, "b p 3"]:
     """Skin with spots of colour, each with a ragged edge, and freckles."""
-    grain = torch.rand(colours.shape[:2], generator=rng.dense, device=rng.device)
+    grain = rng.dense_uniform01(colours.shape[1])
     paints = {
         "paint": rng.colour(MAKEUP, 0.2),
         "dark": skin.tone * rng.uniform(0.15, 0.6, 1),
