@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -33,6 +34,7 @@ class Appearance:
     shadows : largest strength of the shadows that nose, brow and hair throw.
     softness : largest width of the light's spread under the skin, in pixels of a 192 px image.
     cast_shadows : shadows of things outside the picture.
+    clothes : factor of the shares of coats and shirts.
     occluders : factor of the shares of `occluders.OCCLUDERS`.
     rough : pictures with the strong faults of `degradations.DEGRADATIONS`.
     degradations : factor of the shares of all faults.
@@ -57,6 +59,7 @@ class Appearance:
     shadows: float = 0.8
     softness: float = 2.0
     cast_shadows: float = 0.12
+    clothes: float = 1.0
     occluders: float = 0.7
     rough: float = 0.25
     degradations: float = 1.0
@@ -68,9 +71,11 @@ class Appearance:
 
     @staticmethod
     def plain() -> "Appearance":
-        """Renderings of scans: short hair, nothing before the face, no faults, no scenery; lights are random."""
-        never = "bald hats headscarves long_hair fringes afros glasses beards make_up hard_light cast_shadows occluders"
-        return replace(Appearance(), **dict.fromkeys([*never.split(), "rough", "degradations", "surroundings"], 0.0))
+        """Renderings of scans: short hair, no clothes, nothing before the face, no faults, no scenery; lights are random."""
+        never = "haircuts bald hats headscarves long_hair fringes afros glasses beards make_up hard_light cast_shadows"
+        never += " clothes occluders rough degradations surroundings"
+        changes: dict[str, Any] = dict.fromkeys(never.split(), 0.0)
+        return Appearance(**changes)
 
 
 @dataclass(frozen=True)

@@ -160,12 +160,18 @@ LAYERS = (
 
 
 def shoulders(
-    images: Image, chin: Float[Tensor, "b 2"], grid: Grid, rng: Rng, hair: Bool[Tensor, "b h w"] | None = None
+    images: Image,
+    chin: Float[Tensor, "b 2"],
+    grid: Grid,
+    rng: Rng,
+    hair: Bool[Tensor, "b h w"] | None = None,
+    share: float = 1.0,
 ) -> Image:
     """Clothes over the neck: a coat with an opening, often a shirt within; bare now and then.
 
     They begin below the chin (points in pixels). The body leans as the head does, more or less: the chin's place below
     the image's centre tells how. Pixels of `hair` fall over the clothes.
+    `share` scales how often there are any.
     """
     x, y = pixels(images)
     centre, size = torch.tensor([grid.width / 2, grid.height / 2], device=rng.device), grid.side * FACE_SIZE
@@ -178,7 +184,7 @@ def shoulders(
     opening, depth = (1 - (across / neck) ** 2).relu(), rng.uniform(0, 0.25, 1, 1)
     opening = torch.where(rng.bernoulli(0.5, 1, 1) > 0, opening, (1 - across / neck).relu())  # round, or like a V
     for worn, deeper in ((0.5, 0.0), (0.85, 0.9)):
-        inside = (v > fall + (depth + rng.uniform(0, deeper, 1, 1)) * opening) & (rng.bernoulli(worn, 1, 1) > 0)
+        inside = (v > fall + (depth + rng.uniform(0, deeper, 1, 1)) * opening) & (rng.bernoulli(share * worn, 1, 1) > 0)
         inside = inside if hair is None else inside & ~hair
         images = torch.where(inside[:, None], _cloth(u / size, v, rng), images)
     return images

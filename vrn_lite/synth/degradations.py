@@ -207,10 +207,9 @@ def dct_matrix(n: int = 8) -> Float[Tensor, "n n"]:
 def quantisation(quality: Float[Tensor, " b"]) -> Float[Tensor, "b 3 8 8"]:
     """Steps of luma and two chroma planes, for planes in [0, 1]; roughly JPEG's example tables (quality 1 to 100)."""
     scale = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality) / 100
-    frequency = torch.arange(8, device=quality.device)[:, None] + torch.arange(8, device=quality.device)[None]
-    steps = torch.stack((10 + 8 * frequency.float(), 17 + 16 * frequency.float(), 17 + 16 * frequency.float())).clamp(
-        max=100
-    )
+    frequency = torch.arange(8.0, device=quality.device)[:, None] + torch.arange(8.0, device=quality.device)
+    luma, chroma = 10 + 8 * frequency, 17 + 16 * frequency
+    steps = torch.stack((luma, chroma, chroma)).clamp(max=100)
     return (steps * scale[:, None, None, None]).clamp(min=1) / 255
 
 
@@ -220,11 +219,10 @@ def compressed(images: Image, quality: Float[Tensor, " b"]) -> Image:
     to_planes = torch.tensor([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]])
     to_colours, to_planes = torch.linalg.inv(to_planes).to(images), to_planes.to(images)
     padded = F.pad(images, (0, -w % 8, 0, -h % 8), mode="replicate")
-    planes = torch.einsum("pc,bchw->bphw", to_planes, padded) - images.new_tensor([0.5, 0, 0])[:, None, None]
+    grey = images.new_tensor([0.5, 0, 0])[:, None, None]
+    planes = torch.einsum("pc,bchw->bphw", to_planes, padded) - grey
     cosines, steps = dct_matrix().to(images), quantisation(quality)[:, :, None, None]  # [b, 3, 1, 1, 8, 8]
     blocks = planes.unflatten(-1, (-1, 8)).unflatten(-3, (-1, 8)).transpose(-3, -2)  # [b, 3, rows, columns, 8, 8]
     rounded = torch.round(cosines @ blocks @ cosines.T / steps) * steps
-    planes = (cosines.T @ rounded @ cosines).transpose(-3, -2).flatten(-4, -3).flatten(-2) + images.new_tensor(
-        [0.5, 0, 0]
-    )[:, None, None]
+    planes = (cosines.T @ rounded @ cosines).transpose(-3, -2).flatten(-4, -3).flatten(-2) + grey
     return torch.einsum("cp,bphw->bchw", to_colours, planes)[..., :h, :w].clamp(0, 1)

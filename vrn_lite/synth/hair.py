@@ -103,9 +103,9 @@ def add_hair(vertices: Vertices, face: MorphableFace, rng: Rng, appearance: Appe
 def _haircuts(face: MorphableFace, rng: Rng, appearance: Appearance, free: Bool[Tensor, " b"]) -> Int[Tensor, " b"]:
     """Numbers of haircuts for a share of the heads that are `free` of anything else."""
     worn, number = rng.bernoulli(appearance.haircuts) > 0, rng.uniform01()
-    if face.photographs is None:
+    allowed = None if face.photographs is None else face.photographs.allowed_haircuts(appearance.heldout)
+    if allowed is None or len(allowed) == 0:
         return torch.full_like(number, -1).long()
-    allowed = face.photographs.allowed_haircuts(appearance.heldout)
     return torch.where(worn & free, allowed[(number * len(allowed)).long()], -1)
 
 

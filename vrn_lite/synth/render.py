@@ -82,7 +82,7 @@ def render(
     images = _smooth_outlines(canvas.permute(0, 3, 1, 2), depth, grid)
     hairy = torch.zeros_like(depth, dtype=torch.bool)
     hairy.view(-1)[seen.pixel] = seen.hair
-    images = shoulders(images, landmarks[:, 8, :2], grid, rng.stream("clothes"), hairy)
+    images = shoulders(images, landmarks[:, 8, :2], grid, rng.stream("clothes"), hairy, appearance.clothes)
     images = glasses(images, depth, landmarks, rng.stream("glasses"), appearance.glasses)
     images = occlude(images, grid, rng.stream("occluders"), appearance)
     return degrade(images, rng.stream("camera"), appearance)

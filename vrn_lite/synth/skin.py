@@ -57,10 +57,11 @@ def complexion(face: MorphableFace, rng: Rng, appearance: Appearance) -> Complex
     tone, noise = stream.colour(SKIN, 0.08), waves(face.mean / face.unit, stream, 3)
     blotches = 0.7 * noise[..., :1] + 0.3 * noise
     drawn = tone[:, None] * (1 + stream.uniform(0.01, 0.08, 1, 1) * blotches)
-    photographed = stream.bernoulli(appearance.skins, 1) * float(face.photographs is not None)
-    if face.photographs is None:
-        return Complexion(drawn, tone, photographed, noise)
-    mixed = _mixed_skins(face, rng.stream("photographed skin"), appearance)
+    photographed = stream.bernoulli(appearance.skins, 1)
+    allowed = None if face.photographs is None else face.photographs.allowed_skins(appearance.heldout)
+    if face.photographs is None or allowed is None or len(allowed) == 0:
+        return Complexion(drawn, tone, torch.zeros_like(photographed), noise)
+    mixed = _mixed_skins(face.photographs.skins[allowed], rng.stream("photographed skin"))
     # Where the photographs do not reach, their own mean goes on with the drawn blotches.
     covered = face.photographs.coverage[:, None]
     mean = (mixed * covered).sum(1) / covered.sum()
@@ -69,11 +70,9 @@ def complexion(face: MorphableFace, rng: Rng, appearance: Appearance) -> Complex
     return Complexion(torch.lerp(drawn, mixed, photographed[..., None]), tone, photographed, noise)
 
 
-def _mixed_skins(face: MorphableFace, rng: Rng, appearance: Appearance) -> Float[Tensor, "b v 3"]:
+def _mixed_skins(skins: Float[Tensor, "k v 3"], rng: Rng) -> Float[Tensor, "b v 3"]:
     """Two photographed skins in a random mixture, with gain, tint and gamma of the whole."""
-    assert face.photographs is not None
-    allowed = face.photographs.allowed_skins(appearance.heldout)
-    one, other = (face.photographs.skins[allowed[rng.index(len(allowed))]] for _ in range(2))
+    one, other = (skins[rng.index(len(skins))] for _ in range(2))
     mixed = torch.lerp(one, other, rng.uniform01(1, 1) ** 2)
     gain = rng.uniform(0.75, 1.15, 1, 1) * (1 + 0.04 * rng.normal(1, 3))
     return (mixed * gain).clamp(0.01, 1) ** torch.exp(rng.uniform(-0.25, 0.35, 1, 1))
@@ -131,7 +130,7 @@ def _paint(colours: Float[Tensor, "b v 3"], layer: Layer, face: MorphableFace) -
 def _with_eyes(colours: Float[Tensor, "b v 3"], face: MorphableFace, rng: Rng, appearance: Appearance) -> Tensor:
     """The eyeballs of a share of the faces as photographed, more or less dark."""
     chosen, gain = rng.bernoulli(appearance.eyes, 1), rng.uniform(0.65, 1.05, 1, 1)
-    if face.photographs is None:
+    if face.photographs is None or len(face.photographs.eyes) == 0:
         return colours
     balls = face.photographs.eyeballs.nonzero()[:, 0]
     irises = face.photographs.eyes[rng.index(len(face.photographs.eyes))][:, balls]
