@@ -19,10 +19,9 @@ Outline = Callable[[Grid, Rng], Segments]
 def occlude(images: Image, grid: Grid, rng: Rng, appearance: Appearance) -> Image:
     """Draw `OCCLUDERS` over the images that have them."""
     images = images.clone()
-    for number, thing in enumerate(OCCLUDERS):
+    for thing in OCCLUDERS:
         change = partial(_cover, outline=thing.outline, colours=thing.colours, grid=grid)
-        stream = rng.stream(f"{thing.outline.__name__} {number}")
-        images = on_some(images, stream, thing.share * appearance.occluders, change)
+        images = on_some(images, rng.stream(thing.name), thing.share * appearance.occluders, change)
     return images
 
 
@@ -116,19 +115,20 @@ def _blob(grid: Grid, rng: Rng) -> Segments:
 
 
 class Occluder(NamedTuple):
-    """The share of images that have it, its outline, its colours."""
+    """Its name, which its random numbers depend on, the share of images that have it, its outline, its colours."""
 
+    name: str
     share: float
     outline: Outline
     colours: list[tuple[float, float, float]]
 
 
 OCCLUDERS = (
-    Occluder(0.11, _hand, SKIN),
-    Occluder(0.06, _stick, CLOTH),
-    Occluder(0.04, _strap, CLOTH),
-    Occluder(0.03, _mask, CLOTH),
-    Occluder(0.05, _blob, SKIN),
-    Occluder(0.05, _blob, CLOTH),
+    Occluder("hand", 0.11, _hand, SKIN),
+    Occluder("stick", 0.06, _stick, CLOTH),
+    Occluder("strap", 0.04, _strap, CLOTH),
+    Occluder("mask", 0.03, _mask, CLOTH),
+    Occluder("part of a body", 0.05, _blob, SKIN),
+    Occluder("thing", 0.05, _blob, CLOTH),
 )
 """In the order in which they are drawn."""
