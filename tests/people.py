@@ -37,7 +37,7 @@ def card(face: MorphableFace, alpha: Tensor | int = 255, name: str = "card", ahe
 
 
 def wearing(face: MorphableFace | None = None, *cards: Haircut) -> MorphableFace:
-    """A head with skins of one colour each (red and green, two blue ones held out) and white eyes, and these haircuts."""
+    """A head with skins of one colour each (red, green; two blue ones held out), white eyes, and these haircuts."""
     face = face or procedural()
     empty = torch.zeros(len(face.mean))
     eyeballs = torch.stack([face.regions.get(name, empty) for name in ("sclera", "iris", "pupil")]).amax(0)

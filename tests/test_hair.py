@@ -283,7 +283,7 @@ def test_a_haircut_follows_a_quarter_turn_of_the_head(head):
 
 
 def test_a_haircut_follows_any_rigid_motion_of_the_head(head):
-    """A fragment's place is that of its point of the card, whatever the motion: the depth is that of the moved plane."""
+    """A fragment's place is that of its point of the card, whatever the motion: it lies in the moved plane."""
     bare = wearing(head, card(head))
     for rotation in turns(6):
         camera = moved(front(bare), rotation, torch.tensor([1.0, 2.0, 3.0]))
