@@ -9,13 +9,13 @@ from torch import Tensor
 
 from shapes import toy_face
 from vrn_lite.baselines.regression import by_parameters, by_vertices
-from vrn_lite.dice import Dice
 from vrn_lite.frame import InputError
 from vrn_lite.inference import SHIFTS
 from vrn_lite.networks.regression import Estimate, ParameterRegression, VertexRegression
-from vrn_lite.pairs import FacePairs, PoseRange, draw_view, make_pairs, photographed
+from vrn_lite.pairs import FacePairs, PoseRange, draw_pairs, draw_view, make_pairs
 from vrn_lite.presets import preset
 from vrn_lite.protocols import score
+from vrn_lite.synth.appearance import Appearance, Rng
 
 FACE, TINY = toy_face(), preset("tiny")
 
@@ -50,11 +50,12 @@ class TrueVertices(VertexRegression):
 def known(count: int = 3, **changes: Tensor) -> tuple[FacePairs, Estimate]:
     """Samples whose parameters are known."""
     generator = torch.Generator().manual_seed(5)
-    dice = Dice.of(generator, count, "cpu")
+    numbers = Rng.of(generator, count, "cpu")
     identity, expression = FACE.draw_identity(generator, count), FACE.draw_expression(generator, count)
     mesh = FACE.mesh(identity, expression)
-    view = draw_view(mesh.landmark_points(), FACE.unit, TINY.grid, PoseRange(), dice)
-    return photographed(mesh, view, FACE, TINY.grid, dice), Estimate(view.camera, identity, expression)._replace(**changes)
+    view = draw_view(mesh.landmark_points(), FACE.unit, TINY.grid, PoseRange(), numbers.stream("view"))
+    pairs = draw_pairs(mesh, view, FACE, TINY.grid, numbers, Appearance())
+    return pairs, Estimate(view.camera, identity, expression)._replace(**changes)
 
 
 @pytest.mark.parametrize("average", [False, True])

@@ -22,9 +22,14 @@ COLAB = dict(line.split("==") for line in (ROOT / "tests" / "colab_constraints.t
 CONDA = {"torch": "pytorch-cpu", "matplotlib": "matplotlib-base"}
 IMPORTED_AS = {"skimage": "scikit-image", "PIL": "pillow", "IPython": "ipython"}
 OPTIONAL = {"eos", "pyvista"}
-ROOMS = ("frame downloads memory presets mesh faces camera raster synth render volume landmarks pairs networks inference align metrics "
+ROOMS = ("frame downloads memory presets mesh faces camera raster synth volume landmarks pairs networks inference align metrics "
          "recipes objective reuse store records training testsets portrait datasets methods protocols baselines ablations published reproduce "
          "photo bench figures exercises widgets cli").split()  # fmt: skip
+INNER = {
+    "faces": "photographs morphable patch basel_model ict_facekit anatomy skin filling clay sculpted",
+    "synth": "appearance degradations background occluders eyewear hair skin render registration assets photographed",
+}
+"""Order within folders, like that of `ROOMS`."""
 
 
 def conda_dependencies(path: Path) -> set[str]:
@@ -143,6 +148,23 @@ def test_imports_go_down_the_list_of_rooms():
                 other = name.split(".")[1]
                 assert ROOMS.index(other) <= ROOMS.index(room), f"{path.name} imports {name}, which stands below it"
                 assert other != "figures" or room in ("figures", "widgets", "cli"), f"{path.name} imports figures at its top"
+
+
+@pytest.mark.parametrize("folder", INNER)
+def test_imports_within_a_folder_go_down_its_list(folder):
+    rooms = INNER[folder].split()
+    files = {path.stem: path for path in (ROOT / "vrn_lite" / folder).glob("*.py") if path.stem != "__init__"}
+    assert set(rooms) == set(files)
+    for room, path in files.items():
+        for name in top_imports(path):
+            if name.startswith(f"vrn_lite.{folder}."):
+                other = name.split(".")[2]
+                assert rooms.index(other) < rooms.index(room), f"{path.name} imports {name}, which stands below it"
+
+
+def test_every_room_is_there():
+    names = {path.relative_to(ROOT / "vrn_lite").parts[0].removesuffix(".py") for path in SOURCES}
+    assert set(ROOMS) == names - {"__init__"}
 
 
 def test_import_is_silent():
