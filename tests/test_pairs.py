@@ -1,16 +1,29 @@
 import pytest
 import torch
 
+from people import card, rng, wearing
 from shapes import toy_face
 from vrn_lite.camera import PIVOT_BEHIND_LANDMARKS
-from vrn_lite.dice import Dice
 from vrn_lite.faces import procedural
 from vrn_lite.faces.morphable import MorphableFace, grow_hair
 from vrn_lite.frame import Grid, InputError
 from vrn_lite.landmarks import FLIP, mirror
 from vrn_lite.mesh import signed_volume
-from vrn_lite.pairs import STEADY, FacePairs, PoseRange, draw_view, make_pairs, unaligned
+from vrn_lite.pairs import (
+    JITTERED,
+    LOOSE,
+    MILD,
+    STEADY,
+    FacePairs,
+    PoseRange,
+    draw_jitter,
+    draw_pairs,
+    draw_view,
+    make_pairs,
+    unaligned,
+)
 from vrn_lite.presets import NetworkSize, Preset, preset
+from vrn_lite.synth.appearance import Appearance, Rng
 from vrn_lite.volume import voxelize
 
 WIDE = Preset("wide", Grid(64, 64, 96, 1.25), NetworkSize(stem=2, levels=4, features=16, modules=1))
@@ -105,10 +118,10 @@ def test_a_mirrored_sample_is_the_mirror_image_of_the_plain_one(face):
 
 def depth_picture(fragments, *others, painted=None):
     """Instead of a photograph: the depth of what is seen, infinity where nothing is."""
-    *_, grid, dice = others
-    canvas = torch.full((dice.batch * grid.height * grid.width,), float("inf"))
+    *_, grid, numbers, _ = others
+    canvas = torch.full((numbers.batch * grid.height * grid.width,), float("inf"))
     canvas[fragments.pixel] = fragments.depth.float()
-    return canvas.view(dice.batch, 1, grid.height, grid.width).expand(-1, 3, -1, -1).clone()
+    return canvas.view(numbers.batch, 1, grid.height, grid.width).expand(-1, 3, -1, -1).clone()
 
 
 @pytest.fixture(scope="module")
@@ -159,9 +172,10 @@ def test_without_augmentation_the_crop_rule_holds(face):
 def test_augmentation_stays_in_the_papers_ranges():
     face, grid, batch = toy_face(), Grid(200, 192, 192, 1.5), 4000
     landmarks = face.mesh().landmark_points().expand(batch, -1, -1)
-    camera, yaw, pitch = draw_view(landmarks, face.unit, grid, PoseRange(), Dice.of(seeded(7), batch, "cpu"))
-    steady, steady_yaw, _ = draw_view(landmarks, face.unit, grid, STEADY, Dice.of(seeded(7), batch, "cpu"))
-    assert torch.equal(yaw, steady_yaw)
+    still = PoseRange(angle=0, shift=0, zoom=0)
+    camera, yaw, pitch = draw_view(landmarks, face.unit, grid, PoseRange(), rng(7, batch))
+    steady, *angles = draw_view(landmarks, face.unit, grid, still, rng(7, batch))
+    assert torch.equal(torch.stack((yaw, pitch)), torch.stack(angles))
     zoom = camera.scale / steady.scale
     assert 0.85 - 1e-4 <= zoom.min() < 0.87
     assert 1.13 < zoom.max() <= 1.15 + 1e-4
@@ -175,19 +189,111 @@ def test_augmentation_stays_in_the_papers_ranges():
     assert -45.01 <= roll.min() < -44
 
 
-def test_yaw_is_uniform_and_pitch_a_clipped_normal():
+TRAINING = [(JITTERED, 20, 60), (MILD, 20, 60), (LOOSE, 20, 60)]
+
+
+@pytest.mark.parametrize(("poses", "spread", "most"), [*TRAINING, (STEADY, 15, 40)])
+def test_yaw_is_uniform_and_pitch_a_clipped_normal(poses, spread, most):
     face, batch = toy_face(), 20000
     landmarks = face.mesh().landmark_points().expand(batch, -1, -1)
-    _, yaw, pitch = draw_view(landmarks, face.unit, Grid(), PoseRange(), Dice.of(seeded(8), batch, "cpu"))
+    _, yaw, pitch = draw_view(landmarks, face.unit, Grid(), poses, rng(8, batch))
     assert yaw.abs().max() <= 90
     assert float(yaw.std()) == pytest.approx(180 / 12**0.5, rel=0.02)
-    assert pitch.abs().max() <= 40
-    assert float(pitch.std()) == pytest.approx(15, rel=0.04)
+    assert pitch.abs().max() <= most
+    assert float(pitch.std()) == pytest.approx(spread, rel=0.04)
+    assert float((pitch.abs() == most).float().mean()) < 0.01  # the clip is far out
+
+
+def test_a_pitch_is_clipped_where_it_is_said_to_be():
+    face, batch = toy_face(), 2000
+    landmarks = face.mesh().landmark_points().expand(batch, -1, -1)
+    _, _, pitch = draw_view(landmarks, face.unit, Grid(), PoseRange(pitch=30, pitch_most=20), rng(8, batch))
+    assert pitch.abs().max() == 20
+    assert 0.3 < (pitch.abs() == 20).float().mean() < 0.7
+
+
+def jitter(poses: PoseRange, batch: int = 4000) -> tuple[torch.Tensor, torch.Tensor]:
+    """Zoom and the picture centre's shift (pixels of a 192 px image) of random crops."""
+    grid = Grid(200, 192, 192, 1.5)
+    camera, centre = draw_jitter(poses, grid, rng(10, batch)), torch.tensor(grid.centre).expand(batch, 1, 3)
+    return camera.scale, (camera(centre) - centre)[:, 0, :2]
+
+
+def test_a_finders_crops_are_of_055_to_18_times_the_right_size_and_up_to_a_third_of_the_face_off():
+    zoom, shift = jitter(PoseRange(loose=1))
+    assert 0.55 - 1e-4 <= zoom.min() < 0.57
+    assert 1.75 < zoom.max() <= 1.8 + 1e-4
+    assert float(zoom.median()) == pytest.approx((0.55 * 1.8) ** 0.5, rel=0.03)  # uniform in its logarithm
+    assert 29 < shift.abs().max() <= 30.01  # the face is 90 px
+    assert shift.mean(0).abs().max() < 1
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 0.6])
+def test_a_share_of_the_crops_is_a_finders_and_the_others_are_as_without_it(share):
+    zoom, shift = jitter(PoseRange(loose=share))
+    right, near = jitter(PoseRange())
+    loose = (zoom != right) | (shift - near).abs().amax(1).gt(1e-3)
+    assert float(loose.float().mean()) == pytest.approx(share, abs=0.03)
+    assert torch.equal(zoom[~loose], right[~loose])
+    everywhere, far = jitter(PoseRange(loose=1))
+    assert torch.equal(zoom[loose], everywhere[loose])
+    torch.testing.assert_close(shift[loose], far[loose], rtol=0, atol=1e-3)
+
+
+def test_the_shipped_networks_see_upright_heads_every_fourth_in_a_finders_crop():
+    assert LOOSE.loose == 0.25
+    assert (LOOSE.angle, LOOSE.shift, LOOSE.zoom) < (JITTERED.angle, JITTERED.shift, JITTERED.zoom)
+    assert JITTERED.loose == MILD.loose == STEADY.loose == 0
 
 
 def test_a_fifth_of_the_samples_is_mirrored():
-    dice = Dice.of(seeded(9), 20000, "cpu")
-    assert float(dice.chance(PoseRange().mirror).mean()) == pytest.approx(0.2, abs=0.01)
+    mirrored = torch.cat([make_pairs(toy_face(), "tiny", 64, seeded(seed)).mirrored for seed in range(8)])
+    assert float(mirrored.float().mean()) == pytest.approx(PoseRange().mirror, abs=0.06)
+    assert PoseRange().mirror == 0.2
+
+
+def test_mirroring_moves_no_other_number(face):
+    """Who is mirrored is the samples' business: the truths, poses and, but for the flip, the pictures stay."""
+    some, none = (make_pairs(face, "tiny", 12, seeded(13), poses=PoseRange(mirror=share)) for share in (0.5, 0.0))
+    flip = some.mirrored
+    assert 0 < flip.sum() < 12
+    for name in ("images", "volumes"):
+        assert torch.equal(getattr(some, name)[~flip], getattr(none, name)[~flip])
+        assert torch.equal(getattr(some, name)[flip], getattr(none, name)[flip].flip(-1))
+    assert torch.equal(some.truth.vertices, none.truth.vertices)
+
+
+def test_volumes_landmarks_and_truth_do_not_depend_on_the_appearance(face):
+    """But for the hair's shell in the truth, which is no part of the solid."""
+    worn = wearing(face, card(face)) if face.name == "procedural" else face
+    shell = worn.regions["hair"] > 0
+    full, cut = Appearance(), Appearance(heldout=True, haircuts=1)
+    plain, *others = (
+        make_pairs(worn, WIDE, 6, seeded(14), appearance=appearance)
+        for appearance in (Appearance.plain(), full, cut, Appearance(bald=1), Appearance(hats=1))
+    )
+    for other in others:
+        for name in ("volumes", "landmarks", "yaw", "pitch", "mirrored"):
+            assert torch.equal(getattr(plain, name), getattr(other, name)), name
+        count = len(shell)
+        assert torch.equal(plain.truth.vertices[:, :count][:, ~shell], other.truth.vertices[:, :count][:, ~shell])
+        assert torch.equal(plain.truth.vertices[:, count:], other.truth.vertices[:, count:])
+        assert not torch.equal(plain.images, other.images)
+
+
+def test_pairs_are_drawn_from_a_view_without_mirroring():
+    """`make_pairs` is sampling, a view, `draw_pairs`, and mirroring."""
+    face, grid = grow_hair(toy_face()), preset("tiny").grid
+    generator = seeded(15)
+    numbers = Rng.of(generator, 5, "cpu")
+    mesh = face.sample(generator, 5)
+    view = draw_view(mesh.landmark_points(), face.unit, grid, LOOSE, numbers.stream("view"))
+    drawn = draw_pairs(mesh, view, face, grid, numbers, Appearance(glasses=1))
+    made = make_pairs(face, "tiny", 5, seeded(15), appearance=Appearance(glasses=1), poses=LOOSE)
+    assert not drawn.mirrored.any()
+    straight = ~made.mirrored
+    assert torch.equal(drawn.images[straight], made.images[straight])
+    assert torch.equal(drawn.truth.vertices, made.truth.vertices)
 
 
 def test_the_pivot_of_every_sample_stands_at_048_of_the_depth(face, pairs):

@@ -66,7 +66,8 @@ def occluded(pairs: FacePairs, share: float, generator: torch.Generator) -> Face
     if share == 0:
         return pairs
     rng = Rng.of(generator, len(pairs), pairs.images.device)
-    hidden = torch.stack([_disc(face, share, float(lot)) for face, lot in zip(pairs.volumes.any(1), rng.uniform01(), strict=True)])
+    silhouettes, where = pairs.volumes.any(1), rng.uniform01().tolist()
+    hidden = torch.stack([_disc(face, share, lot) for face, lot in zip(silhouettes, where, strict=True)])
     height, width = pairs.images.shape[-2:]
     texture = (rng.uniform01(3, 1, 1) + 0.3 * rng.field(3, height, width, 6)).clamp(0, 1)
     return replace(pairs, images=torch.where(hidden[:, None], texture, pairs.images))

@@ -124,7 +124,8 @@ class MorphableFace:
         moving = (uniform(len(order)) < rate) & (uniform(1) > 1 / 7)
         strength = uniform(len(order)).sqrt() * moving
         one_sided = torch.where(uniform(len(order)) < 0.25, 1.0, 0.15)[..., column]
-        sided = uniform(len(bases)) * torch.tensor([name != base for name, base in zip(self.expression_names, bases, strict=True)])
+        has_sides = torch.tensor([name.endswith(("_L", "_R")) for name in self.expression_names])
+        sided = uniform(len(bases)) * has_sides
         expression = strength[..., column] * (1 - one_sided * sided)
         for left, right in GAZE.items():
             if {left, right} <= set(self.expression_names):

@@ -71,7 +71,7 @@ class Appearance:
 
     @staticmethod
     def plain() -> "Appearance":
-        """Renderings of scans: short hair, no clothes, nothing before the face, no faults, no scenery; lights are random."""
+        """Renderings of scans: short hair, no clothes, nothing before the face, no faults; lights are random."""
         never = "haircuts bald hats headscarves long_hair fringes afros glasses beards make_up hard_light cast_shadows"
         never += " clothes occluders rough degradations surroundings"
         changes: dict[str, Any] = dict.fromkeys(never.split(), 0.0)
