@@ -1,4 +1,4 @@
-"""The sculpted head's anatomy as tables: the right half, in centimetres; `skin`, `filling`, `clay` and `sculpted` build the head from them.
+"""The sculpted head's anatomy as tables: the right half, in centimetres; `surface`, `triangulate`, `mesh_builder` and `builder` make the head of them.
 
 y = 0 at the eyes, z = 0 at the ears, x to the right, y up, z to the viewer. The proportions are those of an average
 adult: outer canthi 9.0, bizygomatic width 13.5, nasion to chin 11.6.

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 from skimage.measure import points_in_poly
 
-from vrn_lite.faces.anatomy import (
+from vrn_lite.faces.procedural.anatomy import (
     BROW_LINE,
     COLLAR,
     EAR,
@@ -23,11 +23,11 @@ from vrn_lite.faces.anatomy import (
     TOOTH_ENDS,
     Values,
 )
-from vrn_lite.faces.filling import Mask, Numbers, delaunay, filled, midline, spacing
-from vrn_lite.faces.skin import Plane, Points, curve, lid_rings, lip_rings, smooth, surface, to_plane
+from vrn_lite.faces.procedural.surface import Plane, Points, curve, lid_rings, lip_rings, smooth, surface, to_plane
+from vrn_lite.faces.procedural.triangulate import Mask, Numbers, fill, midline, spacing, triangulate
 
 
-class Clay:
+class MeshBuilder:
     """The right half while it is put together: vertices by part, triangles, and which of these are the face patch."""
 
     def __init__(self) -> None:
@@ -37,23 +37,23 @@ class Clay:
         self.patch: list[Mask] = []
         self.count = 0
 
-    def add(self, name: str, points: Points) -> Numbers:
+    def add_vertices(self, name: str, points: Points) -> Numbers:
         """Append the vertices of a part; their numbers have the shape of the points."""
         self.index[name] = np.arange(self.count, self.count + points[..., 0].size).reshape(points.shape[:-1])
         self.points.append(points.reshape(-1, 3))
         self.count += points[..., 0].size
         return self.index[name]
 
-    def join(self, triangles: Numbers, patch: bool = False) -> None:
+    def add_triangles(self, triangles: Numbers, patch: bool = False) -> None:
         """Append triangles."""
         self.triangles.append(triangles)
         self.patch.append(np.full(len(triangles), patch))
 
-    def weave(self, rows: Numbers, closed: bool = False, patch: bool = False) -> None:
+    def add_grid(self, rows: Numbers, closed: bool = False, patch: bool = False) -> None:
         """Triangles of a grid of vertex numbers ``[rows, columns]``; from the next row, the columns run counter-clockwise."""
         rows = np.concatenate([rows, rows[:, :1]], 1) if closed else rows
         a, b, c, d = rows[:-1, :-1].ravel(), rows[:-1, 1:].ravel(), rows[1:, 1:].ravel(), rows[1:, :-1].ravel()
-        self.join(np.concatenate([np.stack([a, b, c], 1), np.stack([a, c, d], 1)]), patch)
+        self.add_triangles(np.concatenate([np.stack([a, b, c], 1), np.stack([a, c, d], 1)]), patch)
 
 
 def _layout(lips: Points, lids: Points) -> dict[str, Plane]:
@@ -74,22 +74,22 @@ def _layout(lips: Points, lids: Points) -> dict[str, Plane]:
     return plane
 
 
-def _skin(clay: Clay, lips: Points, lids: Points) -> None:
+def _skin(builder: MeshBuilder, lips: Points, lids: Points) -> None:
     """The skin between the rings, over the skull and down to the collar."""
     plane = _layout(lips, lids)
     lines = [plane["rim"], plane["collar"], plane["mouth"], plane["eye"], plane["eye"][[-1, 0]]]
     holes = [plane["mouth"], plane["eye"], plane["collar"]]
-    points = filled(np.concatenate(list(plane.values())), lines, holes)
-    clay.add("skin", surface(points))
+    points = fill(np.concatenate(list(plane.values())), lines, holes)
+    builder.add_vertices("skin", surface(points))
     ends = np.cumsum([len(loop) for loop in plane.values()])
-    clay.index |= {name: np.arange(end - len(loop), end) for (name, loop), end in zip(plane.items(), ends, strict=True)}
-    triangles = delaunay(points, holes)
+    builder.index |= {name: np.arange(end - len(loop), end) for (name, loop), end in zip(plane.items(), ends, strict=True)}
+    triangles = triangulate(points, holes)
     patch = points_in_poly(points[triangles].mean(1), plane["rim"])
-    clay.join(triangles[patch], True)
-    clay.join(triangles[~patch])
-    back = clay.add("back", np.array([[0, 0.2, -9.1]]))
-    outline = clay.index["outline"]
-    clay.join(np.stack([outline[:-1], outline[1:], back.repeat(len(outline) - 1)], 1))
+    builder.add_triangles(triangles[patch], True)
+    builder.add_triangles(triangles[~patch])
+    back = builder.add_vertices("back", np.array([[0, 0.2, -9.1]]))
+    outline = builder.index["outline"]
+    builder.add_triangles(np.stack([outline[:-1], outline[1:], back.repeat(len(outline) - 1)], 1))
 
 
 def _eyeball() -> Points:
@@ -130,26 +130,26 @@ def _ear() -> Points:
     return EAR + np.stack([u, w, np.where(rear < 0, rear, height)], -1) @ EAR_AXES
 
 
-def right_half() -> Clay:
+def right_half() -> MeshBuilder:
     """All parts of the right half."""
-    clay, lips, lids = Clay(), lip_rings(), lid_rings()
-    _skin(clay, lips, lids)
-    clay.index["lids"] = np.concatenate([clay.add("lids", lids[:-1]), clay.index["eye"][None]])
-    clay.weave(clay.index["lids"][::-1], closed=True, patch=True)
-    clay.index["lips"] = np.concatenate([clay.add("lips", lips[:-1]), clay.index["mouth"][None]])
-    clay.weave(clay.index["lips"], patch=True)
-    pocket = clay.add("pocket", _pocket(lips[0]))
-    clay.weave(np.concatenate([clay.index["lips"][:1], pocket])[::-1])
-    throat = clay.add("throat", np.array([[0, -7.1, 5.0]]))
-    clay.join(np.stack([pocket[-1, :-1], pocket[-1, 1:], throat.repeat(28)], 1))
+    builder, lips, lids = MeshBuilder(), lip_rings(), lid_rings()
+    _skin(builder, lips, lids)
+    builder.index["lids"] = np.concatenate([builder.add_vertices("lids", lids[:-1]), builder.index["eye"][None]])
+    builder.add_grid(builder.index["lids"][::-1], closed=True, patch=True)
+    builder.index["lips"] = np.concatenate([builder.add_vertices("lips", lips[:-1]), builder.index["mouth"][None]])
+    builder.add_grid(builder.index["lips"], patch=True)
+    pocket = builder.add_vertices("pocket", _pocket(lips[0]))
+    builder.add_grid(np.concatenate([builder.index["lips"][:1], pocket])[::-1])
+    throat = builder.add_vertices("throat", np.array([[0, -7.1, 5.0]]))
+    builder.add_triangles(np.stack([pocket[-1, :-1], pocket[-1, 1:], throat.repeat(28)], 1))
     collar, down = curve(COLLAR, 19), np.linspace(0, 1, 4)[1:, None, None]
-    neck = clay.add("neck", collar + down * (collar * (0.06, 0, 0.04) + (0, -3.0, -0.5)))
-    clay.weave(np.concatenate([clay.index["collar"][None], neck])[::-1])
-    clay.weave(clay.add("eyeball", _eyeball())[::-1], closed=True)
-    clay.weave(clay.add("ear", _ear())[::-1], closed=True)
-    clay.weave(clay.add("upper teeth", _teeth(-5.9, -7.2, 9.5))[::-1])
-    clay.weave(clay.add("lower teeth", _teeth(-8.4, -7.1, 9.3)))
-    return clay
+    neck = builder.add_vertices("neck", collar + down * (collar * (0.06, 0, 0.04) + (0, -3.0, -0.5)))
+    builder.add_grid(np.concatenate([builder.index["collar"][None], neck])[::-1])
+    builder.add_grid(builder.add_vertices("eyeball", _eyeball())[::-1], closed=True)
+    builder.add_grid(builder.add_vertices("ear", _ear())[::-1], closed=True)
+    builder.add_grid(builder.add_vertices("upper teeth", _teeth(-5.9, -7.2, 9.5))[::-1])
+    builder.add_grid(builder.add_vertices("lower teeth", _teeth(-8.4, -7.1, 9.3)))
+    return builder
 
 
 @dataclass(frozen=True)
@@ -188,21 +188,21 @@ class Head:
 
 def both_halves() -> Head:
     """The right half and its mirror image, which share the midline."""
-    clay = right_half()
-    right = np.concatenate(clay.points)
+    builder = right_half()
+    right = np.concatenate(builder.points)
     right[np.abs(right[:, 0]) < 1e-9, 0] = 0
     off = right[:, 0] > 0
     mirror = np.where(off, len(right) + np.cumsum(off) - 1, np.arange(len(right)))
-    triangles, patch = np.concatenate(clay.triangles), np.concatenate(clay.patch)
+    triangles, patch = np.concatenate(builder.triangles), np.concatenate(builder.patch)
     step, side = np.full(len(right), 9.0), np.zeros(len(right))
-    step[clay.index["lips"]], side[clay.index["lips"]] = np.array(LIP_STEPS)[:, None], LIP_SIDE
-    step[clay.index["pocket"]], side[clay.index["pocket"]] = -3, LIP_SIDE
+    step[builder.index["lips"]], side[builder.index["lips"]] = np.array(LIP_STEPS)[:, None], LIP_SIDE
+    step[builder.index["pocket"]], side[builder.index["pocket"]] = -3, LIP_SIDE
     return Head(
         vertices=np.concatenate([right, right[off] * (-1, 1, 1)]),
         triangles=np.concatenate([triangles, mirror[triangles][:, ::-1]]),
         patch=np.concatenate([patch, patch]),
         flip=np.concatenate([mirror, np.flatnonzero(off)]),
-        index=clay.index,
+        index=builder.index,
         step=np.concatenate([step, step[off]]),
         side=np.concatenate([side, side[off]]),
     )

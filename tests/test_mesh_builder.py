@@ -1,9 +1,9 @@
-"""Parts are woven without holes, and the left half is the right one in a mirror."""
+"""Parts are put together without holes, and the left half is the right one in a mirror."""
 
 import numpy as np
 import pytest
 
-from vrn_lite.faces.clay import Clay, both_halves
+from vrn_lite.faces.procedural.mesh_builder import MeshBuilder, both_halves
 
 
 @pytest.fixture(scope="module")
@@ -17,23 +17,23 @@ def edges(triangles):
 
 
 @pytest.mark.parametrize(("closed", "open_edges"), [(False, 2 * (3 + 4)), (True, 2 * 5)])
-def test_a_woven_grid_has_no_holes(closed, open_edges):
+def test_an_added_grid_has_no_holes(closed, open_edges):
     """A strip of 4 x 5 vertices ends in its outline, a tube of them in its two rims."""
-    clay = Clay()
-    clay.weave(clay.add("grid", np.zeros((4, 5, 3))), closed=closed, patch=True)
-    triangles = np.concatenate(clay.triangles)
+    builder = MeshBuilder()
+    builder.add_grid(builder.add_vertices("grid", np.zeros((4, 5, 3))), closed=closed, patch=True)
+    triangles = np.concatenate(builder.triangles)
     assert len(triangles) == 2 * 3 * (5 if closed else 4)
     assert sorted(set(edges(triangles))) == [1, 2]
     assert (edges(triangles) == 1).sum() == open_edges
-    assert np.concatenate(clay.patch).all()
+    assert np.concatenate(builder.patch).all()
 
 
 def test_parts_are_numbered_one_after_the_other():
-    clay = Clay()
-    first, second = clay.add("one", np.zeros((2, 3, 3))), clay.add("two", np.ones((4, 3)))
+    builder = MeshBuilder()
+    first, second = builder.add_vertices("one", np.zeros((2, 3, 3))), builder.add_vertices("two", np.ones((4, 3)))
     assert first.tolist() == [[0, 1, 2], [3, 4, 5]]
     assert second.tolist() == [6, 7, 8, 9]
-    assert np.concatenate(clay.points)[second].all()
+    assert np.concatenate(builder.points)[second].all()
 
 
 def test_the_left_half_is_the_right_one_in_a_mirror(head):

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.interpolate import CubicSpline, RBFInterpolator
 
-from vrn_lite.faces.anatomy import (
+from vrn_lite.faces.procedural.anatomy import (
     CARVING,
     CENTRE,
     EYE,

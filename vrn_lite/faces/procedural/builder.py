@@ -2,7 +2,7 @@
 
 ::
 
-    anatomy --surface--> skin, rings --triangles--> filling --parts, mirror image--> clay --moves, masks, landmarks--> sculpted
+    anatomy --> surface, rings --triangulate--> skin --mesh_builder--> parts, mirror image --builder--> moves, masks, landmarks
 
         y up
         |
@@ -23,7 +23,8 @@ from scipy.spatial import cKDTree
 from skimage.measure import points_in_poly
 from torch import Tensor
 
-from vrn_lite.faces.anatomy import (
+from vrn_lite.faces.morphable import MorphableFace
+from vrn_lite.faces.procedural.anatomy import (
     BEARD,
     BROW_LINE,
     CARVING,
@@ -43,10 +44,9 @@ from vrn_lite.faces.anatomy import (
     names,
     rows,
 )
-from vrn_lite.faces.clay import Head, both_halves
-from vrn_lite.faces.filling import Numbers
-from vrn_lite.faces.morphable import MorphableFace
-from vrn_lite.faces.skin import Points, curve, lid_edges, on_eyeball, smooth, surface, to_plane
+from vrn_lite.faces.procedural.mesh_builder import Head, both_halves
+from vrn_lite.faces.procedural.surface import Points, curve, lid_edges, on_eyeball, smooth, surface, to_plane
+from vrn_lite.faces.procedural.triangulate import Numbers
 
 # --- displacement fields ----------------------------------------------------------------------------------------------
 

@@ -5,8 +5,8 @@ from jaxtyping import Bool, Int
 from scipy.spatial import Delaunay, cKDTree
 from skimage.measure import points_in_poly
 
-from vrn_lite.faces.anatomy import CENTRE, FINE, OUTLINE, Values
-from vrn_lite.faces.skin import Plane, to_directions
+from vrn_lite.faces.procedural.anatomy import CENTRE, FINE, OUTLINE, Values
+from vrn_lite.faces.procedural.surface import Plane, to_directions
 
 Numbers = Int[np.ndarray, "..."]
 Mask = Bool[np.ndarray, "..."]
@@ -34,7 +34,7 @@ def _in_any(plane: Plane, loops: list[Plane]) -> Mask:
     return np.any([points_in_poly(plane, loop) for loop in loops], axis=0)
 
 
-def delaunay(points: Plane, holes: list[Plane]) -> Numbers:
+def triangulate(points: Plane, holes: list[Plane]) -> Numbers:
     """Counter-clockwise triangles between the points, without those in the holes."""
     triangles = Delaunay(points).simplices
     a, b, c = points[triangles].transpose(1, 0, 2)
@@ -56,14 +56,14 @@ def _seeds(guard: cKDTree, holes: list[Plane]) -> Plane:
     return plane[keep & ~_in_any(plane, holes) & (guard.query(plane)[0] > 0.7 * wanted)]
 
 
-def filled(fixed: Plane, lines: list[Plane], holes: list[Plane]) -> Plane:
+def fill(fixed: Plane, lines: list[Plane], holes: list[Plane]) -> Plane:
     """`fixed` and free points between them, pushed apart until evenly spaced; none comes close to `lines`."""
     guard = cKDTree(np.concatenate([fixed] + [(line[1:] + line[:-1]) / 2 for line in lines]))
     free = _seeds(guard, holes)
     for step in range(40):
         points = np.concatenate([fixed, free])
         if step % 4 == 0:
-            triangles = delaunay(points, holes)
+            triangles = triangulate(points, holes)
             bars = np.unique(np.sort(triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)), axis=0)
         along = points[bars[:, 0]] - points[bars[:, 1]]
         length = np.linalg.norm(along, axis=1)
