@@ -21,7 +21,11 @@ from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.faces.patch import face_region, facing, open_patch
 from vrn_lite.frame import InputError, require
 
-SHAPE, EXPRESSIONS, MASKS = "Model_Shape.mat", ("Model_Exp.mat", "Model_Expression.mat"), ("face_mask.mat", "face_mask.npy", "face_mask.txt")
+SHAPE, EXPRESSIONS, MASKS = (
+    "Model_Shape.mat",
+    ("Model_Exp.mat", "Model_Expression.mat"),
+    ("face_mask.mat", "face_mask.npy", "face_mask.txt"),
+)
 """Names of the model's files; of several names the first that exists counts."""
 
 REACH = 2.0
@@ -47,7 +51,9 @@ class BaselFace(MorphableFace):
         """A copy on `device`."""
         return cast(BaselFace, super().to(device))
 
-    def coefficients(self, shape: Float[Tensor, "*b i"], expression: Float[Tensor, "*b m"]) -> tuple[Float[Tensor, "*b i"], Float[Tensor, "*b e"]]:
+    def coefficients(
+        self, shape: Float[Tensor, "*b i"], expression: Float[Tensor, "*b m"]
+    ) -> tuple[Float[Tensor, "*b i"], Float[Tensor, "*b e"]]:
         """Coefficients for `mesh` from ``Shape_Para`` and ``Exp_Para`` as the data sets' files hold them."""
         signed = expression / (REACH * self.expression_scale)
         return shape / self.identity_scale, torch.stack((signed.clamp(min=0), (-signed).clamp(min=0)), -1).flatten(-2)
@@ -70,18 +76,28 @@ def basel(path: str | os.PathLike[str], mask: str | os.PathLike[str] | None = No
         not fit the model.
     """
     file = Path(path) / SHAPE if Path(path).is_dir() else Path(path)
-    require(file.is_file(), f"no Basel model at {file}: give {SHAPE} of 300W-LP or AFLW2000-3D, or its folder (see the README)")
+    require(
+        file.is_file(),
+        f"no Basel model at {file}: give {SHAPE} of 300W-LP or AFLW2000-3D, or its folder (see the README)",
+    )
     moves = _beside(file, EXPRESSIONS)
     if moves is None:
-        raise InputError(f"{' or '.join(EXPRESSIONS)} is missing beside {file}: copy it there, it comes with 300W-LP's code and with AFLW2000-3D")
+        raise InputError(
+            f"{' or '.join(EXPRESSIONS)} is missing beside {file}: copy it there, it comes with 300W-LP's code and with AFLW2000-3D"
+        )
     shape, motion = read_mat(file), read_mat(moves)
     flat = array(shape, "mu_shape", file).reshape(-1)
     count = len(flat) // 3
-    require(len(flat) == 3 * count > 0, f"{file}: mu_shape must hold x, y and z of every vertex, got {len(flat)} numbers")
+    require(
+        len(flat) == 3 * count > 0, f"{file}: mu_shape must hold x, y and z of every vertex, got {len(flat)} numbers"
+    )
     identity, identity_scale = _modes(shape, "w", "sigma", file, count)
     signed, expression_scale = _modes(motion, "w_exp", "sigma_exp", moves, count)
     neutral = array(motion, "mu_exp", moves).reshape(-1)
-    require(len(neutral) == len(flat), f"{moves} belongs to another model: mu_exp has {len(neutral)} numbers, mu_shape of {file.name} {len(flat)}")
+    require(
+        len(neutral) == len(flat),
+        f"{moves} belongs to another model: mu_exp has {len(neutral)} numbers, mu_shape of {file.name} {len(flat)}",
+    )
     mean = torch.from_numpy((flat + neutral).reshape(-1, 3)).float()
     triangles = _numbers(shape, "tri", file, count).T.contiguous()
     landmarks = _numbers(shape, "keypoints", file, count).flatten()
@@ -133,12 +149,19 @@ def array(data: dict[str, np.ndarray], name: str, path: Path) -> np.ndarray:
     return values.astype(np.float64)
 
 
-def _modes(data: dict[str, np.ndarray], name: str, sigma: str, path: Path, count: int) -> tuple[Float[Tensor, "k v 3"], Float[Tensor, " k"]]:
+def _modes(
+    data: dict[str, np.ndarray], name: str, sigma: str, path: Path, count: int
+) -> tuple[Float[Tensor, "k v 3"], Float[Tensor, " k"]]:
     """Modes per unit of their parameters, and the parameters' standard deviations."""
     modes, scale = array(data, name, path), array(data, sigma, path).reshape(-1)
     rows = modes.shape[0]
-    require(modes.ndim == 2 and rows == 3 * count, f"{path}: {name} must have 3 x {count} rows, got the shape {modes.shape}")
-    require(len(scale) == modes.shape[1], f"{path}: {sigma} must have a number for each of the {modes.shape[1]} columns of {name}, got {len(scale)}")
+    require(
+        modes.ndim == 2 and rows == 3 * count, f"{path}: {name} must have 3 x {count} rows, got the shape {modes.shape}"
+    )
+    require(
+        len(scale) == modes.shape[1],
+        f"{path}: {sigma} must have a number for each of the {modes.shape[1]} columns of {name}, got {len(scale)}",
+    )
     require(bool((scale > 0).all()), f"{path}: {sigma} must be positive")
     return torch.from_numpy(modes.T.astype(np.float32)).unflatten(1, (count, 3)), torch.from_numpy(scale).float()
 
@@ -148,7 +171,10 @@ def _numbers(data: dict[str, np.ndarray], name: str, path: Path, count: int) -> 
     values = array(data, name, path)
     whole = bool((values == values.round()).all() and values.min() >= 1 and values.max() <= count)
     require(whole, f"{path}: {name} must be vertex numbers from 1 to {count}")
-    require(name != "tri" or (values.ndim == 2 and 3 in values.shape), f"{path}: tri must be [3, t], got the shape {values.shape}")
+    require(
+        name != "tri" or (values.ndim == 2 and 3 in values.shape),
+        f"{path}: tri must be [3, t], got the shape {values.shape}",
+    )
     return torch.from_numpy(np.ascontiguousarray(values if values.shape[0] in (1, 3) else values.T)).long() - 1
 
 
@@ -167,7 +193,10 @@ def _mask(mask: str | os.PathLike[str] | None, file: Path, count: int) -> Bool[T
     if path.suffix == ".mat":
         values = values if len(values) == count else values - 1
     if len(values) == count:
-        require(bool(np.isin(values, (0, 1)).all()), f"{path}: a mask with one value for each of the {count} vertices holds 0 and 1 only")
+        require(
+            bool(np.isin(values, (0, 1)).all()),
+            f"{path}: a mask with one value for each of the {count} vertices holds 0 and 1 only",
+        )
         return torch.from_numpy(values == 1)
     require(
         bool((values == values.round()).all() and values.min() >= 0 and values.max() < count),

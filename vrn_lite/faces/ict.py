@@ -10,7 +10,6 @@ import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +17,7 @@ from jaxtyping import Bool, Float, Float64, Int
 from scipy.spatial.transform import Rotation
 from skimage.measure import points_in_poly
 
-from vrn_lite.downloads import Download, cache_folder, download, locked, write_whole
+from vrn_lite.downloads import Download, cache_folder, download, fetch_once
 from vrn_lite.faces.morphable import MorphableFace, grow_hair
 from vrn_lite.frame import InputError, require
 
@@ -41,7 +40,22 @@ PATCH_POLYGONS, PATCH_VERTICES = 6560, 6706
 JAW_EDGE = np.array([(-1, -3), (1.5, -3.2), (3, -6), (5.5, -8), (10.5, -7.8)])
 """(z, y) of the lower edge of the jaw, from the nape over the ear and the jaw's angle to the chin."""
 
-HAIRLINE = np.array([(60, 10), (8.7, 10), (7.6, 9.8), (6.3, 8.8), (5.4, 7.2), (4.6, 4.5), (3.6, 2.5), (-0.5, 3), (-2.5, -2), (-7, -4.5), (-60, -4.5), (0, 60)])
+HAIRLINE = np.array(
+    [
+        (60, 10),
+        (8.7, 10),
+        (7.6, 9.8),
+        (6.3, 8.8),
+        (5.4, 7.2),
+        (4.6, 4.5),
+        (3.6, 2.5),
+        (-0.5, 3),
+        (-2.5, -2),
+        (-7, -4.5),
+        (-60, -4.5),
+        (0, 60),
+    ]
+)
 """(z, y) outline of the hair in the side view: forehead, temple, sideburn, over the ear, nape."""
 
 BEARD_TOP = np.array([(0, -1.5), (1.5, -1.6), (2.8, -2.4), (4.5, -3.2), (6, -2), (7, 0.5), (7.5, 2.5)])
@@ -50,6 +64,10 @@ BEARD_TOP = np.array([(0, -1.5), (1.5, -1.6), (2.8, -2.4), (4.5, -3.2), (6, -2),
 CROWNS = (-4.4, -2.3)
 """y between the edges of the lower and the upper gums: the roots of the teeth beyond them are never seen."""
 
+COMMAND = "vrn-lite fetch ict"
+
+ARRAYS = ("neutral", "identity", "expression", "expression_names", "polygons", "landmarks68")
+"""What a converted model holds."""
 
 SUMS = {
     "vertex_indices.json": "4f9b35306299980dd46bee4a6b79bb95dfae1953693b74b35a64f7febfd081a5",
@@ -71,9 +89,16 @@ SUMS = {
 class Release:
     """Where the public source files are, how many identity modes they hold, and the sums of what comes."""
 
-    url: str = "https://raw.githubusercontent.com/ICT-VGL/ICT-FaceKit/da5f95a607f5e6b37755b38d3385d7f2853732e5/FaceXModel/"
+    url: str = (
+        "https://raw.githubusercontent.com/ICT-VGL/ICT-FaceKit/"
+        "da5f95a607f5e6b37755b38d3385d7f2853732e5/FaceXModel/"
+    )
     identities: int = 100
     sums: Mapping[str, str] = field(default_factory=lambda: SUMS)
+
+    def files(self, names: Iterable[str]) -> Download:
+        """Some of the source files, with those sums that are known."""
+        return Download(self.url, {name: self.sums.get(name) for name in names}, COMMAND)
 
 
 def cached_model() -> Path:
@@ -125,16 +150,20 @@ def ict(path: str | os.PathLike[str] | None = None) -> MorphableFace:
 
 def _load(path: Path) -> dict[str, np.ndarray]:
     """The arrays of a converted model."""
-    require(path.is_file(), f"no ICT-FaceKit model at {path}: run `vrn-lite fetch ict` once, or set VRN_LITE_ICT to the file")
+    require(path.is_file(), f"no ICT-FaceKit model at {path}: run `{COMMAND}` once, or set VRN_LITE_ICT to the file")
     try:
         with path.open("rb") as file, np.load(file) as archive:
-            return {name: archive[name] for name in ("neutral", "identity", "expression", "expression_names", "polygons", "landmarks68")}
+            return {name: archive[name] for name in ARRAYS}
     except (OSError, TypeError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} is not a converted ICT-FaceKit model ({error}): remove it and run `vrn-lite fetch ict`") from None
+        raise InputError(
+            f"{path} is not a converted ICT-FaceKit model ({error}): remove it and run `{COMMAND}`"
+        ) from None
 
 
-def fetch_ict(cache: str | os.PathLike[str] | None = None, release: Release | None = None, progress: bool = True) -> Path:
-    """Download ICT-FaceKit (about 390 MB) and convert it once; a second call finds the result, or asks for what is missing.
+def fetch_ict(
+    cache: str | os.PathLike[str] | None = None, release: Release | None = None, progress: bool = True
+) -> Path:
+    """Download ICT-FaceKit (about 390 MB) and convert it once; a second call finds the result, or goes on.
 
     Parameters
     ----------
@@ -150,35 +179,29 @@ def fetch_ict(cache: str | os.PathLike[str] | None = None, release: Release | No
     ------
     InputError : a file cannot be had, is cut short or is not the known one, or the folder cannot be written.
     """
-    release = release or Release()
+    release, bar = release or Release(), "ICT-FaceKit" if progress else None
     target = cached_model() if cache is None else Path(cache) / "ict_facekit.npz"
-    with locked(target.parent):
-        if not target.is_file() or _unlike(_load(target), release):
-            _fetch(target, release, "ICT-FaceKit" if progress else None)
-    return target
+    return fetch_once(target, release.files(["vertex_indices.json"]), lambda folder: _arrays(folder, release, bar))
 
 
-def _fetch(target: Path, release: Release, progress: str | None) -> None:
-    """Download, convert, compare, write, and take the source files away."""
-    folder = target.parent / "ict_facekit_sources"
-    (index,) = _download(["vertex_indices.json"], folder, release)
-    stems = ["generic_neutral_mesh", *(f"identity{i:03d}" for i in range(release.identities)), *json.loads(index.read_text())["expressions"]]
-    sources = _download([f"{stem}.obj" for stem in stems], folder, release, progress)
-    arrays: dict[str, Any] = convert_ict(folder, release.identities)
-    if wrong := _unlike(arrays, release):
-        _remove(path for path in sources if path.name not in release.sums)
-        raise InputError(f"the source files are not the known ones ({', '.join(wrong)} differ); they are removed: run `vrn-lite fetch ict` again")
-    try:
-        write_whole(target, lambda file: np.savez_compressed(file, **arrays))
-    except OSError as error:
-        raise InputError(f"cannot write the ICT-FaceKit model in {target.parent}: {error}") from None
-    _remove([index, *sources])
-    folder.rmdir()
-
-
-def _download(names: list[str], folder: Path, release: Release, progress: str | None = None) -> list[Path]:
-    """Source files in `folder`, compared with those sums that are known."""
-    return download(Download(release.url, {name: release.sums.get(name) for name in names}, "vrn-lite fetch ict"), names, folder, progress)
+def _arrays(folder: Path, release: Release, progress: str | None) -> dict[str, np.ndarray]:
+    """The arrays of the model, from the meshes that the index names; where their sums differ, unknown meshes go."""
+    expressions = json.loads((folder / "vertex_indices.json").read_text())["expressions"]
+    stems = ["generic_neutral_mesh", *(f"identity{i:03d}" for i in range(release.identities)), *expressions]
+    names = [f"{stem}.obj" for stem in stems]
+    meshes = download(release.files(names), names, folder, progress)
+    arrays = convert_ict(folder, release.identities)
+    sums = {
+        name: hashlib.sha256(values.tobytes()).hexdigest() for name, values in arrays.items() if name in release.sums
+    }
+    if wrong := ", ".join(name for name in sums if sums[name] != release.sums[name]):
+        for path in meshes:
+            if path.name not in release.sums:
+                path.unlink()
+        raise InputError(
+            f"the source files are not the known ones ({wrong} differ); they are removed: run `{COMMAND}` again"
+        )
+    return arrays
 
 
 def convert_ict(folder: Path, identities: int = 100) -> dict[str, np.ndarray]:
@@ -190,7 +213,9 @@ def convert_ict(folder: Path, identities: int = 100) -> dict[str, np.ndarray]:
     """
     index, mesh = json.loads((folder / "vertex_indices.json").read_text()), folder / "generic_neutral_mesh.obj"
     neutral, lines = _obj_vertices(mesh), mesh.read_text().splitlines()
-    corners = [[int(corner.split("/")[0]) - 1 for corner in line.split()[1:]] for line in lines if line.startswith("f ")]
+    corners = [
+        [int(corner.split("/")[0]) - 1 for corner in line.split()[1:]] for line in lines if line.startswith("f ")
+    ]
 
     def differences(stems: Iterable[str]) -> np.ndarray:
         return np.stack([(_obj_vertices(folder / f"{stem}.obj") - neutral).astype(np.float16) for stem in stems])
@@ -212,18 +237,10 @@ def _obj_vertices(path: Path) -> Float64[np.ndarray, "v 3"]:
         require(len(rows) == OBJ_VERTICES, f"{len(rows)} vertices, not {OBJ_VERTICES}")
         return np.array(rows[:VERTICES], dtype=np.float64)
     except ValueError as error:
-        _remove([path])
-        raise InputError(f"{path.name} is no ICT-FaceKit mesh ({error}); it is removed: run `vrn-lite fetch ict` again") from None
-
-
-def _unlike(arrays: dict[str, np.ndarray], release: Release) -> list[str]:
-    """Names of the arrays whose bytes are not the known ones."""
-    return [name for name, array in arrays.items() if name in release.sums and hashlib.sha256(array.tobytes()).hexdigest() != release.sums[name]]
-
-
-def _remove(paths: Iterable[Path]) -> None:
-    for path in paths:
-        path.unlink(missing_ok=True)
+        path.unlink()
+        raise InputError(
+            f"{path.name} is no ICT-FaceKit mesh ({error}); it is removed: run `{COMMAND}` again"
+        ) from None
 
 
 def _turn_eyes(neutral: Points, expression: Float[np.ndarray, "e v 3"], names: tuple[str, ...]) -> None:

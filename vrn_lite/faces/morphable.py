@@ -10,7 +10,12 @@ from vrn_lite.faces.photographs import Photographs
 from vrn_lite.frame import Triangles, require
 from vrn_lite.mesh import Closing, Mesh, closing_of
 
-GAZE = {"eyeLookIn_L": "eyeLookOut_R", "eyeLookOut_L": "eyeLookIn_R", "eyeLookUp_L": "eyeLookUp_R", "eyeLookDown_L": "eyeLookDown_R"}
+GAZE = {
+    "eyeLookIn_L": "eyeLookOut_R",
+    "eyeLookOut_L": "eyeLookIn_R",
+    "eyeLookUp_L": "eyeLookUp_R",
+    "eyeLookDown_L": "eyeLookDown_R",
+}
 """Where the left eye looks, and what the right one does then."""
 
 
@@ -68,7 +73,9 @@ class MorphableFace:
         moved = {k: (v.to(device) if isinstance(v, Tensor | Photographs) else v) for k, v in moved.items()}
         return replace(self, **moved | {"regions": {k: v.to(device) for k, v in self.regions.items()}})
 
-    def mesh(self, identity: Float[Tensor, "*b i"] | None = None, expression: Float[Tensor, "*b e"] | None = None) -> Mesh:
+    def mesh(
+        self, identity: Float[Tensor, "*b i"] | None = None, expression: Float[Tensor, "*b e"] | None = None
+    ) -> Mesh:
         """The face with given coefficients, closed, in the model frame (mean and neutral where None).
 
         The wall is the plane z = landmark mean - 1.0 `unit`, `unit` being the mean face's outer interocular distance.
@@ -80,7 +87,9 @@ class MorphableFace:
         vertices = self._shape(identity, expression)
         wall = vertices[..., self.landmarks, 2].mean(-1) - self.unit
         behind = vertices[..., self.patch_vertices, 2].amin(-1) <= wall
-        require(not bool(behind.any()), f"a {self.name} face reaches behind its wall: use smaller identity coefficients")
+        require(
+            not bool(behind.any()), f"a {self.name} face reaches behind its wall: use smaller identity coefficients"
+        )
         extra = self.closing.triangles
         closed = self.closing.extend(vertices, wall)
         shown, hidden = torch.ones_like(self.patch), torch.zeros(len(extra), dtype=torch.bool, device=extra.device)
@@ -140,10 +149,15 @@ class MorphableFace:
 
         A face that reaches behind its wall (far out in a tail) is moved towards the mean until it does not.
         """
-        identity, expression = (drawn.to(self.mean.device) for drawn in (self.draw_identity(generator, *batch), self.draw_expression(generator, *batch)))
+        identity, expression = (
+            drawn.to(self.mean.device)
+            for drawn in (self.draw_identity(generator, *batch), self.draw_expression(generator, *batch))
+        )
         return self.mesh(self.before_wall(identity, expression), expression)
 
-    def before_wall(self, identity: Float[Tensor, "*b i"], expression: Float[Tensor, "*b e"] | None = None, margin: float = 0.96) -> Float[Tensor, "*b i"]:
+    def before_wall(
+        self, identity: Float[Tensor, "*b i"], expression: Float[Tensor, "*b e"] | None = None, margin: float = 0.96
+    ) -> Float[Tensor, "*b i"]:
         """Identity coefficients, shrunk where the patch would reach further back than `margin` of the wall's distance.
 
         The expression (neutral where None) stays as it is: one that reaches so far back on the mean face leaves no identity.

@@ -41,12 +41,17 @@ def open_patch(triangles: Triangles, chosen: Bool[Tensor, " v"]) -> Bool[Tensor,
     ------
     InputError : nothing is left, or the surface has no boundary.
     """
-    sides = torch.stack([triangles[:, 0] - triangles[:, 1], triangles[:, 1] - triangles[:, 2], triangles[:, 2] - triangles[:, 0]])
+    sides = torch.stack(
+        [triangles[:, 0] - triangles[:, 1], triangles[:, 1] - triangles[:, 2], triangles[:, 2] - triangles[:, 0]]
+    )
     kept = chosen[triangles].all(1) & (sides != 0).all(0)
     while True:
         kept[kept.clone()] &= _simple(triangles[kept])
         kept[kept.clone()] &= _largest(triangles[kept])
-        require(bool(kept.any()), "no triangles are left of the face: the mask, or the landmarks, do not belong to this mesh")
+        require(
+            bool(kept.any()),
+            "no triangles are left of the face: the mask, or the landmarks, do not belong to this mesh",
+        )
         start, times = boundary_edges(triangles[kept])[:, 0].unique(return_counts=True)
         pinched = torch.zeros_like(chosen)
         pinched[start[times > 1]] = True
@@ -86,5 +91,7 @@ def _largest(triangles: Triangles) -> Bool[Tensor, " t"]:
     found = forward[order[place]] == backward
     first, second = np.flatnonzero(found) // 3, order[place[found]] // 3
     count = len(triangles)
-    _, label = connected_components(coo_matrix((np.ones(len(first), dtype=bool), (first, second)), (count, count)), directed=False)
+    _, label = connected_components(
+        coo_matrix((np.ones(len(first), dtype=bool), (first, second)), (count, count)), directed=False
+    )
     return torch.from_numpy(label == np.bincount(label).argmax())

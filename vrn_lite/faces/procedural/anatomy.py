@@ -95,7 +95,9 @@ BEARD = rows("""
 """)
 """Outlines of what has no hair, and of the beard."""
 
-JAW_LINE = rows("0 -11.45 8.9, 1.6 -11.1 8.4, 2.9 -10.7 6.9, 4 -9.8 5, 4.9 -8.4 3, 5.65 -6.6 2.1, 6.3 -4.7 1.8, 6.7 -2.7 1.7, 6.9 -0.6 1.8")
+JAW_LINE = rows(
+    "0 -11.45 8.9, 1.6 -11.1 8.4, 2.9 -10.7 6.9, 4 -9.8 5, 4.9 -8.4 3, 5.65 -6.6 2.1, 6.3 -4.7 1.8, 6.7 -2.7 1.7, 6.9 -0.6 1.8"
+)
 BROW_LINE = rows("1.1 1.9 9.7, 1.95 2.2 9.5, 2.95 2.38 9, 3.9 2.3 8.3, 4.8 1.85 7.4")
 NOSE_LINE = rows("0 0.1 9.5, 0 -1.2 10.1, 0 -2.5 10.85, 0 -3.8 11.65, 0 -4.95 10.25, 0.7 -4.98 10.15, 1.4 -4.85 9.8")
 """Landmarks 8 to 16, a curve through 22 to 26, landmarks 27 to 30 and 33 to 35."""
@@ -199,11 +201,21 @@ SOFT = """
 """
 """Expressions of the skin: the lip that follows, centre, reach, shift; the person's left is x > 0."""
 
-LIDS = {"eyeBlink_L": (-0.88, 0.1), "eyeWide_L": (0.28, -0.12), "eyeSquint_L": (-0.2, 0.35), "cheekSquint_L": (-0.05, 0.28)}
+LIDS = {
+    "eyeBlink_L": (-0.88, 0.1),
+    "eyeWide_L": (0.28, -0.12),
+    "eyeSquint_L": (-0.2, 0.35),
+    "cheekSquint_L": (-0.05, 0.28),
+}
 LIDS |= {"eyeLookUp_L": (0.16, 0.03), "eyeLookDown_L": (-0.36, -0.1)}
 """Shift of the upper and of the lower lid, as shares of the opening."""
 
-GAZE = {"eyeLookUp_L": (-20.0, 0.0), "eyeLookDown_L": (22.0, 0.0), "eyeLookIn_L": (0.0, -27.0), "eyeLookOut_L": (0.0, 27.0)}
+GAZE = {
+    "eyeLookUp_L": (-20.0, 0.0),
+    "eyeLookDown_L": (22.0, 0.0),
+    "eyeLookIn_L": (0.0, -27.0),
+    "eyeLookOut_L": (0.0, 27.0),
+}
 """Turn of the eyeball about x and about y, in degrees."""
 
 JAW_MOVES = {"jawOpen": (15.0, (0, 0, 0)), "jawLeft": (0.0, (0.5, 0, 0)), "jawForward": (0.0, (0, 0.05, 0.5))}
