@@ -9,7 +9,7 @@ from skimage.measure import points_in_poly
 
 from vrn_lite.downloads import write_whole
 from vrn_lite.faces.procedural import FILE, STEP, anatomy
-from vrn_lite.faces.procedural.anatomy import EYE, EYE_RADIUS, LID_COUNT, LIP_STEPS, Values, rows
+from vrn_lite.faces.procedural.anatomy import EYE, EYE_RADIUS, LID_COUNT, LIP_STEPS, Values
 from vrn_lite.faces.procedural.head import Head, both_halves
 from vrn_lite.faces.procedural.modes import expressions, identities
 from vrn_lite.faces.procedural.surface import Points, curve, smooth, to_plane
@@ -56,7 +56,7 @@ def _regions(head: Head) -> dict[str, Values]:
     brows = smooth(1.5 - along / (0.34 - 0.18 * share / 200)) * (v[:, 2] > 5)
     lashes = head.index["lids"][1, : LID_COUNT // 2 + 1]
     brows[lashes] = brows[head.flip[lashes]] = 0.6
-    nostril = rows(anatomy.CARVING)[0]
+    nostril = anatomy.CARVING[0]
     nostrils = skin * (v[:, 2] > 9) * np.exp(-0.5 * (((v[:, :2] - nostril[:2]) / (1, 0.8) / nostril[3:5]) ** 2).sum(1))
     masks = {
         "lips": lips,

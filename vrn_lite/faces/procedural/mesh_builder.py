@@ -29,7 +29,7 @@ class MeshBuilder:
         self.patch.append(np.full(len(triangles), patch))
 
     def add_grid(self, rows: Numbers, closed: bool = False, patch: bool = False) -> None:
-        """Triangles of a grid of vertex numbers ``[rows, columns]``; from the next row, the columns run counter-clockwise."""
+        """Triangles of a grid of numbers ``[rows, columns]``; seen from outside, columns run right and rows up."""
         rows = np.concatenate([rows, rows[:, :1]], 1) if closed else rows
         a, b, c, d = rows[:-1, :-1].ravel(), rows[:-1, 1:].ravel(), rows[1:, 1:].ravel(), rows[1:, :-1].ravel()
         self.add_triangles(np.concatenate([np.stack([a, b, c], 1), np.stack([a, c, d], 1)]), patch)

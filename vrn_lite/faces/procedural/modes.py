@@ -4,8 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from vrn_lite.faces.procedural import anatomy
-from vrn_lite.faces.procedural.anatomy import EYE, EYE_RADIUS, LID, Values, names, rows
+from vrn_lite.faces.procedural.anatomy import EYE, EYE_RADIUS, JAW_AXIS, LID, Values, labelled
 from vrn_lite.faces.procedural.head import Head
 from vrn_lite.faces.procedural.surface import Points, lid_edges, on_eyeball, smooth, surface, to_plane
 
@@ -32,7 +31,8 @@ def _turned(points: Points, about_x: float, about_y: float) -> Points:
 
 
 def _slid_lids(head: Head, shift: Callable[[Points], Values]) -> Points:
-    """The right eye's lids slid over its ball: `shift` gives the way up (in centimetres) at points of the right half."""
+    """The right eye's lids slid over its ball: `shift` gives the way up (centimetres) at points of the right half."""
+    # What moves: the lids, and the skin before the ears that the shift reaches.
     right = head.vertices[head.vertices[:, 0] >= 0]
     moved = right + shift(right)[:, None] * (0, 1, 0)
     field, rings = np.zeros_like(head.vertices), head.index["lids"]
@@ -78,7 +78,7 @@ def identities(head: Head) -> dict[str, Points]:
     near = smooth((2.9 - np.linalg.norm(fold - EYE, axis=1)) / 1.1)[:, None]
     teeth, ball = head.part("upper teeth", "lower teeth"), head.index["eyeball"][0, 0]
     modes = {}
-    for name, row in zip(names(anatomy.IDENTITY), rows(anatomy.IDENTITY), strict=True):
+    for name, row in labelled("identity"):
         field = head.bump(row[:3], row[3], row[4:7], row[7:])
         rigid = np.where(head.vertices[:, :1] > 0, field[ball], field[head.flip[ball]])
         modes[name] = np.where(head.vertices[:, :1] == 0, field, field + near * (rigid - field))
@@ -96,21 +96,18 @@ def expressions(head: Head) -> dict[str, Points]:
     loose = smooth((np.linalg.norm((fold - EYE[:2]) / (1.9, 1.0), axis=1) - 0.9) / 0.6)  # the lids stay on the eyeball
     loose[head.part("eyeball", "upper teeth", "lower teeth")] = 0
     fields: dict[str, Points] = {}
-    for (name, lip), row in zip(map(str.split, names(anatomy.SOFT)), rows(anatomy.SOFT), strict=True):
+    for label, row in labelled("soft"):
+        name, lip = label.split()
         bump = head.bump(row[:3], row[3], row[4:], both=not name.endswith(("_L", "Left")))
         fields[name] = fields.get(name, 0) + loose[:, None] * follow[lip] * bump
-    for name, row in anatomy.LIDS.items():
+    for name, row in labelled("lids"):
         fields[name] = fields.get(name, 0) + _lids(head, *row)
-    for name, row in anatomy.GAZE.items():
+    for name, row in labelled("gaze"):
         fields[name] = fields.get(name, 0) + _gaze(head, *row)
-    for name, (degrees, shift) in anatomy.JAW_MOVES.items():
-        fields[name] = jaw * (
-            _turned(head.vertices - anatomy.JAW_AXIS, degrees, 0.0) + anatomy.JAW_AXIS + shift - head.vertices
-        )
+    for name, (degrees, *shift) in labelled("jaw_moves"):
+        turned = _turned(head.vertices - JAW_AXIS, degrees, 0.0) + JAW_AXIS
+        fields[name] = jaw * (turned + shift - head.vertices)
     for left, right in (("_L", "_R"), ("Left", "Right")):
-        fields |= {
-            name.removesuffix(left) + right: head.mirrored(field)
-            for name, field in fields.items()
-            if name.endswith(left)
-        }
+        ones = [name for name in fields if name.endswith(left)]
+        fields |= {name.removesuffix(left) + right: head.mirrored(fields[name]) for name in ones}
     return fields

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from scipy.interpolate import CubicSpline, RBFInterpolator
 
 from vrn_lite.faces.procedural import anatomy
-from vrn_lite.faces.procedural.anatomy import CENTRE, EYE, EYE_RADIUS, LID, LID_COUNT, LIP_SIDE, LIP_STEPS, Values, rows
+from vrn_lite.faces.procedural.anatomy import CENTRE, EYE, EYE_RADIUS, LID, LID_COUNT, LIP_SIDE, LIP_STEPS, Values
 
 Points = Float[np.ndarray, "... 3"]
 Plane = Float[np.ndarray, "... 2"]
@@ -35,7 +35,7 @@ def surface(plane: Plane) -> Points:
     """The skin over plane points ``[n, 2]`` of the right half: the table's radius, the carvings, the lids."""
     d = to_directions(plane)
     r, front = _radius()(d), d[:, 2] > 0
-    for *middle, across, along, height in rows(anatomy.CARVING):
+    for *middle, across, along, height in anatomy.CARVING:
         off = d * np.linalg.norm(CENTRE - middle) + CENTRE - middle
         r = r + front * height * np.exp(-0.5 * ((off[:, 0] / across) ** 2 + (off[:, 1] / along) ** 2))
     lid = _eyeball_radius(d, EYE_RADIUS + LID)
@@ -51,7 +51,7 @@ def _radius() -> RBFInterpolator:
 
 
 def _eyeball_radius(d: Points, radius: float) -> Values:
-    """Distance along rays `d` from `CENTRE` to the front of a sphere about `EYE`; falls off steeply beyond its outline."""
+    """Distance along rays `d` from `CENTRE` to the front of a sphere about `EYE`; steep beyond its outline."""
     along = d @ (EYE - CENTRE)
     inside = along**2 - ((EYE - CENTRE) ** 2).sum() + radius**2
     return along + np.sign(inside) * np.sqrt(np.abs(inside))
