@@ -2,8 +2,8 @@
 
 ::
 
-    Download: address, sums --download--> folder/name, each checked --fetch_once, its room's convert--> one file in the cache
-                                held by one lock file, so that a second process waits and then finds the result
+    Download: address, sums --download--> folder/name, each checked --its room's `convert`--> one file in the cache
+                   fetch_once holds one lock file, so that a second process waits and then finds the result
 """
 
 import logging
