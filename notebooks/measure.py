@@ -78,9 +78,9 @@ def run(cells: Iterable[tuple[str, str]], folder: Path, profile: str, told: Call
 
 def faces() -> str:
     """Where the notebooks' faces come from on this machine: "ict" where the model has been fetched, else "procedural"."""
-    from vrn_lite.faces.ict_facekit import cached_model
+    from vrn_lite.faces import default
 
-    return "ict" if cached_model().is_file() else "procedural"
+    return default().name
 
 
 def measured(path: Path, profile: str, told: Callable[[str, Usage], object] = lambda name, used: None) -> dict[str, Any]:

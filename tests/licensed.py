@@ -10,12 +10,12 @@ from PIL import Image
 from scipy.io import savemat
 
 from vrn_lite.faces.morphable import MorphableFace
-from vrn_lite.faces.sculpted import procedural
+from vrn_lite.faces.procedural import bald as bald_face
 
 MICROMETRES, IDENTITIES, EXPRESSIONS = 1e4, 6, 4
 SIGMA, SIGMA_EXP = np.linspace(9e5, 2e5, IDENTITIES), np.linspace(0.9, 0.3, EXPRESSIONS)
 
-bald = procedural()
+bald = bald_face()
 
 
 def arrays(face: MorphableFace = bald) -> tuple[dict, dict]:

@@ -12,7 +12,7 @@ from vrn_lite.baselines import eos as baseline
 from vrn_lite.baselines.eos import by_eos, eos_model
 from vrn_lite.camera import place
 from vrn_lite.faces.morphable import MorphableFace
-from vrn_lite.faces.sculpted import procedural
+from vrn_lite.faces.procedural import bald
 from vrn_lite.frame import Grid, InputError
 from vrn_lite.methods import by_mean_face
 from vrn_lite.pairs import PoseRange, make_pairs
@@ -29,7 +29,7 @@ GRID = PRESETS["tiny"].grid
 
 @pytest.fixture(scope="module")
 def face():
-    return procedural()
+    return bald()
 
 
 @pytest.fixture(scope="module")

@@ -14,25 +14,21 @@ from serving import serving
 from vrn_lite.faces import procedural
 from vrn_lite.frame import InputError
 from vrn_lite.synth import assets
-from vrn_lite.synth.assets import SKIN_SIZE, base_head, load_skins
-from vrn_lite.synth.photographed import (
+from vrn_lite.synth.assets import (
     EYES,
     HAIRCUTS,
     HELDOUT_HAIRCUT,
     HELDOUT_SKINS,
+    SKIN_SIZE,
     SKINS,
-    Release,
+    base_head,
     fetch_skins,
     fetched,
-    photographed,
+    load_skins,
+    source,
 )
-from vrn_lite.synth.registration import (
-    _laplacian,
-    nearest_triangle,
-    register,
-    skin_triangles,
-    vertex_normals,
-)
+from vrn_lite.synth.photographed import photographed
+from vrn_lite.synth.registration import _laplacian, nearest_triangle, register, skin_triangles, vertex_normals
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +121,7 @@ def test_shapes_and_names_agree(face, worn):
     assert worn.skins.shape == (len(SKINS), count, 3)
     assert worn.eyes.shape == (len(EYES), count, 3)
     assert worn.coverage.shape == worn.eyeballs.shape == (count,)
-    assert tuple(haircut.name for haircut in worn.haircuts) == worn.haircut_names == HAIRCUTS
+    assert tuple(haircut.name for haircut in worn.haircuts) == HAIRCUTS
     assert set(HELDOUT_SKINS) <= set(SKINS)
     assert HELDOUT_HAIRCUT in HAIRCUTS
     for values in (worn.skins, worn.eyes, worn.coverage, worn.eyeballs):
@@ -230,7 +226,7 @@ def test_fetch_converts_once(tmp_path, files, appearance, monkeypatch):
     ready = dict(np.load(appearance / "makehuman_skins.npz"))
     monkeypatch.setattr(assets, "convert_skins", lambda _: ready)
     with serving(files) as server:
-        release = Release(server.url, server.url)
+        release = source(server.url, server.url)
         threads = [threading.Thread(target=fetch_skins, args=(tmp_path, release, False)) for _ in range(2)]
         for thread in threads:
             thread.start()
@@ -248,18 +244,18 @@ def test_wrong_file_is_one_line(tmp_path, files, monkeypatch):
     wrong = files | {"eyes/materials/blue_eye.png": b"version https://git-lfs.github.com/spec/v1"}
     sums = {"eyes/blue_eye.png": assets.SUMS["eyes/blue_eye.png"]}
     with serving(wrong) as server, pytest.raises(InputError, match="not the known file .*`vrn-lite fetch skins`"):
-        fetch_skins(tmp_path, Release(server.url, server.url, sums), progress=False)
+        fetch_skins(tmp_path, source(server.url, server.url, sums), progress=False)
     assert not fetched(tmp_path)
 
 
 def test_addresses_are_those_of_the_pinned_commits():
-    source = Release().source()
-    assert source.address("skins/old_darkskinned_male_diffuse.png").endswith(
+    pinned = source()
+    assert pinned.address("skins/old_darkskinned_male_diffuse.png").endswith(
         "8cf9645b975a98eea056b140df11a1d278da0d10/base/skins/textures/old_darkskinned_male_diffuse.png"
     )
-    assert source.address("hair/bob02_diffuse.png").endswith("/base/hair/bob02/bob02_diffuse.png")
-    assert source.address("eyes/brown_eye.png").endswith("/makehuman/data/eyes/materials/brown_eye.png")
-    assert source.address("makehuman_base.obj").endswith("/makehuman/data/3dobjs/base.obj")
+    assert pinned.address("hair/bob02_diffuse.png").endswith("/base/hair/bob02/bob02_diffuse.png")
+    assert pinned.address("eyes/brown_eye.png").endswith("/makehuman/data/eyes/materials/brown_eye.png")
+    assert pinned.address("makehuman_base.obj").endswith("/makehuman/data/3dobjs/base.obj")
 
 
 def test_sums_are_those_of_the_shared_files(shared):

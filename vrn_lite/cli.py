@@ -308,7 +308,7 @@ def fetch(
     ] = "ict",
 ) -> None:
     """Download a face model, or photographed skins, eyes and hair; check it, and convert it once."""
-    from vrn_lite.faces.ict_facekit import fetch_ict
+    from vrn_lite.faces.ict import fetch_ict
     from vrn_lite.frame import require
     from vrn_lite.synth.assets import fetch_skins
 
@@ -387,19 +387,21 @@ def _make(folder: Path) -> None:
 
 def _fetched() -> Any:
     """The ICT model where it has been fetched, else None."""
-    from vrn_lite.faces import ict
-    from vrn_lite.faces.ict_facekit import cached_model
+    from vrn_lite.faces import default
 
-    return ict() if cached_model().is_file() else None
+    face = default()
+    return face if face.name == "ict" else None
 
 
 def _source(name: str, skins: bool = False) -> Any:
     """The face model of that name, in photographed skins where asked for."""
-    from vrn_lite.faces import ict, procedural
-    from vrn_lite.frame import require
+    from vrn_lite.faces import default, ict, procedural
+    from vrn_lite.frame import InputError
 
-    require(name in ("auto", "procedural", "ict"), f"unknown faces {name!r}: choose procedural, ict or auto")
-    source = ict() if name == "ict" else (_fetched() if name == "auto" else None) or procedural()
+    sources = {"auto": default, "procedural": procedural, "ict": ict}
+    if name not in sources:
+        raise InputError(f"unknown faces {name!r}: choose procedural, ict or auto")
+    source = sources[name]()
     if not skins:
         return source
     from vrn_lite.synth.photographed import with_photographs

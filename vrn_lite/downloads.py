@@ -2,19 +2,21 @@
 
 ::
 
-    Release: address, sums --fetch--> folder/name, each checked --(its room converts them once)--> one file in the cache
-                               held by one lock file, so that a second process waits and then finds the result
+    Download: address, sums --download--> folder/name, each checked --its room's `convert`--> one file in the cache
+                   fetch_once holds one lock file, so that a second process waits and then finds the result
 """
 
 import logging
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
+import numpy as np
 import pooch
 import requests
 from filelock import FileLock
@@ -71,6 +73,35 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def fetch_once(
+    target: Path, source: Download, convert: Callable[[Path], Mapping[str, Any]], progress: str | None = None
+) -> Path:
+    """The file `target`, made once from a source's files, which are then removed; a second call finds it.
+
+    Parameters
+    ----------
+    target : .npz file in the cache; until it is made, ``NAME_sources`` beside it holds the source files.
+    source : the source files, and where they are.
+    convert : gives the arrays of `target` from the folder of the source files.
+    progress : as for `download`.
+
+    Raises
+    ------
+    InputError : as for `download`; or the folder cannot be written.
+    """
+    folder = target.parent / f"{target.stem}_sources"
+    with locked(target.parent):
+        if not target.is_file():
+            download(source, source.sums, folder, progress)
+            arrays = convert(folder)
+            try:
+                write_whole(target, lambda file: np.savez_compressed(file, **arrays))
+            except OSError as error:
+                raise InputError(f"cannot write {target}: {error}") from None
+            shutil.rmtree(folder)
+    return target
 
 
 def download(source: Download, names: Iterable[str], folder: Path, progress: str | None = None) -> list[Path]:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from vrn_lite.camera import Similarity, place, rotation_matrix
 from vrn_lite.datasets.real import RealSet, files_in
-from vrn_lite.faces.basel_model import BaselFace, array, read_mat
+from vrn_lite.faces.basel import BaselFace, array, read_mat
 from vrn_lite.frame import Grid, Image, InputError, require
 from vrn_lite.mesh import Mesh
 from vrn_lite.pairs import JITTERED, FacePairs, PoseRange, draw_jitter, flip_marked

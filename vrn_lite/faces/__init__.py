@@ -1,14 +1,13 @@
 """Where faces come from: every source gives one `MorphableFace`."""
 
-from vrn_lite.faces.basel_model import basel
-from vrn_lite.faces.ict_facekit import ict
+from vrn_lite.faces.basel import basel
+from vrn_lite.faces.ict import cached_model, ict
 from vrn_lite.faces.morphable import MorphableFace, grow_hair
+from vrn_lite.faces.procedural import procedural
 
-__all__ = ["MorphableFace", "basel", "ict", "procedural"]
+__all__ = ["MorphableFace", "basel", "default", "grow_hair", "ict", "procedural"]
 
 
-def procedural() -> MorphableFace:
-    """The built-in sculpted face: nothing to download, no licence to ask for."""
-    from vrn_lite.faces.sculpted import procedural as sculpt  # its head takes a second to build
-
-    return grow_hair(sculpt())
+def default() -> MorphableFace:
+    """ICT-FaceKit where it has been fetched (``vrn-lite fetch ict``), else the built-in face."""
+    return ict() if cached_model().is_file() else procedural()

@@ -10,7 +10,7 @@ from vrn_lite.faces.photographs import Photographs
 from vrn_lite.frame import Triangles, require
 from vrn_lite.mesh import Closing, Mesh, closing_of
 
-GAZE = {"eyeLookIn_L": "eyeLookOut_R", "eyeLookOut_L": "eyeLookIn_R", "eyeLookUp_L": "eyeLookUp_R", "eyeLookDown_L": "eyeLookDown_R"}
+GAZE = {"eyeLookIn": "eyeLookOut", "eyeLookOut": "eyeLookIn", "eyeLookUp": "eyeLookUp", "eyeLookDown": "eyeLookDown"}
 """Where the left eye looks, and what the right one does then."""
 
 
@@ -68,7 +68,9 @@ class MorphableFace:
         moved = {k: (v.to(device) if isinstance(v, Tensor | Photographs) else v) for k, v in moved.items()}
         return replace(self, **moved | {"regions": {k: v.to(device) for k, v in self.regions.items()}})
 
-    def mesh(self, identity: Float[Tensor, "*b i"] | None = None, expression: Float[Tensor, "*b e"] | None = None) -> Mesh:
+    def mesh(
+        self, identity: Float[Tensor, "*b i"] | None = None, expression: Float[Tensor, "*b e"] | None = None
+    ) -> Mesh:
         """The face with given coefficients, closed, in the model frame (mean and neutral where None).
 
         The wall is the plane z = landmark mean - 1.0 `unit`, `unit` being the mean face's outer interocular distance.
@@ -80,7 +82,9 @@ class MorphableFace:
         vertices = self._shape(identity, expression)
         wall = vertices[..., self.landmarks, 2].mean(-1) - self.unit
         behind = vertices[..., self.patch_vertices, 2].amin(-1) <= wall
-        require(not bool(behind.any()), f"a {self.name} face reaches behind its wall: use smaller identity coefficients")
+        require(
+            not bool(behind.any()), f"a {self.name} face reaches behind its wall: use smaller identity coefficients"
+        )
         extra = self.closing.triangles
         closed = self.closing.extend(vertices, wall)
         shown, hidden = torch.ones_like(self.patch), torch.zeros(len(extra), dtype=torch.bool, device=extra.device)
@@ -108,10 +112,12 @@ class MorphableFace:
         return torch.randn(*batch, len(self.identity), generator=generator).clamp_(-3, 3)
 
     def draw_expression(self, generator: torch.Generator, *batch: int) -> Float[Tensor, "*b e"]:
-        """Expression coefficients in [0, 1]: a few are active at a time, both sides mostly alike; one face in seven is neutral.
+        """Expression coefficients in [0, 1]: a few are active at a time; one face in seven is neutral.
 
-        The jaw is open by more than 0.3 in every third face, in every fifth by more than 0.7. Both eyes look the same way, with a few degrees of difference.
+        Both sides are mostly alike. The jaw is open by more than 0.3 in every third face, in every fifth by more than
+        0.7. Both eyes look the same way, with a few degrees of difference.
         """
+        # One rate for both sides of a movement.
         bases = [name.removesuffix("_L").removesuffix("_R") for name in self.expression_names]
         order = sorted(set(bases))
         column = torch.tensor([order.index(base) for base in bases])
@@ -121,15 +127,17 @@ class MorphableFace:
         def uniform(*shape: int) -> Tensor:
             return torch.rand(*batch, *shape, generator=generator)
 
+        # What moves, how far, and on which side less.
         moving = (uniform(len(order)) < rate) & (uniform(1) > 1 / 7)
         strength = uniform(len(order)).sqrt() * moving
         one_sided = torch.where(uniform(len(order)) < 0.25, 1.0, 0.15)[..., column]
         has_sides = torch.tensor([name.endswith(("_L", "_R")) for name in self.expression_names])
         sided = uniform(len(bases)) * has_sides
         expression = strength[..., column] * (1 - one_sided * sided)
+        # The right eye follows the left one; no movement exceeds the one that it presupposes.
         for left, right in GAZE.items():
-            if {left, right} <= set(self.expression_names):
-                leader, follower = (self.expression_names.index(name) for name in (left, right))
+            if {f"{left}_L", f"{right}_R"} <= set(self.expression_names):
+                leader, follower = (self.expression_names.index(name) for name in (f"{left}_L", f"{right}_R"))
                 expression[..., follower] = expression[..., leader] * (1 - 0.1 * sided[..., follower])
         for name, basis in self.needs.items():
             capped, cap = self.expression_names.index(name), self.expression_names.index(basis)
@@ -141,13 +149,16 @@ class MorphableFace:
 
         A face that reaches behind its wall (far out in a tail) is moved towards the mean until it does not.
         """
-        identity, expression = (drawn.to(self.mean.device) for drawn in (self.draw_identity(generator, *batch), self.draw_expression(generator, *batch)))
+        identity = self.draw_identity(generator, *batch).to(self.mean.device)
+        expression = self.draw_expression(generator, *batch).to(self.mean.device)
         return self.mesh(self.before_wall(identity, expression), expression)
 
-    def before_wall(self, identity: Float[Tensor, "*b i"], expression: Float[Tensor, "*b e"] | None = None, margin: float = 0.96) -> Float[Tensor, "*b i"]:
+    def before_wall(
+        self, identity: Float[Tensor, "*b i"], expression: Float[Tensor, "*b e"] | None = None, margin: float = 0.96
+    ) -> Float[Tensor, "*b i"]:
         """Identity coefficients, shrunk where the patch would reach further back than `margin` of the wall's distance.
 
-        The expression (neutral where None) stays as it is: one that reaches so far back on the mean face leaves no identity.
+        The expression (neutral where None) stays: one that reaches so far back on the mean face leaves no identity.
         """
         room = margin * self.unit + self._before_landmarks(self.mean)  # how far each vertex may still move back
         if expression is not None:

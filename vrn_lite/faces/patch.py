@@ -3,9 +3,8 @@
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 from torch import Tensor
+from trimesh.graph import connected_component_labels, face_adjacency
 
 from vrn_lite.frame import Triangles, require
 from vrn_lite.mesh import boundary_edges
@@ -41,12 +40,18 @@ def open_patch(triangles: Triangles, chosen: Bool[Tensor, " v"]) -> Bool[Tensor,
     ------
     InputError : nothing is left, or the surface has no boundary.
     """
-    sides = torch.stack([triangles[:, 0] - triangles[:, 1], triangles[:, 1] - triangles[:, 2], triangles[:, 2] - triangles[:, 0]])
+    sides = torch.stack(
+        [triangles[:, 0] - triangles[:, 1], triangles[:, 1] - triangles[:, 2], triangles[:, 2] - triangles[:, 0]]
+    )
     kept = chosen[triangles].all(1) & (sides != 0).all(0)
     while True:
+        # No edge twice in one direction; only the largest part; then no vertex where two boundaries touch, and again.
         kept[kept.clone()] &= _simple(triangles[kept])
         kept[kept.clone()] &= _largest(triangles[kept])
-        require(bool(kept.any()), "no triangles are left of the face: the mask, or the landmarks, do not belong to this mesh")
+        require(
+            bool(kept.any()),
+            "no triangles are left of the face: the mask, or the landmarks, do not belong to this mesh",
+        )
         start, times = boundary_edges(triangles[kept])[:, 0].unique(return_counts=True)
         pinched = torch.zeros_like(chosen)
         pinched[start[times > 1]] = True
@@ -57,34 +62,21 @@ def open_patch(triangles: Triangles, chosen: Bool[Tensor, " v"]) -> Bool[Tensor,
 
 
 def facing(vertices: Float[Tensor, "v 3"], triangles: Triangles, patch: Bool[Tensor, " t"]) -> Triangles:
-    """All triangles, re-wound where most of the patch's look away from the viewer (model frame): sources differ in their winding."""
+    """All triangles, re-wound where most of the patch's look away from the viewer: sources differ in it."""
     a, b, c = vertices.double()[triangles[patch]].unbind(1)
     return triangles if float(torch.linalg.cross(b - a, c - a)[:, 2].sum()) > 0 else triangles.flip(1)
 
 
-def _directed(triangles: Triangles) -> tuple[Tensor, Tensor]:
-    """Numbers of the three directed edges of each triangle, ``[t, 3]``, and of the same edges backward."""
-    base = int(triangles.max()) + 1 if len(triangles) else 1
-    start, end = triangles.long(), triangles.long().roll(-1, 1)
-    return start * base + end, end * base + start
-
-
 def _simple(triangles: Triangles) -> Bool[Tensor, " t"]:
     """Triangles none of whose directed edges occurs twice."""
-    forward, _ = _directed(triangles)
-    _, number, times = forward.unique(return_inverse=True, return_counts=True)
-    return (times[number] == 1).all(1)
+    edges = torch.stack((triangles, triangles.roll(-1, 1)), -1).flatten(0, 1)
+    _, number, times = edges.unique(dim=0, return_inverse=True, return_counts=True)
+    return (times[number] == 1).view(-1, 3).all(1)
 
 
 def _largest(triangles: Triangles) -> Bool[Tensor, " t"]:
     """Triangles of the largest part that hangs together by edges."""
-    forward, backward = (edges.flatten().numpy() for edges in _directed(triangles))
-    if len(forward) == 0:
+    if len(triangles) == 0:
         return torch.zeros(0, dtype=torch.bool)
-    order = np.argsort(forward)
-    place = np.searchsorted(forward, backward, sorter=order).clip(max=len(order) - 1)
-    found = forward[order[place]] == backward
-    first, second = np.flatnonzero(found) // 3, order[place[found]] // 3
-    count = len(triangles)
-    _, label = connected_components(coo_matrix((np.ones(len(first), dtype=bool), (first, second)), (count, count)), directed=False)
+    label = connected_component_labels(face_adjacency(triangles.numpy()), node_count=len(triangles))
     return torch.from_numpy(label == np.bincount(label).argmax())

@@ -20,36 +20,11 @@ from scipy.sparse import coo_array, csr_array
 from scipy.spatial import cKDTree
 from torch import Tensor
 
+from vrn_lite.faces.ict import fit_sphere
 from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.faces.photographs import Haircut, Photographs
-from vrn_lite.synth.assets import (
-    EYES,
-    HAIRCUTS,
-    HELDOUT_HAIRCUT,
-    HELDOUT_SKINS,
-    SKINS,
-    Release,
-    base_head,
-    convert_skins,
-    fetch_skins,
-    fetched,
-    load_skins,
-)
+from vrn_lite.synth.assets import EYES, HAIRCUTS, HELDOUT_HAIRCUT, HELDOUT_SKINS, SKINS, base_head, load_skins
 from vrn_lite.synth.registration import Registration, nearest_triangle, register, skin_triangles, vertex_normals
-
-__all__ = [
-    "EYES",
-    "HAIRCUTS",
-    "HELDOUT_HAIRCUT",
-    "HELDOUT_SKINS",
-    "SKINS",
-    "Release",
-    "convert_skins",
-    "fetch_skins",
-    "fetched",
-    "photographed",
-    "with_photographs",
-]
 
 IRIS_RADIUS = 0.226
 """Radius of the iris on the cropped pictures of eyes, as a share of their side."""
@@ -73,14 +48,22 @@ def photographed(face: MorphableFace, folder: str | os.PathLike[str] | None = No
     ------
     InputError : the skins have not been fetched, or the file is broken.
     """
-    arrays, face = load_skins(folder), face.to("cpu")
+    arrays = load_skins(folder)
+    face = face.to("cpu")
     registration = register(face, base_head(arrays))
     coverage = _coverage(face, registration)
     skins = _filled(_albedo(arrays["skins"], registration.uv, face), coverage, face)
     eyes, eyeballs = _eyes(arrays["eyes"], face)
-    haircuts = tuple(_haircut(name, arrays, registration, face) for name in HAIRCUTS)
-    arrays_of_face = (_tensor(skins), SKINS, _tensor(coverage), _tensor(eyes), EYES, _tensor(eyeballs))
-    return Photographs(*arrays_of_face, haircuts, heldout=(*HELDOUT_SKINS, HELDOUT_HAIRCUT))
+    return Photographs(
+        skins=_tensor(skins),
+        skin_names=SKINS,
+        coverage=_tensor(coverage),
+        eyes=_tensor(eyes),
+        eye_names=EYES,
+        eyeballs=_tensor(eyeballs),
+        haircuts=tuple(_haircut(name, arrays, registration, face) for name in HAIRCUTS),
+        heldout=(*HELDOUT_SKINS, HELDOUT_HAIRCUT),
+    )
 
 
 def with_photographs(face: MorphableFace, folder: str | os.PathLike[str] | None = None) -> MorphableFace:
@@ -173,9 +156,11 @@ def _filled(
 
 def _eyes(pictures: UInt8[np.ndarray, "e h w 3"], face: MorphableFace) -> tuple[np.ndarray, np.ndarray]:
     """Albedo ``[e, v, 3]`` of the eyeballs, by the angle about their axes, and their mask ``[v]``."""
-    points, iris = face.mean.numpy().astype(np.float64), _region(face, "iris", "pupil")
+    points = face.mean.numpy().astype(np.float64)
+    iris = _region(face, "iris", "pupil")
     eyeballs = np.minimum(sum(_region(face, name) for name in ("sclera", "iris", "pupil")), 1)
-    albedo, middle = np.zeros((len(pictures), len(points), 3)), points[face.landmarks.numpy()[27:31], 0].mean()
+    albedo = np.zeros((len(pictures), len(points), 3))
+    middle = points[face.landmarks.numpy()[27:31], 0].mean()
     for side in (points[:, 0] < middle, points[:, 0] >= middle):
         index = np.flatnonzero(side & (eyeballs > 0.01))
         if len(index) and iris[index].max() > 0.5:
@@ -186,12 +171,12 @@ def _eyes(pictures: UInt8[np.ndarray, "e h w 3"], face: MorphableFace) -> tuple[
 
 def _eye_uv(points: Float[np.ndarray, "n 3"], iris: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n 2"]:
     """Texture coordinates ``[n, 2]`` on a picture of an eye, whose iris fills the model's iris."""
-    # The eyeball's centre is that of the sphere nearest to the points (linear least squares).
-    centre = np.linalg.lstsq(np.c_[2 * points, np.ones(len(points))], (points**2).sum(1), rcond=None)[0][:3]
-    rays = (points - centre) / np.linalg.norm(points - centre, axis=1, keepdims=True)
+    rays = points - fit_sphere(points)[0]
+    rays /= np.linalg.norm(rays, axis=1, keepdims=True)
     axis = (rays * iris[:, None]).sum(0)
     axis /= np.linalg.norm(axis)
-    right = np.cross([0, 1, 0], axis) / np.linalg.norm(np.cross([0, 1, 0], axis))
+    right = np.cross([0, 1, 0], axis)
+    right /= np.linalg.norm(right)
     angle = np.arccos((rays @ axis).clip(-1, 1))
     x, y = rays @ right, rays @ np.cross(axis, right)
     radius = IRIS_RADIUS * angle / np.quantile(angle[iris > 0.5], 0.98)

@@ -107,17 +107,19 @@ def skin_triangles(face: MorphableFace) -> Bool[np.ndarray, " t"]:
 
 def register(face: MorphableFace, base: BaseHead) -> Registration:
     """Lay the base head over the mean of a face model; a few seconds."""
-    points, unit = face.mean.cpu().numpy().astype(np.float64), face.unit
+    points = face.mean.cpu().numpy().astype(np.float64)
     skin = face.triangles.cpu().numpy()[skin_triangles(face)]
     marks = face.landmarks.cpu().numpy()
     # A spline through what both heads have: landmarks, the ears, the skull.
-    base_anchors, anchors = anchors_of(base.points, base.landmarks, base.triangles), anchors_of(points, marks, skin)
+    base_anchors = anchors_of(base.points, base.landmarks, base.triangles)
+    anchors = anchors_of(points, marks, skin)
     spline = RBFInterpolator(base.points[base_anchors], points[anchors], smoothing=1e-3)
     start = spline(base.points)
     # Corrections along nearest points, ever softer; the landmarks stay where they are.
-    warped = _settle(start, base, points, skin, (base.landmarks, points[marks]), unit)
-    uv, distance, facing = _look_up(points, vertex_normals(points, face.triangles.cpu().numpy()), warped, base, unit)
-    return Registration(uv, distance / unit, facing, Warp(spline, base.points, warped - start))
+    warped = _settle(start, base, points, skin, (base.landmarks, points[marks]), face.unit)
+    normals = vertex_normals(points, face.triangles.cpu().numpy())
+    uv, distance, facing = _look_up(points, normals, warped, base, face.unit)
+    return Registration(uv, distance / face.unit, facing, Warp(spline, base.points, warped - start))
 
 
 def anchors_of(points: Points, landmarks: Int[np.ndarray, " 68"], triangles: Faces) -> Int[np.ndarray, " a"]:
@@ -126,24 +128,16 @@ def anchors_of(points: Points, landmarks: Int[np.ndarray, " 68"], triangles: Fac
     above = used[points[used, 1] > points[landmarks[33], 1]]  # the shoulders may be wider than the ears
     x, y, z = points[above].T
     middle = np.abs(x) < 0.05 * np.ptp(points[landmarks, 0])
-    extremes = [
-        above[x.argmax()],
-        above[x.argmin()],
-        above[(y - 9e9 * ~middle).argmax()],
-        above[(z + 9e9 * ~middle).argmin()],
-    ]
-    return np.concatenate([landmarks, extremes])
+    crown, back = (y - 9e9 * ~middle).argmax(), (z + 9e9 * ~middle).argmin()
+    return np.concatenate([landmarks, above[[x.argmax(), x.argmin(), crown, back]]])
 
 
 def vertex_normals(points: Points, triangles: Faces) -> Points:
     """Unit normals ``[n, 3]``, area-weighted; zero where a point has no triangle."""
     corners = points[triangles]
     cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    spread = csr_array(
-        (np.ones(triangles.size), (triangles.T.ravel(), np.tile(np.arange(len(triangles)), 3))),
-        shape=(len(points), len(triangles)),
-    )
-    normals = spread @ cross
+    places = (triangles.T.ravel(), np.tile(np.arange(len(triangles)), 3))
+    normals = csr_array((np.ones(triangles.size), places), shape=(len(points), len(triangles))) @ cross
     return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
 
 

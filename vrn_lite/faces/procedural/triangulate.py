@@ -1,12 +1,12 @@
-"""Graded triangles that fill the plane of the sculpted head's skin between its fixed lines: fine at eyes, nose and mouth."""
+"""Graded triangles between the fixed lines of the sculpted head's skin, in the plane: fine at eyes, nose, mouth."""
 
 import numpy as np
 from jaxtyping import Bool, Int
 from scipy.spatial import Delaunay, cKDTree
 from skimage.measure import points_in_poly
 
-from vrn_lite.faces.anatomy import CENTRE, FINE, OUTLINE, Values
-from vrn_lite.faces.skin import Plane, to_directions
+from vrn_lite.faces.procedural.anatomy import CENTRE, FINE, OUTLINE, Values
+from vrn_lite.faces.procedural.surface import Plane, to_directions
 
 Numbers = Int[np.ndarray, "..."]
 Mask = Bool[np.ndarray, "..."]
@@ -14,7 +14,8 @@ Mask = Bool[np.ndarray, "..."]
 
 def spacing(plane: Plane) -> Values:
     """Wanted distance of neighbours in the plane."""
-    d, anchors = to_directions(plane), FINE[:, :3] - CENTRE
+    d = to_directions(plane)
+    anchors = FINE[:, :3] - CENTRE
     distance = 9.5 * np.linalg.norm(d[:, None] - anchors / np.linalg.norm(anchors, axis=1, keepdims=True), axis=-1)
     wanted = (FINE[:, 3] + 0.16 * np.maximum(distance - 1.0, 0)).min(1)
     wanted = np.minimum(wanted, 0.5 + 0.5 * np.clip(0.3 - d[:, 2], 0, 1))
@@ -34,7 +35,7 @@ def _in_any(plane: Plane, loops: list[Plane]) -> Mask:
     return np.any([points_in_poly(plane, loop) for loop in loops], axis=0)
 
 
-def delaunay(points: Plane, holes: list[Plane]) -> Numbers:
+def triangulate(points: Plane, holes: list[Plane]) -> Numbers:
     """Counter-clockwise triangles between the points, without those in the holes."""
     triangles = Delaunay(points).simplices
     a, b, c = points[triangles].transpose(1, 0, 2)
@@ -44,7 +45,7 @@ def delaunay(points: Plane, holes: list[Plane]) -> Numbers:
 
 
 def _seeds(guard: cKDTree, holes: list[Plane]) -> Plane:
-    """Points of the half plane, away from those of `guard`, denser where `spacing` is small: a thinned Fibonacci sphere."""
+    """Points of the half plane, away from `guard`, denser where `spacing` is small: a Fibonacci sphere, thinned."""
     count, finest = 56000, 0.015
     i = np.arange(count) + 0.5
     height, turn = 1 - 2 * i / count, np.pi * (1 + 5**0.5) * i
@@ -56,21 +57,25 @@ def _seeds(guard: cKDTree, holes: list[Plane]) -> Plane:
     return plane[keep & ~_in_any(plane, holes) & (guard.query(plane)[0] > 0.7 * wanted)]
 
 
-def filled(fixed: Plane, lines: list[Plane], holes: list[Plane]) -> Plane:
+def fill(fixed: Plane, lines: list[Plane], holes: list[Plane]) -> Plane:
     """`fixed` and free points between them, pushed apart until evenly spaced; none comes close to `lines`."""
+    # Free points keep away from the fixed ones, and from the middles of the lines' edges.
     guard = cKDTree(np.concatenate([fixed] + [(line[1:] + line[:-1]) / 2 for line in lines]))
     free = _seeds(guard, holes)
     for step in range(40):
         points = np.concatenate([fixed, free])
+        # Neighbours, by a triangulation that is renewed now and then.
         if step % 4 == 0:
-            triangles = delaunay(points, holes)
+            triangles = triangulate(points, holes)
             bars = np.unique(np.sort(triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)), axis=0)
+        # Each edge that is shorter than 1.15 times the wanted distance pushes its two ends apart.
         along = points[bars[:, 0]] - points[bars[:, 1]]
         length = np.linalg.norm(along, axis=1)
         push = (0.2 * np.maximum(1.15 * spacing(points[bars].mean(1)) / length - 1, 0))[:, None] * along
         move = np.zeros_like(points)
         np.add.at(move, bars[:, 0], push)
         np.add.at(move, bars[:, 1], -push)
+        # Only free points move, never close to the midline; one that would come too close to a line stays.
         moved = free + move[len(fixed) :]
         wanted = spacing(moved)
         moved[:, 0] = np.maximum(moved[:, 0], 0.4 * wanted)

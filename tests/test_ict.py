@@ -11,8 +11,7 @@ import pytest
 import torch
 
 from serving import serving
-from vrn_lite.faces import ict_facekit
-from vrn_lite.faces.ict_facekit import Release, convert_ict, fetch_ict, ict
+from vrn_lite.faces.ict import SUMS, Release, convert_ict, fetch_ict, ict
 from vrn_lite.frame import InputError
 from vrn_lite.mesh import boundary_edges, boundary_loops, signed_volume
 
@@ -154,7 +153,7 @@ def test_known_sums_are_those_of_the_files_at_hand(shared, source_files):
     files = source_files | {"vertex_indices.json": (shared / "faces" / "ict_obj_sample" / "vertex_indices.json").read_bytes()}
     with np.load(shared / "faces" / "ict_facekit.npz") as archive:
         contents = files | {name: archive[name].tobytes() for name in ("neutral", "identity", "expression", "polygons", "landmarks68")}
-    assert {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()} == ict_facekit.SUMS
+    assert {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()} == SUMS
 
 
 # The download

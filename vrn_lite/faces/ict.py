@@ -1,4 +1,4 @@
-"""ICT-FaceKit as a `MorphableFace`: 100 identity modes and 53 expressions from light-stage scans (MIT licence, USC ICT).
+"""ICT-FaceKit: 100 identity modes and 53 expressions from light-stage scans (MIT licence, USC ICT).
 
 Li et al., "Learning Formation of Physically-Based Face Attributes", CVPR 2020.
 """
@@ -10,7 +10,6 @@ import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +17,7 @@ from jaxtyping import Bool, Float, Float64, Int
 from scipy.spatial.transform import Rotation
 from skimage.measure import points_in_poly
 
-from vrn_lite.downloads import Download, cache_folder, download, locked, write_whole
+from vrn_lite.downloads import Download, cache_folder, download, fetch_once
 from vrn_lite.faces.morphable import MorphableFace, grow_hair
 from vrn_lite.frame import InputError, require
 
@@ -26,12 +25,13 @@ Points = Float[np.ndarray, "v 3"]
 Mask = Float[np.ndarray, " v"]
 
 OBJ_VERTICES, VERTICES, POLYGONS = 26719, 24591, 24691
-"""Vertices of a source file, and how many vertices and polygons are kept: not the tear film, the occlusion sheets, the lashes."""
+"""Vertices of a source file, and how many vertices and polygons are kept: no tear film, no lashes."""
 
 SPANS = {
-    "face_narrow": slice(0, 6706), "face": slice(0, 9409), "head_neck": slice(9409, 11248), "mouth_socket": slice(11248, 13294),
-    "eye_socket_left": slice(13294, 13678), "eye_socket_right": slice(13678, 14062), "gums_tongue": slice(14062, 17039), "teeth": slice(17039, 21451),
-    "eyeball_left": slice(21451, 23021), "iris_left": slice(22221, 23021), "eyeball_right": slice(23021, 24591), "iris_right": slice(23791, 24591),
+    "face_narrow": slice(0, 6706), "face": slice(0, 9409), "head_neck": slice(9409, 11248),
+    "mouth_socket": slice(11248, 13294), "gums_tongue": slice(14062, 17039), "teeth": slice(17039, 21451),
+    "eye_socket_left": slice(13294, 13678), "eyeball_left": slice(21451, 23021), "iris_left": slice(22221, 23021),
+    "eye_socket_right": slice(13678, 14062), "eyeball_right": slice(23021, 24591), "iris_right": slice(23791, 24591),
 }  # fmt: skip
 """Vertices of each part; the left is the person's, x > 0."""
 
@@ -41,7 +41,10 @@ PATCH_POLYGONS, PATCH_VERTICES = 6560, 6706
 JAW_EDGE = np.array([(-1, -3), (1.5, -3.2), (3, -6), (5.5, -8), (10.5, -7.8)])
 """(z, y) of the lower edge of the jaw, from the nape over the ear and the jaw's angle to the chin."""
 
-HAIRLINE = np.array([(60, 10), (8.7, 10), (7.6, 9.8), (6.3, 8.8), (5.4, 7.2), (4.6, 4.5), (3.6, 2.5), (-0.5, 3), (-2.5, -2), (-7, -4.5), (-60, -4.5), (0, 60)])
+HAIRLINE = np.array([
+    (60, 10), (8.7, 10), (7.6, 9.8), (6.3, 8.8), (5.4, 7.2), (4.6, 4.5), (3.6, 2.5), (-0.5, 3), (-2.5, -2), (-7, -4.5),
+    (-60, -4.5), (0, 60),
+])  # fmt: skip
 """(z, y) outline of the hair in the side view: forehead, temple, sideburn, over the ear, nape."""
 
 BEARD_TOP = np.array([(0, -1.5), (1.5, -1.6), (2.8, -2.4), (4.5, -3.2), (6, -2), (7, 0.5), (7.5, 2.5)])
@@ -50,6 +53,10 @@ BEARD_TOP = np.array([(0, -1.5), (1.5, -1.6), (2.8, -2.4), (4.5, -3.2), (6, -2),
 CROWNS = (-4.4, -2.3)
 """y between the edges of the lower and the upper gums: the roots of the teeth beyond them are never seen."""
 
+COMMAND = "vrn-lite fetch ict"
+
+ARRAYS = ("neutral", "identity", "expression", "expression_names", "polygons", "landmarks68")
+"""What a converted model holds."""
 
 SUMS = {
     "vertex_indices.json": "4f9b35306299980dd46bee4a6b79bb95dfae1953693b74b35a64f7febfd081a5",
@@ -71,9 +78,15 @@ SUMS = {
 class Release:
     """Where the public source files are, how many identity modes they hold, and the sums of what comes."""
 
-    url: str = "https://raw.githubusercontent.com/ICT-VGL/ICT-FaceKit/da5f95a607f5e6b37755b38d3385d7f2853732e5/FaceXModel/"
+    url: str = (
+        "https://raw.githubusercontent.com/ICT-VGL/ICT-FaceKit/da5f95a607f5e6b37755b38d3385d7f2853732e5/FaceXModel/"
+    )
     identities: int = 100
     sums: Mapping[str, str] = field(default_factory=lambda: SUMS)
+
+    def files(self, names: Iterable[str]) -> Download:
+        """Some of the source files, with those sums that are known."""
+        return Download(self.url, {name: self.sums.get(name) for name in names}, COMMAND)
 
 
 def cached_model() -> Path:
@@ -125,16 +138,20 @@ def ict(path: str | os.PathLike[str] | None = None) -> MorphableFace:
 
 def _load(path: Path) -> dict[str, np.ndarray]:
     """The arrays of a converted model."""
-    require(path.is_file(), f"no ICT-FaceKit model at {path}: run `vrn-lite fetch ict` once, or set VRN_LITE_ICT to the file")
+    require(path.is_file(), f"no ICT-FaceKit model at {path}: run `{COMMAND}` once, or set VRN_LITE_ICT to the file")
     try:
         with path.open("rb") as file, np.load(file) as archive:
-            return {name: archive[name] for name in ("neutral", "identity", "expression", "expression_names", "polygons", "landmarks68")}
+            return {name: archive[name] for name in ARRAYS}
     except (OSError, TypeError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} is not a converted ICT-FaceKit model ({error}): remove it and run `vrn-lite fetch ict`") from None
+        raise InputError(
+            f"{path} is not a converted ICT-FaceKit model ({error}): remove it and run `{COMMAND}`"
+        ) from None
 
 
-def fetch_ict(cache: str | os.PathLike[str] | None = None, release: Release | None = None, progress: bool = True) -> Path:
-    """Download ICT-FaceKit (about 390 MB) and convert it once; a second call finds the result, or asks for what is missing.
+def fetch_ict(
+    cache: str | os.PathLike[str] | None = None, release: Release | None = None, progress: bool = True
+) -> Path:
+    """Download ICT-FaceKit (about 390 MB) and convert it once; a second call finds the result, or goes on.
 
     Parameters
     ----------
@@ -150,35 +167,28 @@ def fetch_ict(cache: str | os.PathLike[str] | None = None, release: Release | No
     ------
     InputError : a file cannot be had, is cut short or is not the known one, or the folder cannot be written.
     """
-    release = release or Release()
+    release, bar = release or Release(), "ICT-FaceKit" if progress else None
     target = cached_model() if cache is None else Path(cache) / "ict_facekit.npz"
-    with locked(target.parent):
-        if not target.is_file() or _unlike(_load(target), release):
-            _fetch(target, release, "ICT-FaceKit" if progress else None)
-    return target
+    return fetch_once(target, release.files(["vertex_indices.json"]), lambda folder: _arrays(folder, release, bar))
 
 
-def _fetch(target: Path, release: Release, progress: str | None) -> None:
-    """Download, convert, compare, write, and take the source files away."""
-    folder = target.parent / "ict_facekit_sources"
-    (index,) = _download(["vertex_indices.json"], folder, release)
-    stems = ["generic_neutral_mesh", *(f"identity{i:03d}" for i in range(release.identities)), *json.loads(index.read_text())["expressions"]]
-    sources = _download([f"{stem}.obj" for stem in stems], folder, release, progress)
-    arrays: dict[str, Any] = convert_ict(folder, release.identities)
-    if wrong := _unlike(arrays, release):
-        _remove(path for path in sources if path.name not in release.sums)
-        raise InputError(f"the source files are not the known ones ({', '.join(wrong)} differ); they are removed: run `vrn-lite fetch ict` again")
-    try:
-        write_whole(target, lambda file: np.savez_compressed(file, **arrays))
-    except OSError as error:
-        raise InputError(f"cannot write the ICT-FaceKit model in {target.parent}: {error}") from None
-    _remove([index, *sources])
-    folder.rmdir()
-
-
-def _download(names: list[str], folder: Path, release: Release, progress: str | None = None) -> list[Path]:
-    """Source files in `folder`, compared with those sums that are known."""
-    return download(Download(release.url, {name: release.sums.get(name) for name in names}, "vrn-lite fetch ict"), names, folder, progress)
+def _arrays(folder: Path, release: Release, progress: str | None) -> dict[str, np.ndarray]:
+    """The arrays of the model, from the meshes that the index names; where their sums differ, unknown meshes go."""
+    expressions = json.loads((folder / "vertex_indices.json").read_text())["expressions"]
+    stems = ["generic_neutral_mesh", *(f"identity{i:03d}" for i in range(release.identities)), *expressions]
+    names = [f"{stem}.obj" for stem in stems]
+    meshes = download(release.files(names), names, folder, progress)
+    arrays = convert_ict(folder, release.identities)
+    sums = {name: hashlib.sha256(values.tobytes()).hexdigest() for name, values in arrays.items()}
+    wrong = ", ".join(name for name in sums if sums[name] != release.sums.get(name, sums[name]))
+    if wrong:
+        for path in meshes:
+            if path.name not in release.sums:
+                path.unlink()
+        raise InputError(
+            f"the source files are not the known ones ({wrong} differ) and are removed: run `{COMMAND}` again"
+        )
+    return arrays
 
 
 def convert_ict(folder: Path, identities: int = 100) -> dict[str, np.ndarray]:
@@ -188,9 +198,11 @@ def convert_ict(folder: Path, identities: int = 100) -> dict[str, np.ndarray]:
     ------
     InputError : a file is not a mesh of 26,719 vertices.
     """
-    index, mesh = json.loads((folder / "vertex_indices.json").read_text()), folder / "generic_neutral_mesh.obj"
-    neutral, lines = _obj_vertices(mesh), mesh.read_text().splitlines()
-    corners = [[int(corner.split("/")[0]) - 1 for corner in line.split()[1:]] for line in lines if line.startswith("f ")]
+    index = json.loads((folder / "vertex_indices.json").read_text())
+    neutral = _obj_vertices(folder / "generic_neutral_mesh.obj")
+    lines = (folder / "generic_neutral_mesh.obj").read_text().splitlines()
+    polygons = [line.split()[1:] for line in lines if line.startswith("f ")][:POLYGONS]
+    corners = [[int(corner.split("/")[0]) - 1 for corner in polygon] for polygon in polygons]
 
     def differences(stems: Iterable[str]) -> np.ndarray:
         return np.stack([(_obj_vertices(folder / f"{stem}.obj") - neutral).astype(np.float16) for stem in stems])
@@ -200,7 +212,7 @@ def convert_ict(folder: Path, identities: int = 100) -> dict[str, np.ndarray]:
         "identity": differences(f"identity{i:03d}" for i in range(identities)),
         "expression": differences(index["expressions"]),
         "expression_names": np.array(index["expressions"]),
-        "polygons": np.array([(*row, -1)[:4] for row in corners[:POLYGONS]], dtype=np.int32),
+        "polygons": np.array([(*row, -1)[:4] for row in corners], dtype=np.int32),
         "landmarks68": np.array(index["idx_to_landmark_verts"], dtype=np.int32),
     }
 
@@ -212,32 +224,24 @@ def _obj_vertices(path: Path) -> Float64[np.ndarray, "v 3"]:
         require(len(rows) == OBJ_VERTICES, f"{len(rows)} vertices, not {OBJ_VERTICES}")
         return np.array(rows[:VERTICES], dtype=np.float64)
     except ValueError as error:
-        _remove([path])
-        raise InputError(f"{path.name} is no ICT-FaceKit mesh ({error}); it is removed: run `vrn-lite fetch ict` again") from None
-
-
-def _unlike(arrays: dict[str, np.ndarray], release: Release) -> list[str]:
-    """Names of the arrays whose bytes are not the known ones."""
-    return [name for name, array in arrays.items() if name in release.sums and hashlib.sha256(array.tobytes()).hexdigest() != release.sums[name]]
-
-
-def _remove(paths: Iterable[Path]) -> None:
-    for path in paths:
-        path.unlink(missing_ok=True)
+        path.unlink()
+        raise InputError(
+            f"{path.name} is no ICT-FaceKit mesh ({error}) and is removed: run `{COMMAND}` again"
+        ) from None
 
 
 def _turn_eyes(neutral: Points, expression: Float[np.ndarray, "e v 3"], names: tuple[str, ...]) -> None:
     """Let the eyeballs follow the lids of the eyeLook expressions, in place: the source leaves that to the animator."""
-    for side, name, sign in (("L", "left", 1), ("R", "right", -1)):
-        centre, _ = _sphere(neutral[SPANS[f"eyeball_{name}"].start : SPANS[f"iris_{name}"].start])
+    for side, part, sign in (("L", "left", 1), ("R", "right", -1)):
+        ball = SPANS[f"eyeball_{part}"]
+        rays = neutral[ball] - fit_sphere(neutral[ball.start : SPANS[f"iris_{part}"].start])[0]
         for look, yaw, pitch in (("In", -28 * sign, 0), ("Out", 28 * sign, 0), ("Up", 0, -20), ("Down", 0, 24)):
-            ball = SPANS[f"eyeball_{name}"]
             turn = Rotation.from_euler("yx", [yaw, pitch], degrees=True)
-            row = [expression_name == f"eyeLook{look}_{side}" for expression_name in names]
-            expression[row, ball] += turn.apply(neutral[ball] - centre) - (neutral[ball] - centre)
+            row = [name == f"eyeLook{look}_{side}" for name in names]
+            expression[row, ball] += turn.apply(rays) - rays
 
 
-def _sphere(points: Points) -> tuple[np.ndarray, float]:
+def fit_sphere(points: Points) -> tuple[np.ndarray, float]:
     """Centre and radius of the sphere nearest to the points (linear least squares)."""
     points = points.astype(np.float64)
     solution = np.linalg.lstsq(np.c_[2 * points, np.ones(len(points))], (points**2).sum(1), rcond=None)[0]
@@ -245,7 +249,7 @@ def _sphere(points: Points) -> tuple[np.ndarray, float]:
 
 
 def _seen(points: Points, triangles: Int[np.ndarray, "t 3"]) -> Bool[np.ndarray, " t"]:
-    """Triangles ``[t]`` that some camera may see: no inner eyeballs, roots and backs of teeth, eye sockets, roof of the mouth."""
+    """Triangles ``[t]`` that some camera may see: no inner eyeballs, backs of teeth, eye sockets, roof of the mouth."""
     corners = points[triangles]
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     size = np.linalg.norm(normal, axis=1)
@@ -329,7 +333,7 @@ def _eye_masks(points: Points) -> dict[str, Mask]:
     for side in ("left", "right"):
         ball = slice(SPANS[f"eyeball_{side}"].start, SPANS[f"iris_{side}"].start)
         shell = points[ball].astype(np.float64)
-        centre, ball_radius = _sphere(shell)
+        centre, ball_radius = fit_sphere(shell)
         ray = shell - centre
         bulge = np.linalg.norm(ray, axis=1) - ball_radius
         axis = (ray * np.maximum(bulge - 0.06, 0)[:, None]).sum(0)

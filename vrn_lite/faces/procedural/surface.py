@@ -11,23 +11,8 @@ import numpy as np
 from jaxtyping import Float
 from scipy.interpolate import CubicSpline, RBFInterpolator
 
-from vrn_lite.faces.anatomy import (
-    CARVING,
-    CENTRE,
-    EYE,
-    EYE_RADIUS,
-    FISSURE,
-    LID,
-    LID_COUNT,
-    LIP_LOWER,
-    LIP_SEAM,
-    LIP_SIDE,
-    LIP_STEPS,
-    LIP_UPPER,
-    SKIN,
-    Values,
-    rows,
-)
+from vrn_lite.faces.procedural import anatomy
+from vrn_lite.faces.procedural.anatomy import CENTRE, EYE, EYE_RADIUS, LID, LID_COUNT, LIP_SIDE, LIP_STEPS, Values
 
 Points = Float[np.ndarray, "... 3"]
 Plane = Float[np.ndarray, "... 2"]
@@ -50,7 +35,7 @@ def surface(plane: Plane) -> Points:
     """The skin over plane points ``[n, 2]`` of the right half: the table's radius, the carvings, the lids."""
     d = to_directions(plane)
     r, front = _radius()(d), d[:, 2] > 0
-    for *middle, across, along, height in rows(CARVING):
+    for *middle, across, along, height in anatomy.CARVING:
         off = d * np.linalg.norm(CENTRE - middle) + CENTRE - middle
         r = r + front * height * np.exp(-0.5 * ((off[:, 0] / across) ** 2 + (off[:, 1] / along) ** 2))
     lid = _eyeball_radius(d, EYE_RADIUS + LID)
@@ -60,13 +45,13 @@ def surface(plane: Plane) -> Points:
 @lru_cache(maxsize=1)
 def _radius() -> RBFInterpolator:
     """Distance of the skin from `CENTRE`, over unit vectors."""
-    d = np.concatenate([SKIN, SKIN[SKIN[:, 0] > 0] * (-1, 1, 1)]) - CENTRE
+    d = np.concatenate([anatomy.SKIN, anatomy.SKIN[anatomy.SKIN[:, 0] > 0] * (-1, 1, 1)]) - CENTRE
     r = np.linalg.norm(d, axis=1)
     return RBFInterpolator(d / r[:, None], r, kernel="cubic", smoothing=2e-4)
 
 
 def _eyeball_radius(d: Points, radius: float) -> Values:
-    """Distance along rays `d` from `CENTRE` to the front of a sphere about `EYE`; falls off steeply beyond its outline."""
+    """Distance along rays `d` from `CENTRE` to the front of a sphere about `EYE`; steep beyond its outline."""
     along = d @ (EYE - CENTRE)
     inside = along**2 - ((EYE - CENTRE) ** 2).sum() + radius**2
     return along + np.sign(inside) * np.sqrt(np.abs(inside))
@@ -109,7 +94,7 @@ def smooth(x: Values) -> Values:
 
 def lid_edges(x: Values) -> tuple[Values, Values]:
     """Height of the upper and of the lower lid's edge at x."""
-    (x0, y0), (x1, y1) = FISSURE
+    (x0, y0), (x1, y1) = anatomy.FISSURE
     u = np.clip(2 * (x - x0) / (x1 - x0) - 1, -1, 1)
     line = y0 + (y1 - y0) * (u + 1) / 2
     return line + 0.54 * (1 - u**2) ** 0.75 * (1 - 0.15 * u), line - 0.42 * (1 - u**2) ** 0.8 * (1 + 0.2 * u)
@@ -118,7 +103,7 @@ def lid_edges(x: Values) -> tuple[Values, Values]:
 def lid_rings() -> Points:
     """Rings ``[4, LID_COUNT, 3]`` from the inner edge of the lids outward."""
     t = 2 * np.pi * np.arange(LID_COUNT) / LID_COUNT
-    (x0, _), (x1, _) = FISSURE
+    (x0, _), (x1, _) = anatomy.FISSURE
     x = (x0 + x1) / 2 + (x1 - x0) / 2 * np.cos(t)
     edge = np.stack([x, np.where(t <= np.pi + 1e-9, *lid_edges(x))], 1)
     along = np.roll(edge, -1, 0) - np.roll(edge, 1, 0)
@@ -130,7 +115,7 @@ def lid_rings() -> Points:
 def lip_rings() -> Points:
     """Rings ``[8, 29, 3]``, one for each of `LIP_STEPS`, columns as in `LIP_SIDE`."""
     steps = np.sin(np.linspace(0, np.pi / 2, 15)) * 0.6 + np.linspace(0, 1, 15) * 0.4
-    seam, upper, lower = (curve(rows, steps) for rows in (LIP_SEAM, LIP_UPPER, LIP_LOWER))
+    seam, upper, lower = (curve(rows, steps) for rows in (anatomy.LIP_SEAM, anatomy.LIP_UPPER, anatomy.LIP_LOWER))
     seam, border = np.concatenate([seam, seam[-2::-1]]), np.concatenate([upper, lower[-2::-1]])
     gap = border - seam
     width = np.linalg.norm(gap, axis=1)
@@ -138,7 +123,10 @@ def lip_rings() -> Points:
     for f in LIP_STEPS:
         ring = _frontal(seam + gap * max(f, 0) if f <= 1 else border + 0.16 * gap / width[:, None])
         ring[:, 1] += LIP_SIDE * (0.004 * (f <= 0) + 0.1 * max(-f - 1, 0))
-        plump = np.where(LIP_SIDE < 0, 0.34, 0.22) * np.sin(np.pi * np.clip(f, 0, 1) ** 0.75) - 0.1 * (1 - np.clip(f, 0, 1)) ** 3
+        plump = (
+            np.where(LIP_SIDE < 0, 0.34, 0.22) * np.sin(np.pi * np.clip(f, 0, 1) ** 0.75)
+            - 0.1 * (1 - np.clip(f, 0, 1)) ** 3
+        )
         ring[:, 2] += (width / width.max()) ** 0.6 * plump * (f <= 1) + 0.38 * min(f, 0)
         rings.append(ring)
     return np.stack(rings)

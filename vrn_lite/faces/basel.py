@@ -1,9 +1,9 @@
-"""The Basel Face Model with the expressions of 300W-LP and AFLW2000-3D as a `MorphableFace`, from the user's licensed files.
+"""The Basel Face Model with the expressions of 300W-LP and AFLW2000-3D, from the user's licensed files.
 
-Paysan et al., "A 3D Face Model for Pose and Illumination Invariant Face Recognition", AVSS 2009; cut and given expressions
-by Zhu et al., "Face Alignment Across Large Poses: A 3D Solution", CVPR 2016, whose code writes ``Model_Shape.mat`` from the
-university's ``01_MorphableModel.mat`` and ships ``Model_Exp.mat`` (``Model_Expression.mat`` with AFLW2000-3D). Micrometres;
-x right, y up, z to the viewer. Nothing of it may be passed on, so nothing of it is here.
+Paysan et al., "A 3D Face Model for Pose and Illumination Invariant Face Recognition", AVSS 2009; cut and given
+expressions by Zhu et al., "Face Alignment Across Large Poses: A 3D Solution", CVPR 2016, whose code writes
+``Model_Shape.mat`` from the university's ``01_MorphableModel.mat`` and ships ``Model_Exp.mat``
+(``Model_Expression.mat`` with AFLW2000-3D). Micrometres; x right, y up, z to the viewer. Nobody may pass it on.
 """
 
 import os
@@ -21,7 +21,9 @@ from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.faces.patch import face_region, facing, open_patch
 from vrn_lite.frame import InputError, require
 
-SHAPE, EXPRESSIONS, MASKS = "Model_Shape.mat", ("Model_Exp.mat", "Model_Expression.mat"), ("face_mask.mat", "face_mask.npy", "face_mask.txt")
+SHAPE = "Model_Shape.mat"
+EXPRESSIONS = ("Model_Exp.mat", "Model_Expression.mat")
+MASKS = ("face_mask.mat", "face_mask.npy", "face_mask.txt")
 """Names of the model's files; of several names the first that exists counts."""
 
 REACH = 2.0
@@ -37,7 +39,7 @@ class BaselFace(MorphableFace):
     Attributes
     ----------
     identity_scale : ``[i]``, one standard deviation of each identity parameter.
-    expression_scale : ``[m]``, one standard deviation of each of the m expression parameters (there are 2 m blendshapes).
+    expression_scale : ``[m]``, one standard deviation of each of the m expression parameters (of 2 m blendshapes).
     """
 
     identity_scale: Float[Tensor, " i"]
@@ -47,7 +49,9 @@ class BaselFace(MorphableFace):
         """A copy on `device`."""
         return cast(BaselFace, super().to(device))
 
-    def coefficients(self, shape: Float[Tensor, "*b i"], expression: Float[Tensor, "*b m"]) -> tuple[Float[Tensor, "*b i"], Float[Tensor, "*b e"]]:
+    def coefficients(
+        self, shape: Float[Tensor, "*b i"], expression: Float[Tensor, "*b m"]
+    ) -> tuple[Float[Tensor, "*b i"], Float[Tensor, "*b e"]]:
         """Coefficients for `mesh` from ``Shape_Para`` and ``Exp_Para`` as the data sets' files hold them."""
         signed = expression / (REACH * self.expression_scale)
         return shape / self.identity_scale, torch.stack((signed.clamp(min=0), (-signed).clamp(min=0)), -1).flatten(-2)
@@ -58,30 +62,30 @@ def basel(path: str | os.PathLike[str], mask: str | os.PathLike[str] | None = No
 
     Parameters
     ----------
-    path : ``Model_Shape.mat`` or the folder that holds it, with ``Model_Exp.mat`` or ``Model_Expression.mat`` beside it.
+    path : ``Model_Shape.mat`` or its folder, with ``Model_Exp.mat`` or ``Model_Expression.mat`` beside it.
     mask : a .npy, .txt or .mat file that tells the face's vertices from ears and neck: a 0 or 1 for each vertex, or the
-        numbers of the face's vertices, counted from 0 (in a .mat from 1). None for ``face_mask.mat``, ``.npy`` or ``.txt``
-        beside the model, and without one for what `face_region` finds by the landmarks.
+        numbers of the face's vertices, counted from 0 (in a .mat from 1). None for ``face_mask.mat``, ``.npy`` or
+        ``.txt`` beside the model, and without one for what `face_region` finds by the landmarks.
         The paper counts its errors on "around 19,600" vertices and does not say which: numbers differ with the mask.
 
     Raises
     ------
-    InputError : a file is missing or cannot be read, an array in it is missing or has the wrong shape, or the mask does
-        not fit the model.
+    InputError : a file is missing or cannot be read, an array in it is missing or does not fit, or the mask does not.
     """
     file = Path(path) / SHAPE if Path(path).is_dir() else Path(path)
-    require(file.is_file(), f"no Basel model at {file}: give {SHAPE} of 300W-LP or AFLW2000-3D, or its folder (see the README)")
+    require(file.is_file(), f"no Basel model at {file}: give {SHAPE} of 300W-LP or AFLW2000-3D (see the README)")
     moves = _beside(file, EXPRESSIONS)
     if moves is None:
-        raise InputError(f"{' or '.join(EXPRESSIONS)} is missing beside {file}: copy it there, it comes with 300W-LP's code and with AFLW2000-3D")
+        raise InputError(f"{' or '.join(EXPRESSIONS)} is missing beside {file}: copy it there (see the README)")
     shape, motion = read_mat(file), read_mat(moves)
     flat = array(shape, "mu_shape", file).reshape(-1)
     count = len(flat) // 3
-    require(len(flat) == 3 * count > 0, f"{file}: mu_shape must hold x, y and z of every vertex, got {len(flat)} numbers")
+    require(len(flat) == 3 * count, f"{file}: mu_shape must hold x, y and z of every vertex, got {len(flat)} numbers")
     identity, identity_scale = _modes(shape, "w", "sigma", file, count)
     signed, expression_scale = _modes(motion, "w_exp", "sigma_exp", moves, count)
     neutral = array(motion, "mu_exp", moves).reshape(-1)
-    require(len(neutral) == len(flat), f"{moves} belongs to another model: mu_exp has {len(neutral)} numbers, mu_shape of {file.name} {len(flat)}")
+    fits = f"mu_exp has {len(neutral)} numbers, mu_shape of {file.name} {len(flat)}"
+    require(len(neutral) == len(flat), f"{moves} belongs to another model: {fits}")
     mean = torch.from_numpy((flat + neutral).reshape(-1, 3)).float()
     triangles = _numbers(shape, "tri", file, count).T.contiguous()
     landmarks = _numbers(shape, "keypoints", file, count).flatten()
@@ -133,12 +137,15 @@ def array(data: dict[str, np.ndarray], name: str, path: Path) -> np.ndarray:
     return values.astype(np.float64)
 
 
-def _modes(data: dict[str, np.ndarray], name: str, sigma: str, path: Path, count: int) -> tuple[Float[Tensor, "k v 3"], Float[Tensor, " k"]]:
+def _modes(
+    data: dict[str, np.ndarray], name: str, sigma: str, path: Path, count: int
+) -> tuple[Float[Tensor, "k v 3"], Float[Tensor, " k"]]:
     """Modes per unit of their parameters, and the parameters' standard deviations."""
     modes, scale = array(data, name, path), array(data, sigma, path).reshape(-1)
-    rows = modes.shape[0]
-    require(modes.ndim == 2 and rows == 3 * count, f"{path}: {name} must have 3 x {count} rows, got the shape {modes.shape}")
-    require(len(scale) == modes.shape[1], f"{path}: {sigma} must have a number for each of the {modes.shape[1]} columns of {name}, got {len(scale)}")
+    fits = modes.ndim == 2 and len(modes) == 3 * count
+    require(fits, f"{path}: {name} must have 3 x {count} rows, got the shape {modes.shape}")
+    wanted = f"a number for each of the {modes.shape[1]} columns of {name}"
+    require(len(scale) == modes.shape[1], f"{path}: {sigma} must have {wanted}, got {len(scale)}")
     require(bool((scale > 0).all()), f"{path}: {sigma} must be positive")
     return torch.from_numpy(modes.T.astype(np.float32)).unflatten(1, (count, 3)), torch.from_numpy(scale).float()
 
@@ -148,7 +155,8 @@ def _numbers(data: dict[str, np.ndarray], name: str, path: Path, count: int) -> 
     values = array(data, name, path)
     whole = bool((values == values.round()).all() and values.min() >= 1 and values.max() <= count)
     require(whole, f"{path}: {name} must be vertex numbers from 1 to {count}")
-    require(name != "tri" or (values.ndim == 2 and 3 in values.shape), f"{path}: tri must be [3, t], got the shape {values.shape}")
+    threes = name != "tri" or (values.ndim == 2 and 3 in values.shape)
+    require(threes, f"{path}: tri must be [3, t], got the shape {values.shape}")
     return torch.from_numpy(np.ascontiguousarray(values if values.shape[0] in (1, 3) else values.T)).long() - 1
 
 
@@ -164,15 +172,14 @@ def _mask(mask: str | os.PathLike[str] | None, file: Path, count: int) -> Bool[T
         return None
     require(path.is_file(), f"no such mask: {path}")
     values = read_numbers(path)
-    if path.suffix == ".mat":
-        values = values if len(values) == count else values - 1
     if len(values) == count:
-        require(bool(np.isin(values, (0, 1)).all()), f"{path}: a mask with one value for each of the {count} vertices holds 0 and 1 only")
+        binary = bool(np.isin(values, (0, 1)).all())
+        require(binary, f"{path}: a mask with one value for each of the {count} vertices holds 0 and 1 only")
         return torch.from_numpy(values == 1)
-    require(
-        bool((values == values.round()).all() and values.min() >= 0 and values.max() < count),
-        f"{path} does not fit the model: it must hold {count} values 0 or 1, or numbers of vertices, got {len(values)} values up to {values.max():g}",
-    )
+    values = values - 1 if path.suffix == ".mat" else values
+    whole = bool((values == values.round()).all() and values.min() >= 0 and values.max() < count)
+    found = f"got {len(values)} values up to {values.max():g}"
+    require(whole, f"{path} does not fit the model: {count} values 0 or 1, or numbers of vertices, are needed, {found}")
     chosen = torch.zeros(count, dtype=torch.bool)
     chosen[torch.from_numpy(values).long()] = True
     return chosen

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from vrn_lite.faces.anatomy import CENTRE, EYE, EYE_RADIUS, LID, LIP_STEPS, SKIN
-from vrn_lite.faces.skin import curve, lid_rings, lip_rings, on_eyeball, smooth, surface, to_directions, to_plane
+from vrn_lite.faces.procedural.anatomy import CENTRE, EYE, EYE_RADIUS, LID, LIP_STEPS, SKIN
+from vrn_lite.faces.procedural.surface import curve, lid_rings, lip_rings, on_eyeball, smooth, surface, to_directions, to_plane
 
 
 def test_plane_and_directions_are_inverse():

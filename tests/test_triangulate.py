@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.integrate import trapezoid
 
-from vrn_lite.faces.filling import delaunay, filled, midline, spacing
+from vrn_lite.faces.procedural.triangulate import fill, midline, spacing, triangulate
 
 
 def areas(points, triangles):
@@ -22,7 +22,7 @@ def ring(radius, count=12):
 def test_triangles_cover_what_lies_between_two_polygons():
     outer, inner = ring(0.4), ring(0.1)
     points = np.concatenate([outer, inner, ring(0.25, 15)])
-    found = areas(points, delaunay(points, [inner]))
+    found = areas(points, triangulate(points, [inner]))
     assert (found > 0).all()
     assert found.sum() == pytest.approx(6 * np.sin(np.pi / 6) * (0.4**2 - 0.1**2))
 
@@ -30,7 +30,7 @@ def test_triangles_cover_what_lies_between_two_polygons():
 def test_free_points_are_as_far_apart_as_wanted_and_keep_off_the_holes():
     hole = ring(0.1)
     square = np.array([[x, y] for x in np.linspace(0, 1, 9) for y in (-0.5, 0.5)] + [[x, y] for x in (0, 1) for y in np.linspace(-0.5, 0.5, 9)[1:-1]])
-    points = filled(np.concatenate([square, hole]), [], [hole])
+    points = fill(np.concatenate([square, hole]), [], [hole])
     free = points[len(square) + len(hole) :]
     assert np.array_equal(points[: len(square)], square)
     assert (np.linalg.norm(free - (0.5, 0.0), axis=1) > 0.1 * np.cos(np.pi / 12)).all()

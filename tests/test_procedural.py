@@ -1,13 +1,19 @@
-"""The sculpted head has the shape, the order and the movements of a human one."""
+"""The sculpted head has the shape, the order and the movements of a human one; its file is what its builder makes."""
+
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import skimage.data
 import torch
 from skimage.feature import Cascade
+from vrn_lite.synth.render import vertex_normals
 
 from vrn_lite.camera import place
-from vrn_lite.faces.sculpted import procedural
+from vrn_lite.faces.procedural import FILE, STEP, bald, builder, face_of
+from vrn_lite.faces.procedural.head import both_halves
+from vrn_lite.faces.procedural.modes import expressions
 from vrn_lite.frame import Grid
 from vrn_lite.landmarks import FLIP
 from vrn_lite.mesh import boundary_edges, boundary_loops, signed_volume
@@ -19,7 +25,7 @@ MIRROR = torch.tensor([-1.0, 1.0, 1.0])
 
 @pytest.fixture(scope="module")
 def face():
-    return procedural()
+    return bald()
 
 
 def expressed(face, *names: str) -> torch.Tensor:
@@ -32,10 +38,55 @@ def random_faces(face, count: int) -> torch.Tensor:
     return torch.randn(count, len(face.identity), generator=torch.Generator().manual_seed(5)).clamp(-3, 3)
 
 
-def test_building_twice_gives_the_same_face(face):
-    again = procedural.__wrapped__()
+@pytest.fixture(scope="module")
+def built():
+    """The builder's arrays."""
+    return builder.build()
+
+
+def test_the_file_is_the_builders_bit_for_bit(built):
+    assert FILE.stat().st_size < 1_000_000
+    with np.load(FILE) as shipped:
+        assert shipped.files == list(built)
+        for name, values in built.items():
+            assert shipped[name].dtype == values.dtype
+            assert np.array_equal(shipped[name], values), name
+
+
+def test_the_file_written_anew_gives_the_same_face(built, face, tmp_path, monkeypatch):
+    monkeypatch.setattr(builder, "build", lambda: built)
+    builder.write(tmp_path / "head.npz")
+    with np.load(tmp_path / "head.npz") as archive:
+        again = face_of(archive)
     assert torch.equal(again.mean, face.mean)
-    assert torch.equal(again.triangles, face.triangles)
+    assert torch.equal(again.expression, face.expression)
+    assert again.regions.keys() == face.regions.keys()
+
+
+def test_rounding_moves_nothing_by_more_than_half_a_step(face):
+    head = both_halves()
+    moves = expressions(head)
+    assert tuple(moves) == face.expression_names
+    assert np.abs(face.mean.double().numpy() - head.vertices).max() <= STEP / 2
+    assert np.abs(face.expression.double().numpy() - np.stack(list(moves.values()))).max() <= STEP / 2
+    assert STEP / 2 < 1e-6 * face.unit
+
+
+def test_mirror_images_stay_mirror_images_to_the_last_bit(face):
+    flip = torch.from_numpy(both_halves().flip)
+    assert torch.equal(face.mean[flip] * MIRROR, face.mean)
+    names = face.expression_names
+    for name, field in zip(names, face.expression, strict=True):
+        twin = name.removesuffix("_L") + "_R" if name.endswith("_L") else name.removesuffix("Left") + "Right"
+        if name.endswith(("_L", "Left")):
+            assert torch.equal(face.expression[names.index(twin)], field[flip] * MIRROR), name
+    assert torch.equal(face.identity[0, flip] * MIRROR, face.identity[0])
+
+
+def test_loading_the_face_does_not_build_it():
+    code = "import sys, vrn_lite.faces as f; f.procedural(); print(*(m for m in sys.modules if 'faces.procedural.' in m))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
 
 
 def test_sizes_are_as_designed(face):
