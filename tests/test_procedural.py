@@ -8,7 +8,6 @@ import pytest
 import skimage.data
 import torch
 from skimage.feature import Cascade
-from vrn_lite.synth.render import vertex_normals
 
 from vrn_lite.camera import place
 from vrn_lite.faces.procedural import FILE, STEP, bald, builder, face_of

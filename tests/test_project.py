@@ -26,7 +26,8 @@ ROOMS = ("frame downloads memory presets mesh faces camera raster synth volume l
          "recipes objective reuse store records training testsets portrait datasets methods protocols baselines ablations published reproduce "
          "photo bench figures exercises widgets cli").split()  # fmt: skip
 INNER = {
-    "faces": "photographs morphable patch basel_model ict_facekit anatomy skin filling clay sculpted",
+    "faces": "photographs morphable patch basel ict procedural",
+    "faces/procedural": "anatomy surface triangulate mesh_builder head modes builder",
     "synth": "appearance degradations background occluders eyewear hair skin render registration assets photographed",
 }
 """Order within folders, like that of `ROOMS`."""
@@ -153,12 +154,15 @@ def test_imports_go_down_the_list_of_rooms():
 @pytest.mark.parametrize("folder", INNER)
 def test_imports_within_a_folder_go_down_its_list(folder):
     rooms = INNER[folder].split()
-    files = {path.stem: path for path in (ROOT / "vrn_lite" / folder).glob("*.py") if path.stem != "__init__"}
+    found = [*(ROOT / "vrn_lite" / folder).glob("*.py"), *(ROOT / "vrn_lite" / folder).glob("*/__init__.py")]
+    files = {path.parent.name if path.parent.name != Path(folder).name else path.stem: path for path in found}
+    files = {name: path for name, path in files.items() if not name.startswith("__")}
     assert set(rooms) == set(files)
     for room, path in files.items():
         for name in top_imports(path):
-            if name.startswith(f"vrn_lite.{folder}."):
-                other = name.split(".")[2]
+            inside = f"vrn_lite.{folder.replace('/', '.')}."
+            if name.startswith(inside):
+                other = name.removeprefix(inside).split(".")[0]
                 assert rooms.index(other) < rooms.index(room), f"{path.name} imports {name}, which stands below it"
 
 
