@@ -13,7 +13,7 @@ from vrn_lite.datasets.w300lp import angles_of, fitted_camera, paired, photograp
 from vrn_lite.faces import basel
 from vrn_lite.frame import Grid, InputError
 from vrn_lite.methods import by_mean_face, by_oracle
-from vrn_lite.pairs import STEADY, make_pairs
+from vrn_lite.pairs import STEADY, PoseRange, make_pairs
 from vrn_lite.presets import PRESETS
 from vrn_lite.protocols import score
 from vrn_lite.testsets import CHUNK
@@ -165,6 +165,17 @@ def test_training_pairs_are_reproducible_and_jittered(face, folder):
     assert not torch.equal(first.images, other.images)
     low, high = first.landmarks[..., :2].amin(1), first.landmarks[..., :2].amax(1)
     assert ((low + high) / 2 - 16).abs().max() > 0.5
+
+
+def test_photographs_come_in_a_finders_crops_too(face, folder):
+    """Of 0.55 to 1.8 times the right size, as rendered faces do."""
+    right, loose = (
+        pairs_from(folder, face, "tiny", 12, torch.Generator().manual_seed(2), poses=poses)
+        for poses in (STEADY, PoseRange(loose=1, angle=0, mirror=0))
+    )
+    zoom = loose.camera.scale / right.camera.scale
+    assert 0.55 - 1e-4 <= zoom.min() < 0.75
+    assert 1.4 < zoom.max() <= 1.8 + 1e-4
 
 
 def test_training_images_and_landmarks_move_together(face, folder):
