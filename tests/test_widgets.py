@@ -10,7 +10,8 @@ import torch
 import trimesh
 from PIL import Image
 
-from vrn_lite import figures, widgets
+from vrn_lite import viz
+from vrn_lite.viz import widgets
 from vrn_lite.camera import Similarity
 from vrn_lite.frame import InputError
 from vrn_lite.photo import Reconstruction
@@ -25,7 +26,7 @@ def test_sliders_redraw_the_picture():
 
     def draw(size=1.0):
         seen.append(size)
-        return figures.curves_figure({"a": ([0, size], [0, 1])}, "x", "y")
+        return viz.curves_figure({"a": ([0, size], [0, 1])}, "x", "y")
 
     box = widgets.explore(draw, size=(0.0, 4.0, 1.0))
     slider, line, image = box.children
@@ -41,7 +42,7 @@ def test_what_a_drawing_refuses_is_said_in_a_line_and_the_picture_stays():
     def draw(size=1.0, kind="a"):
         if size > 2:
             raise InputError(f"size <= 2 is needed, got {size:g} for {kind}")
-        return figures.curves_figure({kind: ([0, size], [0, 1])}, "x", "y")
+        return viz.curves_figure({kind: ([0, size], [0, 1])}, "x", "y")
 
     slider, menu, line, image = widgets.explore(draw, size=(0.0, 4.0, 1.0), kind=("a", "b")).children
     before = image.value
@@ -223,7 +224,7 @@ def shown(monkeypatch):
 def test_a_live_picture_is_redrawn_in_place(shown):
     live = widgets.Live(every=0)
     for top in (1, 5):
-        assert live.draw(lambda top=top: figures.curves_figure({"a": ([0, 1], [0, top])}, "x", "y"), f"Up to {top}.")
+        assert live.draw(lambda top=top: viz.curves_figure({"a": ([0, 1], [0, top])}, "x", "y"), f"Up to {top}.")
     assert [(how, text) for how, _, text in shown] == [("first", "Up to 1."), ("again", "Up to 5.")]
     assert all(png.startswith(b"\x89PNG") for _, png, _ in shown)
     assert shown[0][1] != shown[1][1]
@@ -231,7 +232,7 @@ def test_a_live_picture_is_redrawn_in_place(shown):
 
 def test_a_live_picture_is_drawn_no_more_often_than_asked(shown):
     live = widgets.Live(every=1000)
-    figure = figures.curves_figure({"a": ([0, 1], [0, 1])}, "x", "y")
+    figure = viz.curves_figure({"a": ([0, 1], [0, 1])}, "x", "y")
     assert [live.draw(lambda: figure, "A line."), live.draw(lambda: figure, "A line."), live.draw(lambda: figure, "A line.", now=True)] == [True, False, True]
     assert len(shown) == 2
 
@@ -241,7 +242,7 @@ def test_what_a_live_picture_showed_becomes_a_movie(shown):
     with pytest.raises(InputError, match="call draw first"):
         live.movie()
     for top in range(1, 6):
-        live.draw(lambda top=top: figures.curves_figure({"a": ([0, 1], [0, top])}, "x", "y"), f"Up to {top}.")
+        live.draw(lambda top=top: viz.curves_figure({"a": ([0, 1], [0, top])}, "x", "y"), f"Up to {top}.")
     movie = live.movie("A line", most=3)
     assert [frame.name for frame in movie.frames] == ["1 of 5", "3 of 5", "5 of 5"]
     assert movie.layout.sliders[0].active == 2
