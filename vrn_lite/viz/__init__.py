@@ -1,4 +1,4 @@
-"""Plotly figures of meshes, volumes, images and curves that look the same in JupyterLab, on Colab, on GitHub and in a file.
+"""Figures of meshes, volumes, images and curves, the same in JupyterLab, on Colab, on GitHub and in a file.
 
 A figure holds its own controls (sliders, no kernel needed) and few bytes: coordinates are fixed-point int16, triangles
 uint16 where they fit, slices are PNG images. It is the one description of what is to be seen: browsers draw it with

@@ -54,7 +54,7 @@ def compared_figure(
     slider: str,
     whose: str = "the paper",
 ) -> go.Figure:
-    """Our curves with somebody else's behind them, dashed, in the same colour and sign; one page at a time, by a slider.
+    """Our curves with somebody else's behind them, dashed, in the same colour and sign; a slider turns the pages.
 
     Parameters
     ----------
@@ -152,7 +152,7 @@ def boxes_figure(
 
 
 def downsample(x: Sequence[float], y: Sequence[float], most: int = 60) -> tuple[list[float], list[float]]:
-    """A long, noisy curve as at most `most` points, each the mean of a run of neighbours; NaN and infinity are left out.
+    """A long, noisy curve as at most `most` points, means of neighbours; NaN and infinity are left out.
 
     Examples
     --------

@@ -17,29 +17,8 @@ from vrn_lite.frame import require
 from vrn_lite.store import atomically
 from vrn_lite.viz.still import picture
 
-LINK = """
-const figure = document.getElementById('{plot_id}');
-const scenes = Object.keys(figure.layout).filter(name => /^scene\\d*$/.test(name));
-const one = event => scenes.find(scene => event[scene + '.camera'] || event[scene + '.aspectratio']);
-figure.on('plotly_relayouting', event => {  // while dragging: move the others' cameras, leave the dragged one alone
-  const dragged = one(event), full = figure._fullLayout;
-  const camera = dragged && event[dragged + '.camera'];
-  if (camera) for (const scene of scenes) {
-    if (scene !== dragged) full[scene]._scene?.setViewport?.({camera, aspectratio: full[scene].aspectratio});
-  }
-});
-figure.on('plotly_relayout', event => {  // dropped, or zoomed
-  const moved = one(event);
-  if (!moved || scenes.some(scene => scene !== moved && event[scene + '.camera'])) return;  // our own, or the slider's
-  const {camera, aspectratio: {x, y, z}} = figure._fullLayout[moved], change = {};
-  for (const scene of scenes) if (scene !== moved) {
-    change[scene + '.camera'] = event[moved + '.camera'] || camera;
-    change[scene + '.aspectratio'] = {x, y, z};
-  }
-  Plotly.relayout(figure, change);
-});
-"""
-"""Lets the scenes of a `linked_figure` follow the one that is dragged; a page runs it, a notebook's figure cannot hold it."""
+LINK = Path(__file__).with_name("link.js")
+"""Lets the scenes of a `linked_figure` follow the one that is dragged; a page runs it, a notebook cannot hold it."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +63,8 @@ def bundle(png: bytes, description: str) -> dict[str, str]:
 def spec(figure: go.Figure) -> dict[str, Any]:
     """The figure as plain values for JSON: whole numbers in arrays become bytes in base64, whatever Plotly's version.
 
-    Plotly 6 and later do so by themselves. Plotly 5 would write every number out, three times the size; the plotly.js that
-    it brings (2.35) reads the short form as well.
+    Plotly 6 and later do so by themselves. Plotly 5 would write every number out, three times the size; the plotly.js
+    that it brings (2.35) reads the short form as well.
     """
     return json.loads(plotly.io.to_json(_packed(figure.to_dict()), validate=False))
 
@@ -111,6 +90,6 @@ def _packed(value: Any) -> Any:
 
 def _html(figure: go.Figure, plotly_js: bool | str) -> str:
     """A whole page; the scenes of a linked figure follow each other in it."""
-    script = LINK if (figure.layout.meta or {}).get("linked") else None
+    script = LINK.read_text(encoding="utf-8") if (figure.layout.meta or {}).get("linked") else None
     options = {"full_html": True, "post_script": script, "validate": False, "auto_play": False}
     return plotly.io.to_html(_packed(figure.to_dict()), include_plotlyjs=plotly_js, **options)

@@ -144,10 +144,9 @@ def linked_figure(
 ) -> go.Figure:
     """Meshes side by side, each in a scene of its own under its name, all at one scale and seen by one camera.
 
-    The slider turns all scenes together, wherever the figure is shown. Dragging or zooming one scene takes the others along
-    where the figure brings its script: in a file of `write_html` and on Colab. In JupyterLab no script may come with a
-    figure, so dragging turns the one scene there, and the slider brings them together again. To drag several meshes
-    at once in JupyterLab too, put them into one scene: ``meshes_figure(abreast(parts))``.
+    The slider turns all scenes together, wherever the figure is shown. Dragging or zooming one takes the others along in
+    a file of `write_html` and on Colab. JupyterLab allows no script in a figure: dragging turns the one scene there, and
+    the slider brings them together again. ``meshes_figure(abreast(parts))`` puts them into one scene, to be dragged.
 
     Parameters
     ----------
@@ -194,7 +193,7 @@ def turned_camera(degrees: float) -> dict[str, Any]:
 
 
 def abreast(parts: Mapping[str, Part], gap: float = 0.1) -> dict[str, dict[str, Any]]:
-    """The parts moved along x until they stand side by side, in their order, centred on x = 0: for one scene and camera.
+    """The parts moved along x until they stand side by side, in their order, centred on x = 0, for one scene.
 
     Parameters
     ----------
@@ -221,7 +220,7 @@ def abreast(parts: Mapping[str, Part], gap: float = 0.1) -> dict[str, dict[str, 
 def cluster_vertices(
     vertices: np.ndarray, triangles: np.ndarray, most: int, carried: Sequence[np.ndarray] = ()
 ) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
-    """Merge vertices ``[v, 3]`` that share a cell, in growing cells, until `most` are left; averages `carried` ``[v, c]``.
+    """Merge vertices ``[v, 3]`` that share a cell, in growing cells, to at most `most`; averages `carried` ``[v, c]``.
 
     Examples
     --------

@@ -62,12 +62,12 @@ def movie_figure(
     depth_scale: float = AUTHORS_DEPTH_SCALE,
     level: float = 0.5,
 ) -> go.Figure:
-    """A network's answers to one image in the course of its training, as surfaces: a slider, and a button that plays them.
+    """A network's answers to one image in the course of its training, as surfaces: a slider, and a play button.
 
     Parameters
     ----------
-    answers : the slider's label (samples seen, for example) -> ``[d, h, w]``, probabilities. An answer that does not reach
-        `level` anywhere has no surface, and gets no page.
+    answers : the slider's label (samples seen, for example) -> ``[d, h, w]``, probabilities. An answer that does not
+        reach `level` anywhere has no surface, and gets no page.
 
     Raises
     ------
@@ -98,7 +98,7 @@ def drawn_face(
     grid: Grid | None = None,
     seed: int = 4,
 ) -> FacePairs:
-    """One face by its numbers: its image, its volume, its landmarks and its mesh, in a straight crop and a plain picture.
+    """One face by its numbers: image, volume, landmarks and mesh, in a straight crop and a plain picture.
 
     Parameters
     ----------
@@ -131,7 +131,7 @@ def drawn_face(
 
 
 def face_figure(pairs: FacePairs, title: str = "", *, depth_scale: float = 1.5) -> go.Figure:
-    """The first face of some pairs: its mesh, its image with landmarks, its volume, and a cut through the tip of the nose.
+    """The first face of some pairs: mesh, image with landmarks, volume, and a cut through the tip of the nose.
 
     The cut is seen from above: x to the right, depth downward.
     """
@@ -156,7 +156,7 @@ def guided_figure(
     *,
     sigma: float | None = None,
 ) -> go.Figure:
-    """What VRN-Guided is given, and what it answers: the image with landmarks, the landmarks drawn as Gaussians, the volume.
+    """What VRN-Guided is given, and its answer: the image with landmarks, these drawn as Gaussians, the volume.
 
     Parameters
     ----------

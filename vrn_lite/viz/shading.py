@@ -1,4 +1,4 @@
-"""One light for everything that is drawn without a browser: Lambert's law on meshes and on volumes, from the upper left."""
+"""One light for all that is drawn without a browser: Lambert's law on meshes and volumes, from the upper left."""
 
 import torch
 import torch.nn.functional as F

@@ -1,4 +1,4 @@
-"""Still pictures of figures, without a browser: planes are drawn by matplotlib, meshes by this package's own rasterizer."""
+"""Still pictures without a browser: planes are drawn by matplotlib, meshes by this package's own rasterizer."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -191,7 +191,7 @@ def _draw_scene(axis: Axes, figure: go.Figure, plot: str, traces: Sequence[Any])
         else:
             colour = trace.marker.color or COLOURS[0]
             axis.plot(placed[:, 0], placed[:, 1], marker="o", markersize=2, linewidth=1, color=colour)
-    axis.imshow(image, extent=(0, across, SIDE, 0))
+    axis.imshow(image.numpy(), extent=(0, across, SIDE, 0))
 
 
 def view_of(camera: Any) -> Float[np.ndarray, "3 3"]:

@@ -1,7 +1,7 @@
 """What needs a kernel: sliders that recompute a picture, a photograph of one's own, pictures that a loop redraws.
 
-Every widget redraws a PNG, so that it needs nothing of a browser but images and sliders (ipywidgets 7 and 8, JupyterLab,
-Colab). What a user gets wrong becomes one line above the picture.
+Every widget redraws a PNG, so that it needs nothing of a browser but images and sliders (ipywidgets 7 and 8,
+JupyterLab, Colab). What a user gets wrong becomes one line above the picture.
 """
 
 import time
@@ -45,7 +45,7 @@ def explore(draw: Callable[..., go.Figure], **ranges: Range | Sequence[str]) -> 
 
     Parameters
     ----------
-    draw : called with one value for each slider. What it refuses (`InputError`) is said in a line, and the picture stays.
+    draw : called with one value for each slider. What it refuses (`InputError`) is said; the picture stays.
     ranges : by the name of its argument, (least, most, start) of a slider, or the words of a menu.
     """
     line, image = ipywidgets.HTML(), _image()
@@ -86,7 +86,7 @@ def face_explorer(
     identity: Sequence[int] = (0, 1, 2),
     expression: Sequence[str] = ("jawOpen", "mouthSmile", "browInnerUp"),
 ) -> ipywidgets.VBox:
-    """Sliders for identity, expression and pose of a face, and what follows: mesh, image, volume and a cut, in one picture.
+    """Sliders for identity, expression and pose of a face, and what follows: mesh, image, volume and a cut.
 
     Its plain twin is ``viz.face_figure(viz.drawn_face(face, {0: 2.0}, {"jawOpen": 0.5}, yaw=30))``.
     """
@@ -262,7 +262,7 @@ class Photograph(ipywidgets.VBox):
 
 
 def uploads(value: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> list[tuple[str, bytes]]:
-    """Names and contents of what a FileUpload holds: a dictionary by name in ipywidgets 7, a tuple of dictionaries in 8.
+    """Names and contents of what a FileUpload holds: a dictionary in ipywidgets 7, a tuple of dictionaries in 8.
 
     Examples
     --------
