@@ -144,9 +144,9 @@ def linked_figure(
 ) -> go.Figure:
     """Meshes side by side, each in a scene of its own under its name, all at one scale and seen by one camera.
 
-    The slider turns all scenes together, wherever the figure is shown. Dragging or zooming one takes the others along in
-    a file of `write_html` and on Colab. JupyterLab allows no script in a figure: dragging turns the one scene there, and
-    the slider brings them together again. ``meshes_figure(abreast(parts))`` puts them into one scene, to be dragged.
+    The slider turns all scenes together, wherever the figure is shown. Dragging or zooming one takes the others along
+    in a file of `write_html` and on Colab. JupyterLab allows no script in a figure: dragging turns the one scene there,
+    and the slider brings them together again. ``meshes_figure(abreast(parts))`` has all in one scene, to be dragged.
 
     Parameters
     ----------
@@ -265,7 +265,8 @@ def _drawn_points(part: Part) -> np.ndarray:
 def _traces(part: Part, name: str, options: _Options) -> list[Any]:
     """A part as Plotly's traces: the mesh, and its landmarks where it has any."""
     vertices, triangles = numbers(part["vertices"]).astype(np.float64), numbers(part["triangles"])
-    style, colours, intensity = {"color": SKIN}, part.get("colours"), part.get("intensity")
+    style: dict[str, Any] = {"color": SKIN}
+    colours, intensity = part.get("colours"), part.get("intensity")
     if isinstance(colours, str):
         style, colours = {"color": colours}, None
     carried = [numbers(values) for values in (colours, intensity) if values is not None]
@@ -288,11 +289,7 @@ def _traces(part: Part, name: str, options: _Options) -> list[Any]:
         style = {"lighting": PHOTO_LIGHT, "vertexcolor": ["#" + rgb.tobytes().hex() for rgb in _bytes(carried[0])]}
     unit = f"in 1/{options.scale:g} {options.unit}" if options.scale != 1 else options.unit
     style = {"lighting": LIGHT, "name": name, "opacity": part.get("opacity", 1.0)} | style
-    style["lightposition"] = {
-        "x": -50_000,
-        "y": 50_000,
-        "z": -500,
-    }  # moves with the camera: upper left, before the face
+    style["lightposition"] = {"x": -50_000, "y": 50_000, "z": -500}  # moves with the camera: upper left, in front
     style["hovertemplate"] = f"x %{{x:d}}, y %{{y:d}}, z %{{z:d}} ({unit})<extra></extra>"
     traces = [go.Mesh3d(x=x, y=y, z=z, i=i, j=j, k=k, **style)]
 
@@ -309,7 +306,7 @@ def _intensity(values: np.ndarray, options: _Options) -> dict[str, Any]:
     low, high = options.intensity_range or (float(values.min()), float(values.max()))
     step = 255 / max(high - low, 1e-12)
     ticks = [tick for tick in MaxNLocator(5).tick_values(low, high) if low <= tick <= high]
-    bar = {"title": {"text": options.intensity_name}, "len": 0.7, "thickness": 14}
+    bar: dict[str, Any] = {"title": {"text": options.intensity_name}, "len": 0.7, "thickness": 14}
     bar |= {"tickvals": [step * (tick - low) for tick in ticks], "ticktext": [f"{tick:g}" for tick in ticks]}
     steps = np.rint((step * (values - low)).clip(0, 255)).astype(np.uint8)
     return {"intensity": steps, "cmin": 0, "cmax": 255, "colorscale": MAP, "colorbar": bar}

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from matplotlib.colors import to_rgb
@@ -126,7 +127,7 @@ def drawn_face(
     mesh = face.mesh(a[None], b[None])
     angles = [face.mean.new_full((1,), float(angle)) for angle in (yaw, pitch, roll)]
     view = straight(mesh.landmark_points(), face, grid, *angles)
-    rng = Rng.seeded(heldout_seed(seed, 0), 1, face.mean.device)
+    rng = Rng.of(torch.Generator().manual_seed(heldout_seed(seed, 0)), 1, face.mean.device)
     return draw_pairs(mesh, view, face, grid, rng, Appearance.plain())
 
 

@@ -75,6 +75,7 @@ def _height(figure: go.Figure, plots: Mapping[str, Sequence[Any]], width: float)
 
 
 def _plain(text: str | None) -> str:
+    """Plotly's text without its marks."""
     return (text or "").replace("<br>", "\n").replace("<b>", "").replace("</b>", "")
 
 
@@ -139,7 +140,7 @@ def _draw_plane(axis: Axes, figure: go.Figure, plot: str, traces: Sequence[Any])
         if own.ticktext is not None:
             set_ticks(own.tickvals, [_plain(text) for text in own.ticktext], fontsize=8)
         elif own.tickvals is not None or own.showticklabels is False:
-            set_ticks([])
+            set_ticks([] if own.showticklabels is False else own.tickvals)
         if own.range is not None:
             set_range(own.range)
 

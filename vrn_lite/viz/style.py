@@ -93,7 +93,7 @@ def add_pages(
     """A slider that turns the pages of a figure: label -> what changes in each of its first traces.
 
     With `play` there is a button too. Then each page is a frame of Plotly's, and slider and button go to frames by
-    name, so that the slider moves while the movie plays. The figure opens with the page `start`, by default the first one.
+    name, so that the slider moves while the movie plays. The figure opens with the page `start`, or the first one.
     """
     start = start or next(iter(pages))
     first = list(pages).index(start)

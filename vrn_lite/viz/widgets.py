@@ -69,7 +69,7 @@ def _image() -> ipywidgets.Image:
 
 def _control(name: str, values: Range | Sequence[str]) -> ipywidgets.Widget:
     """A slider, or a menu."""
-    label = {"description": name.replace("_", " "), "style": {"description_width": "7em"}}
+    label: dict[str, Any] = {"description": name.replace("_", " "), "style": {"description_width": "7em"}}
     if all(isinstance(value, str) for value in values):
         return ipywidgets.Dropdown(options=list(values), **label)
     low, high, start = map(float, values)
@@ -99,7 +99,7 @@ def face_explorer(
         what = {name: values[name] for name in moves}
         return face_figure(drawn_face(face, who, what, yaw=yaw, pitch=pitch, roll=roll))
 
-    ranges: dict[str, Range | Sequence[str]] = dict.fromkeys(modes, (-3.0, 3.0, 0.0)) | dict.fromkeys(moves, (0, 1, 0))
+    ranges: dict[str, Range] = dict.fromkeys(modes, (-3.0, 3.0, 0.0)) | dict.fromkeys(moves, (0.0, 1.0, 0.0))
     return explore(draw, **ranges, yaw=(-90, 90, 0), pitch=(-40, 40, 0), roll=(-45, 45, 0))
 
 
@@ -184,7 +184,7 @@ class Photograph(ipywidgets.VBox):
         super().__init__([top, *self.sides, bottom, self.image])
         # What they do.
         self.upload.observe(self._uploaded, names="value")
-        self.file.observe(lambda _: self.file.value.strip() and self.load(self.file.value.strip()), names="value")
+        self.file.observe(self._named, names="value")
         for side in self.sides:
             side.observe(lambda _: self._draw(""), names="value")
         self.go.on_click(lambda _: self.reconstruct())
@@ -243,6 +243,10 @@ class Photograph(ipywidgets.VBox):
                 path.write_bytes(content)
                 self.load(path)
                 self.line.value = self.line.value.replace(escape(str(path)), escape(name))
+
+    def _named(self, _change: object) -> None:
+        if self.file.value.strip():
+            self.load(self.file.value.strip())
 
     def _draw(self, words: str) -> None:
         """The photograph with its box, reduced to what a screen shows."""
