@@ -40,6 +40,10 @@ LIGHT = {"ambient": 0.3, "diffuse": 0.68, "specular": 0.08, "roughness": 0.7, "f
 PHOTO_LIGHT = {"ambient": 0.85, "diffuse": 0.2, "specular": 0.0, "roughness": 1.0, "fresnel": 0.0}
 """Of bare meshes, and of those that bring the light of a photograph in their colours."""
 
+WALL: dict[str, Any] = {"backgroundcolor": "#f4f4f4", "gridcolor": "#cccccc", "showbackground": True}
+WALL |= {"zeroline": False, "showspikes": False, "tickfont": {"size": 11}}
+"""Behind a mesh."""
+
 TURNS = tuple(range(-90, 91, 15))
 """Degrees by which the slider of `linked_figure` turns its scenes."""
 
@@ -330,18 +334,9 @@ def _scene(low: np.ndarray, high: np.ndarray, options: _Options) -> dict[str, An
     for axis, label, least, most in zip("xyz", ("x right", "y down", "z away"), low, high, strict=True):
         marks = MaxNLocator(3 if axis == "z" else 5).tick_values(least, most)  # z is seen end on
         marks = [mark for mark in marks if least <= mark <= most]
-        axes[f"{axis}axis"] = {
-            "title": {"text": f"{label} ({options.unit})", "font": {"size": 13}},
-            "tickfont": {"size": 11},
-            "range": [float(least * scale), float(most * scale)],
-            "tickvals": [round(mark * scale) for mark in marks],
-            "ticktext": [f"{mark:g}" for mark in marks],
-            "backgroundcolor": "#f4f4f4",
-            "gridcolor": "#cccccc",
-            "showbackground": True,
-            "zeroline": False,
-            "showspikes": False,
-        }
+        title = {"text": f"{label} ({options.unit})", "font": {"size": 13}}
+        ticks = {"tickvals": [round(mark * scale) for mark in marks], "ticktext": [f"{mark:g}" for mark in marks]}
+        axes[f"{axis}axis"] = WALL | ticks | {"title": title, "range": [float(least * scale), float(most * scale)]}
     size = FILL * (high - low) / ((high - low) / (WIDE, 1, 1)).max()
     ratio = dict(zip("xyz", size.tolist(), strict=True))
     return axes | {"aspectmode": "manual", "aspectratio": ratio, "camera": CAMERA}

@@ -41,6 +41,10 @@ LEGEND: dict[str, Any] = {"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom
 """Above the plot; needs a top margin of 88."""
 
 
+Page = Sequence[Mapping[str, Any]]
+"""What a page of a figure changes in each of its first traces."""
+
+
 def profile() -> str:
     """The sizes that a notebook runs with: VRN_LITE_PROFILE (ci, cpu or gpu); else gpu where there is one, else cpu.
 
@@ -60,15 +64,9 @@ def numbers(values: Array | Sequence) -> np.ndarray:
 
 def layout(title: str, height: int = 480) -> dict[str, Any]:
     """A white card: legible in light and dark themes."""
-    return {
-        "template": "none",
-        "title": {"text": title, "x": 0.5, "font": {"size": 16}},
-        "height": height,
-        "margin": {"l": 8, "r": 8, "t": 48 if title else 16, "b": 8},
-        "paper_bgcolor": CARD,
-        "plot_bgcolor": CARD,
-        "font": {"color": TEXT},
-    }
+    card = {"template": "none", "paper_bgcolor": CARD, "plot_bgcolor": CARD, "font": {"color": TEXT}}
+    margin = {"l": 8, "r": 8, "t": 48 if title else 16, "b": 8}
+    return card | {"title": {"text": title, "x": 0.5, "font": {"size": 16}}, "height": height, "margin": margin}
 
 
 def add_slider(
@@ -82,15 +80,8 @@ def add_slider(
     figure.update_layout(sliders=[slider], height=figure.layout.height + 90)
 
 
-def add_pages(
-    figure: go.Figure,
-    title: str,
-    pages: Mapping[str, Sequence[Mapping[str, Any]]],
-    start: str = "",
-    *,
-    play: bool = False,
-) -> None:
-    """A slider that turns the pages of a figure: label -> what changes in each of its first traces.
+def add_pages(figure: go.Figure, title: str, pages: Mapping[str, Page], start: str = "", play: bool = False) -> None:
+    """A slider that turns the pages of a figure: label -> page.
 
     With `play` there is a button too. Then each page is a frame of Plotly's, and slider and button go to frames by
     name, so that the slider moves while the movie plays. The figure opens with the page `start`, or the first one.
