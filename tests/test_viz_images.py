@@ -118,3 +118,11 @@ def test_landmarks_of_a_contact_sheet_are_white_lines_in_their_own_image():
     rows, columns = np.nonzero(sheet.min(-1) == 255)
     assert set(rows) <= {15, 16}
     assert set(range(5, 27)) | set(range(37, 59)) <= set(columns) <= set(range(4, 30)) | set(range(36, 62))
+
+
+def test_landmarks_outside_an_image_stay_out_of_its_neighbour():
+    points = torch.full((2, 68, 3), 8.0)
+    points[0, :17, 0] = torch.linspace(8, 40, 17)
+    sheet = np.asarray(viz.contact_sheet(torch.zeros(2, 3, 32, 32), points))
+    assert sheet[8, 16:32].min() == 255
+    assert sheet[8, 32:38].max() == 0

@@ -67,10 +67,10 @@ def image_grid(
     landmarks : name of a column -> ``[k, 68, 2 or 3]``, in the pixels of one image.
     """
     count, _, height, width = next(iter(columns.values())).shape
-    rows = torch.stack([images.detach().cpu().float() for images in columns.values()], 1)  # [k, columns, 3, h, w]
+    sheet = torch.cat([torch.cat(list(images.detach().cpu().float()), 1) for images in columns.values()], 2)
     tall = max(300, min(680, 80 + 720 * count // max(len(columns), count)))
     figure = go.Figure(layout=layout(title, height=tall))
-    figure.add_trace(_image(data_address(tiled(rows.flatten(0, 1), len(columns)))).update(hoverinfo="skip"))
+    figure.add_trace(_image(data_address(sheet.permute(1, 2, 0).numpy())).update(hoverinfo="skip"))
     _set_axes(figure, (count * height, len(columns) * width))
     middles = [(number + 0.5) * width for number in range(len(columns))]
     figure.update_layout(xaxis={"tickvals": middles, "ticktext": list(columns), "ticks": "", "title": None})
@@ -92,23 +92,15 @@ def contact_sheet(
     landmarks : in the pixels of one image.
     """
     height, width = images.shape[-2:]
-    sheet = PillowImage.fromarray(_bytes(tiled(images, columns)))
-    pen = ImageDraw.Draw(sheet)
-    for number, points in enumerate(() if landmarks is None else numbers(landmarks)):
-        lines = landmark_lines(points[:, :2]) + (number % columns * width, number // columns * height)
-        for part in np.split(lines, np.flatnonzero(np.isnan(lines[:, 0]))):
-            pen.line([tuple(point) for point in part[np.isfinite(part[:, 0])]], fill="white")
+    sheet = PillowImage.new("RGB", (columns * width, -(-len(images) // columns) * height), "white")
+    for number, image in enumerate(images):
+        tile = PillowImage.fromarray(_bytes(numbers(image).transpose(1, 2, 0)))
+        pen = ImageDraw.Draw(tile)
+        lines = np.empty((0, 2)) if landmarks is None else landmark_lines(numbers(landmarks[number])[:, :2])
+        for line in np.split(lines, np.flatnonzero(np.isnan(lines[:, 0]))):
+            pen.line([tuple(point) for point in line[np.isfinite(line[:, 0])]], fill="white")
+        sheet.paste(tile, (number % columns * width, number // columns * height))
     return sheet
-
-
-def tiled(images: Float[Tensor, "k 3 h w"], columns: int) -> Float[np.ndarray, "hs ws 3"]:
-    """Images of one size in rows of so many, the last row filled up with white."""
-    count, _, height, width = images.shape
-    rows = -(-count // columns)
-    sheet = np.ones((rows * columns, height, width, 3), np.float32)
-    sheet[:count] = numbers(images).transpose(0, 2, 3, 1)
-    sheet = sheet.reshape(rows, columns, height, width, 3).swapaxes(1, 2)
-    return sheet.reshape(rows * height, columns * width, 3)
 
 
 def slices_figure(

@@ -113,7 +113,9 @@ def drawn_face(
     ------
     InputError : no such mode or expression, or coefficients so far out that the face reaches behind its wall.
     """
-    a, b = face.mean.new_zeros(len(face.identity)), face.mean.new_zeros(len(face.expression))
+    # The coefficients, by number and by name.
+    a = face.mean.new_zeros(len(face.identity))
+    b = face.mean.new_zeros(len(face.expression))
     for mode, value in (identity or {}).items():
         require(0 <= mode < len(a), f"the {face.name} face has modes 0 to {len(a) - 1}, got {mode}")
         a[mode] = value
@@ -123,6 +125,7 @@ def drawn_face(
         known = ", ".join(face.expression_names)
         require(len(moved) > 0, f"the {face.name} face has no expression {name!r}: its names are {known}")
         b[moved] = value
+    # The closed mesh in its pose, and its picture.
     grid = grid or preset("colab").grid
     mesh = face.mesh(a[None], b[None])
     angles = [face.mean.new_full((1,), float(angle)) for angle in (yaw, pitch, roll)]
