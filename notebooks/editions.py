@@ -28,7 +28,7 @@ Cell = dict[str, Any]
 Notebook = dict[str, Any]
 
 SOLUTION = re.compile(r"^( *)### BEGIN SOLUTION\n(.*?)^ *### END SOLUTION\n", re.M | re.S)
-CHECK = re.compile(r'^widgets\.check\("([\d.]+)", (\w+)\)', re.M)
+CHECK = re.compile(r'^exercises\.check\("([\d.]+)", (\w+)\)', re.M)
 FOLDED_END = "</details>"
 MINUTES_AN_EXERCISE, WORDS_A_MINUTE = 5, 60
 """Assumed for lessons; the words are for a notebook that does not state its reading time (the others state 40 to 80 a minute, figures included)."""
@@ -151,7 +151,7 @@ def teacher(notebook: Notebook, name: str) -> Notebook:
 
     def pages(cell: Cell, remark: str, after: str) -> list[Cell]:
         exercise = EXERCISES[str(number(cell))]
-        hints = "\n".join(f"* {hint}" for hint in dict.fromkeys(hint for _, hint in exercise.mistakes))
+        hints = "\n".join(f"* {hint}" for hint in exercise.mistakes)
         note = f"**For the teacher.** Typical wrong answers to exercise {number(cell)}, by the hint that each one gets:"
         return [with_text(cell, solved(cell)), markdown(f"{cell['id']}-teacher", joined(note, hints, remark, after))]
 
@@ -288,7 +288,7 @@ def misconceptions() -> str:
     """List what goes wrong in several exercises, by the hints that speak of it."""
     lines = []
     for theme, pattern in THEMES.items():
-        found = [name for name, exercise in EXERCISES.items() if any(re.search(pattern, hint) for _, hint in exercise.mistakes)]
+        found = [name for name, exercise in EXERCISES.items() if any(re.search(pattern, hint) for hint in exercise.mistakes)]
         lines.append(f"* {theme} ({', '.join(found)})")
     return "\n".join(lines)
 
@@ -329,7 +329,7 @@ def nbgrader(folder: Path) -> list[Path]:
     def pages(cell: Cell, remark: str, after: str) -> list[Cell]:
         name, check = cell["id"], CHECK.search(text(cell))
         assert check is not None
-        asked = f"verdict = widgets.check({check[1]!r}, {check[2]})\nassert verdict.right, verdict"
+        asked = f"feedback = exercises.check({check[1]!r}, {check[2]})\nassert feedback.right, feedback"
         test = f"# Graded: one point.\n### BEGIN HIDDEN TESTS\n{asked}\n### END HIDDEN TESTS"
         answer, graded = with_text(cell, text(cell)), code(f"{name}-test", test)
         shared = {"schema_version": 3, "task": False, "cell_type": "code"}

@@ -334,9 +334,9 @@ def exercises() -> list[tuple[str, str, str]]:
         pages = cells(path)
         for cell, following in zip(pages, pages[1:], strict=False):
             text = "".join(cell["source"])
-            if cell["cell_type"] == "code" and (match := re.search(r'widgets\.check\("([\d.]+)", (\w+)\)', text)):
+            if cell["cell_type"] == "code" and (match := re.search(r'exercises\.check\("([\d.]+)", (\w+)\)', text)):
                 solution = re.search(r"<details>.*?```python\n(.*?)```.*?</details>", "".join(following["source"]), re.S)
-                found.append((match[1], text.split("widgets.check")[0], solution[1] if solution else ""))
+                found.append((match[1], text.split("exercises.check")[0], solution[1] if solution else ""))
     return found
 
 
@@ -368,9 +368,9 @@ class Mutations:
 
 def mutations(number: str) -> Mutations:
     """Try all wrong answers to an exercise."""
-    verdicts = [book.check(number, answer(number, line)) for line in (*WRONG[number], *ALSO_WRONG[number])]
-    hinted = sum(word in verdict.text for word, verdict in zip(WRONG[number].values(), verdicts, strict=False))
-    return Mutations(number, len(verdicts), sum(verdict.right is False for verdict in verdicts), len(WRONG[number]), hinted)
+    found = [book.check(number, answer(number, line)) for line in (*WRONG[number], *ALSO_WRONG[number])]
+    hinted = sum(word in feedback.text for word, feedback in zip(WRONG[number].values(), found, strict=False))
+    return Mutations(number, len(found), sum(feedback.right is False for feedback in found), len(WRONG[number]), hinted)
 
 
 def main() -> None:

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from contrast import DICHROMACY, contrast, difference, lab, linear, seen
-from vrn_lite import figures
-from vrn_lite.figures.look import CARD, COLOURS, INKS, SKIN, TEXT, colour_table
+from vrn_lite import viz
+from vrn_lite.viz.style import CARD, COLOURS, INKS, SKIN, TEXT, colour_table
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = [path for folder in ("notebooks", "notebooks/teacher") for path in sorted((ROOT / folder).glob("*.ipynb"))]
@@ -99,7 +99,7 @@ def test_these_laws_notice_what_breaks_them():
     assert unnamed("![ ](a.png) ![b](b.png) <img src='c.png'>") == ["<img src='c.png'>", "a.png"]
     assert aimless("[here](a) [![badge](b)](c) [a page](d)") == ["here"]
     assert len(painted("<font color='red'>a</font> <p style='color: black'>b</p>")) == 2
-    assert not_sentences("figures.show(figure, 'a ball')\nfigures.show(figure, f'{n} balls, seen from above.')") == ["a ball"]
+    assert not_sentences("viz.show(figure, 'a ball')\nfigures.show(figure, f'{n} balls, seen from above.')") == ["a ball"]
 
 
 def not_sentences(code):
@@ -152,14 +152,14 @@ def test_lines_stand_out_from_their_card(ink):
 
 
 FIGURES = {
-    "mesh": lambda: figures.mesh_figure(CORNERS, FACES, title="A title"),
-    "slices": lambda: figures.slices_figure(SOLID, depth_scale=1.0),
-    "images": lambda: figures.images_figure({"a": np.zeros((4, 4))}),
-    "curves": lambda: figures.curves_figure(dict.fromkeys("abcdefg", LINE), "x", "y"),
-    "compared": lambda: figures.compared_figure({"a": {"b": LINE}}, {}, "x", "y", slider="page"),
-    "panels": lambda: figures.panels_figure({"a": dict.fromkeys("abcd", LINE)}, "x"),
-    "bars": lambda: figures.bars_figure({name: {"left": 1.0} for name in "abcd"}, "x", "y"),
-    "boxes": lambda: figures.boxes_figure({name: [(0, 0, 1, 1, "")] for name in "abc"}, x_title="x", y_title="y"),
+    "mesh": lambda: viz.mesh_figure(CORNERS, FACES, title="A title"),
+    "slices": lambda: viz.slices_figure(SOLID, depth_scale=1.0),
+    "images": lambda: viz.images_figure({"a": np.zeros((4, 4))}),
+    "curves": lambda: viz.curves_figure(dict.fromkeys("abcdefg", LINE), "x", "y"),
+    "compared": lambda: viz.compared_figure({"a": {"b": LINE}}, {}, "x", "y", slider="page"),
+    "panels": lambda: viz.panels_figure({"a": dict.fromkeys("abcd", LINE)}, "x"),
+    "bars": lambda: viz.bars_figure({name: {"left": 1.0} for name in "abcd"}, "x", "y"),
+    "boxes": lambda: viz.boxes_figure({name: [(0, 0, 1, 1, "")] for name in "abc"}, x_title="x", y_title="y"),
 }
 
 
@@ -205,6 +205,6 @@ def test_the_colour_map_grows_lighter_for_everybody(sight):
 
 
 def test_skin_is_seen_on_the_card():
-    still = figures.picture(figures.mesh_figure(CORNERS, FACES))
+    still = viz.picture(viz.mesh_figure(CORNERS, FACES))
     assert still.startswith(b"\x89PNG")
     assert difference(bytes_of(SKIN), bytes_of(CARD)) > 15

@@ -338,21 +338,22 @@ def test_nothing_complains_and_nothing_asks_the_network(lesson):
 IMPORTS = """
 import numpy as np, trimesh
 from IPython.display import HTML, display
-from vrn_lite import figures, widgets
+from vrn_lite import viz
+from vrn_lite.viz import widgets
 
 ball = trimesh.creation.icosphere(subdivisions=3, radius=20.0)
-figure = figures.mesh_figure(ball.vertices, ball.faces, title="A ball")
+figure = viz.mesh_figure(ball.vertices, ball.faces, title="A ball")
 z, y, x = np.mgrid[:24, :24, :24] - 11.5
-slices = figures.slices_figure(x**2 + y**2 + z**2 < 100, depth_scale=1.0, slices=9)
+slices = viz.slices_figure(x**2 + y**2 + z**2 < 100, depth_scale=1.0, slices=9)
 """
 PROSE = "# A title\n\nProse, `code` and [a link](https://example.org).\n\n<details><summary>Solution</summary>\n\nFolded.\n\n</details>"
-WIDGET = "widgets.explore(lambda size: figures.curves_figure({'a': ([0, 1], [0, size])}, 'x', 'y'), size=(1.0, 9.0, 1.0))"
-SOUND = (IMPORTS, "figures.show(figure, 'A ball.')", "figures.show(slices, 'A ball in slices.')", WIDGET)
+WIDGET = "widgets.explore(lambda size: viz.curves_figure({'a': ([0, 1], [0, size])}, 'x', 'y'), size=(1.0, 9.0, 1.0))"
+SOUND = (IMPORTS, "viz.show(figure, 'A ball.')", "viz.show(slices, 'A ball in slices.')", WIDGET)
 BROKEN = (
     IMPORTS,
     "figure.data[0].lightposition = None\nfigure.data[0].opacity = 0\nfigures.show(figure, 'A scene with a ball that nobody sees.')",
     "for step in slices.layout.sliders[0].steps:\n    step.args = [{'name': ['the same']}, [0]]\nfigures.show(slices, 'A slider that changes nothing.')",
-    "widgets.explore(lambda size: figures.curves_figure({'a': ([0, 1], [0, 1])}, 'x', 'y'), size=(1.0, 9.0, 1.0))",
+    "widgets.explore(lambda size: viz.curves_figure({'a': ([0, 1], [0, 1])}, 'x', 'y'), size=(1.0, 9.0, 1.0))",
     "display(HTML('<script>console.error(\\'a figure broke\\')</script><img src=\"https://example.org/a.png\" alt=\"\">'))",
     "1 / 0",
     "'not reached'",

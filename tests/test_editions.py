@@ -76,7 +76,7 @@ def test_student_sees_the_solution_folded_only_and_everything_else_of_the_source
     for cell, remark, after in editions.exercises(source["cells"]):
         if editions.number(cell):
             name = cell["id"]
-            assert "    return ...\n\n\nwidgets.check(" in cells[name]
+            assert "    return ...\n\n\nexercises.check(" in cells[name]
             assert f"```python\n{editions.function(cell)}\n```\n\n" in cells[f"{name}-solution"]
             fold, end = cells[f"{name}-solution"].split("</details>")
             assert remark in fold
@@ -97,7 +97,7 @@ def test_teacher_edition_says_so_and_lists_the_mistakes(path):
     notes = {cell["id"]: editions.text(cell) for cell in teacher["cells"]}
     for cell in teacher["cells"]:
         if match := editions.CHECK.search(editions.text(cell)):
-            assert all(f"* {hint}" in notes[f"{cell['id']}-teacher"] for _, hint in EXERCISES[match[1]].mistakes)
+            assert all(f"* {hint}" in notes[f"{cell['id']}-teacher"] for hint in EXERCISES[match[1]].mistakes)
 
 
 def imports(cells):
@@ -115,9 +115,9 @@ def test_teachers_answers_are_right_and_students_blanks_are_not_yet(name):
         asked = [cell for cell in cells if cell["cell_type"] == "code" and editions.CHECK.search(editions.text(cell))]
         assert len(asked) == sum(number[:2] == name[:2] for number in EXERCISES)
         for cell in asked:
-            exec(editions.text(cell).split("widgets.check")[0], scope)
-            verdict = eval(editions.CHECK.search(editions.text(cell))[0], scope)
-            assert repr(verdict).startswith(word), (cell["id"], verdict)
+            exec(editions.text(cell).split("exercises.check")[0], scope)
+            feedback = eval(editions.CHECK.search(editions.text(cell))[0], scope)
+            assert repr(feedback).startswith(word), (cell["id"], feedback)
 
 
 def test_links_of_the_teachers_edition_stay_right():

@@ -23,31 +23,31 @@ def test_every_exercise_stands_in_a_notebook_with_its_solution():
 def test_solution_is_accepted_and_the_blank_is_not_yet(number, blank, solution):
     assert book.check(number, function(blank)).right is None
     assert "Not yet" in repr(book.check(number, function(blank)))
-    verdict = book.check(number, function(solution))
-    assert verdict.right is True, verdict
+    feedback = book.check(number, function(solution))
+    assert feedback.right is True, feedback
 
 
 @pytest.mark.parametrize(("number", "line", "word"), [(n, line, word) for n, lines in WRONG.items() for line, word in lines.items()])
 def test_every_typical_wrong_answer_gets_its_own_hint(number, line, word):
-    verdict = book.check(number, answer(number, line))
-    assert verdict.kind == "wrong"
-    assert word in verdict.text
-    assert "argest difference: " in verdict.text
-    assert "❌ **Wrong**" in verdict._repr_markdown_()
+    feedback = book.check(number, answer(number, line))
+    assert feedback.kind == "wrong"
+    assert word in feedback.text
+    assert "argest difference: " in feedback.text
+    assert "❌ **Wrong**" in feedback._repr_markdown_()
 
 
 @pytest.mark.parametrize(("number", "line"), lines(ALSO_WRONG))
 def test_no_other_wrong_answer_slips_through(number, line):
-    verdict = book.check(number, answer(number, line))
-    assert verdict.kind == "wrong"
-    assert "stopped with" not in verdict.text  # a wrong value is to be judged, not a slip of this test
+    feedback = book.check(number, answer(number, line))
+    assert feedback.kind == "wrong"
+    assert "stopped with" not in feedback.text  # a wrong value is to be judged, not a slip of this test
 
 
 @pytest.mark.parametrize(("number", "line"), lines(RIGHT))
 def test_solutions_written_otherwise_are_accepted(number, line):
-    verdict = book.check(number, answer(number, line))
-    assert verdict.right is True, verdict
-    assert "arguments" not in verdict.text
+    feedback = book.check(number, answer(number, line))
+    assert feedback.right is True, feedback
+    assert "arguments" not in feedback.text
 
 
 @pytest.mark.parametrize("number", book.EXERCISES)
@@ -62,12 +62,10 @@ def test_table_of_mutations(number):
 @pytest.mark.parametrize("number", book.EXERCISES)
 def test_hints_are_told_apart(number):
     exercise = book.EXERCISES[number]
-    hints = [hint for _, hint in exercise.mistakes]
-    assert len(set(hints)) == len(hints)
-    for wrong, hint in exercise.mistakes:
-        verdict = exercise.check(wrong)
-        assert verdict.kind == "wrong"
-        assert verdict.text.startswith(hint)
+    for hint, wrong in exercise.mistakes.items():
+        feedback = exercise.check(wrong)
+        assert feedback.kind == "wrong"
+        assert feedback.text.startswith(hint)
 
 
 @pytest.mark.parametrize("number", book.EXERCISES)
@@ -107,9 +105,9 @@ def test_right_answers_of_any_other_kind_are_exact(number):
         assert repr(spoilt(number, other)) == "Right: exact."
 
 
-def test_rounding_is_a_verdict_of_its_own_and_scales_with_the_values():
+def test_rounding_has_a_feedback_of_its_own_and_scales_with_the_values():
     for scale in (1e-3, 1.0, 1e3):
-        exercise = Exercise(lambda x: x, ((torch.tensor([scale, scale / 2]),),), ())
+        exercise = Exercise(lambda x: x, ((torch.tensor([scale, scale / 2]),),), {})
         assert exercise.check(lambda x: x).kind == "exact"
         assert exercise.check(lambda x: x * (1 + 5e-5)).kind == "approximate"
         assert exercise.check(lambda x: x * (1 + 5e-5)).right is True
@@ -117,22 +115,22 @@ def test_rounding_is_a_verdict_of_its_own_and_scales_with_the_values():
         assert exercise.check(lambda x: x * 1.002).kind == "wrong"
         assert "close" in exercise.check(lambda x: x * 1.002).text
         assert "smallest case" in exercise.check(lambda x: x * 1.02).text
-    counted = Exercise(lambda n: n, ((1_000_000,),), ())
+    counted = Exercise(lambda n: n, ((1_000_000,),), {})
     assert counted.check(lambda n: float(n)).kind == "exact"
     assert counted.check(lambda n: n + 1).kind == "wrong"
 
 
 def test_reasons_for_kinds_of_numbers():
-    exercise = Exercise(lambda x: x, ((torch.tensor([1.5, 2.25]),),), ())
+    exercise = Exercise(lambda x: x, ((torch.tensor([1.5, 2.25]),),), {})
     assert "whole numbers" in exercise.check(lambda x: x.long()).text
     assert "16 bits" in exercise.check(lambda x: (x * 1.01).half()).text
     assert "smallest case that differs, ([1.5, 2.25]), your result is [3.0, 4.5]; it should be [1.5, 2.25]." in exercise.check(lambda x: x * 2).text
 
 
 def test_a_hint_without_a_known_mistake_shows_the_shortest_case_that_differs():
-    exercise = Exercise(lambda x: x > 0, ((torch.arange(-9, 9),), (torch.tensor([3, -1]),), (torch.tensor([5]),)), ())
+    exercise = Exercise(lambda x: x > 0, ((torch.arange(-9, 9),), (torch.tensor([3, -1]),), (torch.tensor([5]),)), {})
     assert "([3, -1]), your result is [1, 1]; it should be [1, 0]." in exercise.check(lambda x: x == x).text
-    assert "compare your result" in Exercise(lambda x: x, ((torch.arange(999),),), ()).check(lambda x: x + 1).text
+    assert "compare your result" in Exercise(lambda x: x, ((torch.arange(999),),), {}).check(lambda x: x + 1).text
 
 
 def test_no_answer_can_break_a_check():
@@ -164,9 +162,9 @@ def test_writing_into_the_arguments_is_noticed_and_does_no_harm():
         return weight - rate * gradient / (mean_square.sqrt() + 1e-8), mean_square
 
     for _ in range(2):  # the second time, too
-        verdict = book.check("04.2", step)
-        assert verdict.right is True
-        assert "writes into its arguments" in verdict.text
+        feedback = book.check("04.2", step)
+        assert feedback.right is True
+        assert "writes into its arguments" in feedback.text
     assert repr(book.check("04.2", book.EXERCISES["04.2"].solution)) == "Right: exact."
 
 

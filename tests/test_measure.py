@@ -98,7 +98,7 @@ EVALUATE = "vrn.evaluate(vrn.load('multitask'), face, n=16)"
 
 def test_training_and_evaluation_of_the_heaviest_kind_stay_small():
     """The notebooks' largest training, and an evaluation of shipped weights at 128 pixels, each on top of what is loaded."""
-    start = "import torch, vrn_lite as vrn\nfrom vrn_lite import figures, widgets\nface = vrn.faces.procedural()"
+    start = "import torch, vrn_lite as vrn\nfrom vrn_lite import viz\nfrom vrn_lite.viz import widgets\nface = vrn.faces.procedural()"
     for heavy, most_mib in ((TRAIN, 620), (EVALUATE, 400)):
         ready, done = used_by(start, heavy)
         assert done.peak_mib - ready.peak_mib < most_mib

@@ -93,14 +93,14 @@ def test_cells_are_small_and_named(edition):
 def test_no_widget_figures_and_no_state_of_widgets(edition):
     code = "\n".join(text(cell) for cell in of_kind(edition, "code"))
     assert "FigureWidget" not in code
-    assert ".show(" not in code.replace("figures.show(", "")
+    assert ".show(" not in code.replace("viz.show(", "")
     assert "widgets" not in edition["metadata"]
 
 
 def test_every_shown_figure_is_the_last_line_and_described(notebook):
     for cell in of_kind(notebook, "code"):
         tree = ast.parse(re.sub(r"^(\s*)%", r"\1pass  # %", text(cell), flags=re.M))
-        calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "figures.show"]
+        calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "viz.show"]
         if calls:
             assert len(calls) == 1
             assert tree.body[-1].value is calls[0]

@@ -24,7 +24,7 @@ IMPORTED_AS = {"skimage": "scikit-image", "PIL": "pillow", "IPython": "ipython"}
 OPTIONAL = {"eos", "pyvista"}
 ROOMS = ("frame downloads memory presets mesh faces camera raster synth volume landmarks pairs networks inference align metrics "
          "recipes objective reuse store records training testsets portrait datasets methods protocols baselines ablations published reproduce "
-         "photo bench figures exercises widgets cli").split()  # fmt: skip
+         "photo bench viz exercises cli").split()  # fmt: skip
 INNER = {
     "faces": "photographs morphable patch basel ict procedural",
     "faces/procedural": "anatomy surface triangulate mesh_builder head modes builder",
@@ -148,7 +148,7 @@ def test_imports_go_down_the_list_of_rooms():
             if name.startswith("vrn_lite."):
                 other = name.split(".")[1]
                 assert ROOMS.index(other) <= ROOMS.index(room), f"{path.name} imports {name}, which stands below it"
-                assert other != "figures" or room in ("figures", "widgets", "cli"), f"{path.name} imports figures at its top"
+                assert other != "viz" or room in ("viz", "cli"), f"{path.name} imports viz at its top"
 
 
 @pytest.mark.parametrize("folder", INNER)

@@ -38,12 +38,12 @@ _ROOMS = {
     "Reconstruction": "photo",
     "reconstruct": "photo",
 }
-_WHOLE_ROOMS = ("faces", "datasets", "figures", "widgets")
+_WHOLE_ROOMS = ("faces", "datasets", "exercises", "viz")
 
 __all__ = ["__version__", *_ROOMS, *_WHOLE_ROOMS]
 
 if TYPE_CHECKING:
-    from vrn_lite import datasets, faces, figures, widgets
+    from vrn_lite import datasets, exercises, faces, viz
     from vrn_lite.align import icp
     from vrn_lite.camera import Similarity
     from vrn_lite.faces.morphable import MorphableFace

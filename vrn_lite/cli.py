@@ -290,13 +290,13 @@ def preview(
 
     from vrn_lite.pairs import LOOSE, make_pairs
     from vrn_lite.training import atomically
+    from vrn_lite.viz import contact_sheet
 
     source, generator = _source(faces, skins), torch.Generator().manual_seed(seed)
     batches = [make_pairs(source, "paper", min(16, count - first), generator, poses=LOOSE) for first in range(0, count, 16)]
-    images = torch.cat([pairs.images for pairs in batches]).permute(0, 2, 3, 1)
-    points = torch.cat([pairs.landmarks for pairs in batches]) if landmarks else [()] * count
-    figure = _contact_sheet(images.numpy(), points)
-    atomically(out, lambda part: figure.savefig(part, format="png", dpi=96))
+    points = torch.cat([pairs.landmarks for pairs in batches]) if landmarks else None
+    sheet = contact_sheet(torch.cat([pairs.images for pairs in batches]), points)
+    atomically(out, lambda part: sheet.save(part, format="png"))
     print(out)
 
 
@@ -332,24 +332,6 @@ def bench(
         value = "" if line.value is None else f"{line.value:.4g}"
         error = "" if line.volume_error is None else f"{line.volume_error:.3%}"
         print(f"| {line.task} | {line.by} | {value} | {line.unit} | {line.runs} | {error} | {line.note} |", flush=True)
-
-
-def _contact_sheet(images: Any, landmarks: Any, columns: int = 8) -> Any:
-    """A matplotlib figure of images ``[b, h, w, 3]`` with their landmarks ``[b, 68, 3]``, if given, as lines."""
-    from matplotlib.figure import Figure
-
-    from vrn_lite.landmarks import CLOSED, GROUPS
-
-    rows = -(-len(images) // columns)
-    figure = Figure(figsize=(2 * columns, 2 * rows))
-    for number, (image, points) in enumerate(zip(images, landmarks, strict=True)):
-        axis = figure.add_axes((number % columns / columns, 1 - (number // columns + 1) / rows, 1 / columns, 1 / rows))
-        axis.imshow(image)
-        axis.axis("off")
-        for name, group in GROUPS.items() if len(points) else ():
-            line = [*group, group[0]] if name in CLOSED else [*group]
-            axis.plot(points[line, 0] - 0.5, points[line, 1] - 0.5, color="white", linewidth=0.7)  # imshow puts pixel centres at integers
-    return figure
 
 
 def _tell(name: str, value: Any) -> None:

@@ -95,7 +95,7 @@ class Reconstruction:
 
     def to_html(self, path: str | Path, title: str = "") -> Path:
         """Write an interactive page that needs no network: drag to turn, scroll to zoom."""
-        from vrn_lite.figures import mesh_figure, write_html
+        from vrn_lite.viz import mesh_figure, write_html
 
         write_html(mesh_figure(self.mesh.vertices, self.mesh.faces, self.mesh.visual.vertex_colors[:, :3], title=title), path)
         return Path(path)

@@ -1,24 +1,24 @@
 """The notebooks' exercises: each knows its solution, and typical wrong answers with the hint that each deserves.
 
-One room for each part of the course: `encoding` (notebooks 01 and 02), `hourglass` (03), `training` (04 to 06), `evaluation` (07 to 09);
-`judge` compares an answer with the solution.
+One room for each part of the course: `encoding` (notebooks 01 and 02), `hourglass` (03), `training` (04 to 06),
+`evaluation` (07 to 09); `grader` compares an answer with the solution.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from vrn_lite.exercises import encoding, evaluation, hourglass, training
-from vrn_lite.exercises.judge import Exercise, Verdict
+from vrn_lite.exercises.grader import Exercise, Feedback
 from vrn_lite.frame import require
 
-__all__ = ["EXERCISES", "Exercise", "Verdict", "check"]
+__all__ = ["EXERCISES", "Exercise", "Feedback", "check"]
 
-EXERCISES: Mapping[str, Exercise] = {**encoding.EXERCISES, **hourglass.EXERCISES, **training.EXERCISES, **evaluation.EXERCISES}
+EXERCISES = encoding.EXERCISES | hourglass.EXERCISES | training.EXERCISES | evaluation.EXERCISES
 """The notebooks' exercises by number."""
 
 
-def check(name: str, answer: Callable[..., Any]) -> Verdict:
-    """Judge the answer to an exercise of the notebooks, "01.1" for example.
+def check(name: str, answer: Callable[..., Any]) -> Feedback:
+    """Grade the answer to an exercise of the notebooks, "01.1" for example.
 
     Examples
     --------

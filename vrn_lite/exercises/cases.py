@@ -1,7 +1,12 @@
 """What the exercises' cases are made of."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
+
+Pair = tuple[int, int]
+Join = Callable[[Tensor, Tensor], Tensor]
 
 
 def seeded(*shape: int, scale: float = 1.0) -> Tensor:

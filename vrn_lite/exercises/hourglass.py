@@ -1,6 +1,6 @@
 """Exercises of notebook 03: the network."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vrn_lite.exercises.cases import seeded
-from vrn_lite.exercises.judge import Exercise
+from vrn_lite.exercises.cases import Pair, seeded
+from vrn_lite.exercises.grader import Exercise
 
 
 def _residual(
@@ -27,8 +27,13 @@ def _residual(
     return forward
 
 
-def _module_parameters(bias: int = 1, norm: int = 2, kernel: int = 9, carry: tuple[int, int] = (0, 1), of_input: bool = False) -> Callable[[int, int], int]:
-    """Parameters of a residual module, right by default; `carry`: whether a convolution carries the input where widths are equal, and where not."""
+def _parameters(
+    bias: int = 1, norm: int = 2, kernel: int = 9, carry: Pair = (0, 1), of_input: bool = False
+) -> Callable[[int, int], int]:
+    """Parameters of a residual module, right by default.
+
+    `carry` tells whether a convolution carries the input where widths are equal, and where not.
+    """
 
     def count(i: int, o: int) -> int:
         h = (i if of_input else o) // 2
@@ -38,12 +43,14 @@ def _module_parameters(bias: int = 1, norm: int = 2, kernel: int = 9, carry: tup
     return count
 
 
-def _hourglass_modules(each: int = 3, inner: int = 1, merge: Callable[[int], int] = lambda levels: levels) -> Callable[[int, int], int]:
+def _modules(
+    each: int = 3, inner: int = 1, merge: Callable[[int], int] = lambda levels: levels
+) -> Callable[[int, int], int]:
     """Residual modules of an hourglass, right by default."""
     return lambda levels, m: (each * levels + inner) * m + merge(levels)
 
 
-def _receptive_field(
+def _field(
     grow: Callable[[int, int, int], int] = lambda kernel, stride, jump: (kernel - 1) * jump, start: int = 1
 ) -> Callable[[tuple[tuple[int, int], ...]], int]:
     """Receptive field of a row of layers, right by default."""
@@ -72,7 +79,8 @@ def _summed_each_time(x: Tensor, norms: Any, convolutions: Any) -> Tensor:
     return x
 
 
-_NORMS = tuple(partial(F.batch_norm, running_mean=seeded(4, scale=scale), running_var=torch.ones(4)) for scale in (0.3, -0.2, 0.1))
+_MEANS = [seeded(4, scale=scale) for scale in (0.3, -0.2, 0.1)]
+_NORMS = tuple(partial(F.batch_norm, running_mean=mean, running_var=torch.ones(4)) for mean in _MEANS)
 _CONVOLUTIONS = (
     partial(F.conv2d, weight=seeded(4, 4, 1, 1, scale=0.5)),
     partial(F.conv2d, weight=seeded(4, 4, 3, 3, scale=0.3), padding=1),
@@ -81,70 +89,65 @@ _CONVOLUTIONS = (
 _WIDTHS = ((64, 128), (128, 128), (256, 256), (128, 256), (8, 4))
 _STEM = ((7, 2), (3, 1), (2, 2), (3, 1), (3, 1))
 
-EXERCISES: Mapping[str, Exercise] = {
-    "03.1": Exercise(
-        _residual(),
-        ((seeded(2, 4, 5, 5), _NORMS, _CONVOLUTIONS),),
-        (
-            (_residual(join=lambda x, y, n: y), "the identity path is missing: add the input."),
-            (_residual(join=lambda x, y, n: torch.relu(x + y)), "there is a ReLU on the sum: nothing comes after it, so that the identity path stays free."),
-            (_residual(join=lambda x, y, n: n[0](x) + y), "the normalised input is added: the identity path carries x itself."),
-            (_residual(join=lambda x, y, n: torch.relu(n[0](x)) + y), "the activated input is added: the identity path carries x itself."),
-            (
-                _residual(lambda n, c, y: torch.relu(n(c(y)))),
-                "the convolution comes first (post-activation): here it comes after its norm and ReLU.",
-            ),
-            (_residual(lambda n, c, y: c(n(torch.relu(y)))), "ReLU comes before the norm: first normalise, then ReLU."),
-            (_residual(lambda n, c, y: c(n(y))), "the ReLUs are missing: without them, the branch is linear."),
-            (_residual(lambda n, c, y: c(torch.relu(y))), "the norms are missing."),
-            (lambda x, n, c: _residual()(x, (n[0],) * 3, c), "each convolution has its own norm: yours takes the first one each time."),
-            (_residual(lambda n, c, y: c(y)), "norms and ReLUs are missing: each convolution has its own before it."),
-            (_summed_each_time, "the input is added after each convolution: there is one sum, at the end."),
-            (_residual(join=lambda x, y, n: 2 * y), "the input was overwritten on the way: keep x, and work on a second variable."),
-        ),
-    ),
-    "03.2": Exercise(
-        _module_parameters(),
-        _WIDTHS,
-        (
-            (_module_parameters(bias=0, norm=0), "only the convolutions' weights are counted: their biases and the batch norms are missing."),
-            (_module_parameters(bias=0), "the biases are missing: each convolution has one for each output channel."),
-            (_module_parameters(norm=0), "the batch norms are missing: each has a scale and a shift per channel."),
-            (_module_parameters(norm=1), "a batch norm has two parameters per channel: a scale and a shift."),
-            (_module_parameters(norm=4), "running mean and variance are measured, not learned: they are no parameters."),
-            (_module_parameters(kernel=1), "the 3 x 3 convolution has nine weights for each pair of channels."),
-            (_module_parameters(kernel=3), "the 3 x 3 convolution has nine weights for each pair of channels, not three."),
-            (_module_parameters(carry=(0, 0)), "the 1 x 1 convolution on the identity path is missing, where the widths differ."),
-            (_module_parameters(carry=(1, 1)), "where the widths are equal, the identity path has no convolution."),
-            (_module_parameters(of_input=True), "the inner width is half of the *output* width."),
-            (lambda i, o: _module_parameters()(i, o) + 2 * (o - i), "the first batch norm stands before everything: it has the input's width."),
-            (lambda i, o: _module_parameters()(i, o) - (i != o) * o, "the bias of the convolution on the identity path is missing."),
-        ),
-    ),
-    "03.3": Exercise(
-        _hourglass_modules(),
-        ((4, 1), (4, 3), (3, 2), (1, 5)),
-        (
-            (_hourglass_modules(inner=0), "the innermost m modules are missing."),
-            (lambda levels, m: (3 * m + 1) * levels + 1, "at the bottom there are m modules, not one."),
-            (_hourglass_modules(merge=lambda levels: 0), "the module after each sum is missing: one a level."),
-            (_hourglass_modules(merge=lambda levels: 1), "every level has its own module after its sum."),
-            (_hourglass_modules(each=2), "each level has m modules in three places: on the skip, before and after the level below."),
-            (lambda levels, m: _hourglass_modules()(4, m), "this is right for four levels only."),
-            (lambda levels, m: _hourglass_modules()(levels, 1) * m, "the module after the sum is one, whatever m is."),
-        ),
-    ),
-    "03.4": Exercise(
-        _receptive_field(),
-        ((((3, 1),),), (((3, 1), (3, 1)),), (((2, 2), (3, 1)),), (_STEM,)),
-        (
-            (_receptive_field(lambda k, s, j: k - 1), "the jump is missing: after a stride, one cell further is several pixels further."),
-            (_receptive_field(lambda k, s, j: (k - 1) * j * s), "a layer's own stride counts for the layers after it: update the jump last."),
-            (_receptive_field(lambda k, s, j: (k - 1) * s), "the jump is the product of all strides so far, not this layer's."),
-            (_receptive_field(lambda k, s, j: k * j), "a kernel of k cells adds k - 1: it holds the cell itself already."),
-            (_receptive_field(start=0), "start with one pixel: without any layer, a cell sees itself."),
-            (lambda layers: sum(kernel for kernel, _ in layers), "kernels do not simply add up: neighbours overlap, and after a stride cells are wider."),
-            (_backwards, "this formula goes from the last layer to the first: reverse the list."),
-        ),
-    ),
+# A table, set by hand: each hint and the wrong answer that deserves it.
+# fmt: off
+EXERCISES: dict[str, Exercise] = {
+    "03.1": Exercise(_residual(), ((seeded(2, 4, 5, 5), _NORMS, _CONVOLUTIONS),), {
+        "the identity path is missing: add the input.": _residual(join=lambda x, y, n: y),
+        "there is a ReLU on the sum: nothing comes after it, so that the identity path stays free.":
+            _residual(join=lambda x, y, n: torch.relu(x + y)),
+        "the normalised input is added: the identity path carries x itself.":
+            _residual(join=lambda x, y, n: n[0](x) + y),
+        "the activated input is added: the identity path carries x itself.":
+            _residual(join=lambda x, y, n: torch.relu(n[0](x)) + y),
+        "the convolution comes first (post-activation): here it comes after its norm and ReLU.":
+            _residual(lambda n, c, y: torch.relu(n(c(y)))),
+        "ReLU comes before the norm: first normalise, then ReLU.": _residual(lambda n, c, y: c(n(torch.relu(y)))),
+        "the ReLUs are missing: without them, the branch is linear.": _residual(lambda n, c, y: c(n(y))),
+        "the norms are missing.": _residual(lambda n, c, y: c(torch.relu(y))),
+        "each convolution has its own norm: yours takes the first one each time.":
+            lambda x, n, c: _residual()(x, (n[0],) * 3, c),
+        "norms and ReLUs are missing: each convolution has its own before it.": _residual(lambda n, c, y: c(y)),
+        "the input is added after each convolution: there is one sum, at the end.": _summed_each_time,
+        "the input was overwritten on the way: keep x, and work on a second variable.":
+            _residual(join=lambda x, y, n: 2 * y),
+    }),
+    "03.2": Exercise(_parameters(), _WIDTHS, {
+        "only the convolutions' weights are counted: their biases and the batch norms are missing.":
+            _parameters(bias=0, norm=0),
+        "the biases are missing: each convolution has one for each output channel.": _parameters(bias=0),
+        "the batch norms are missing: each has a scale and a shift per channel.": _parameters(norm=0),
+        "a batch norm has two parameters per channel: a scale and a shift.": _parameters(norm=1),
+        "running mean and variance are measured, not learned: they are no parameters.": _parameters(norm=4),
+        "the 3 x 3 convolution has nine weights for each pair of channels.": _parameters(kernel=1),
+        "the 3 x 3 convolution has nine weights for each pair of channels, not three.": _parameters(kernel=3),
+        "the 1 x 1 convolution on the identity path is missing, where the widths differ.": _parameters(carry=(0, 0)),
+        "where the widths are equal, the identity path has no convolution.": _parameters(carry=(1, 1)),
+        "the inner width is half of the *output* width.": _parameters(of_input=True),
+        "the first batch norm stands before everything: it has the input's width.":
+            lambda i, o: _parameters()(i, o) + 2 * (o - i),
+        "the bias of the convolution on the identity path is missing.": lambda i, o: _parameters()(i, o) - (i != o) * o,
+    }),
+    "03.3": Exercise(_modules(), ((4, 1), (4, 3), (3, 2), (1, 5)), {
+        "the innermost m modules are missing.": _modules(inner=0),
+        "at the bottom there are m modules, not one.": lambda levels, m: (3 * m + 1) * levels + 1,
+        "the module after each sum is missing: one a level.": _modules(merge=lambda levels: 0),
+        "every level has its own module after its sum.": _modules(merge=lambda levels: 1),
+        "each level has m modules in three places: on the skip, before and after the level below.": _modules(each=2),
+        "this is right for four levels only.": lambda levels, m: _modules()(4, m),
+        "the module after the sum is one, whatever m is.": lambda levels, m: _modules()(levels, 1) * m,
+    }),
+    "03.4": Exercise(_field(), ((((3, 1),),), (((3, 1), (3, 1)),), (((2, 2), (3, 1)),), (_STEM,)), {
+        "the jump is missing: after a stride, one cell further is several pixels further.":
+            _field(lambda k, s, j: k - 1),
+        "a layer's own stride counts for the layers after it: update the jump last.":
+            _field(lambda k, s, j: (k - 1) * j * s),
+        "the jump is the product of all strides so far, not this layer's.": _field(lambda k, s, j: (k - 1) * s),
+        "a kernel of k cells adds k - 1: it holds the cell itself already.": _field(lambda k, s, j: k * j),
+        "start with one pixel: without any layer, a cell sees itself.": _field(start=0),
+        "kernels do not simply add up: neighbours overlap, and after a stride cells are wider.":
+            lambda layers: sum(kernel for kernel, _ in layers),
+        "this formula goes from the last layer to the first: reverse the list.": _backwards,
+    }),
 }
+# fmt: on

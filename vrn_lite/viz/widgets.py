@@ -1,12 +1,11 @@
-"""What makes the notebooks answer: sliders that recompute a picture, a photograph of one's own, pictures that a loop redraws, and the exercises' checks.
+"""What needs a kernel: sliders that recompute a picture, a photograph of one's own, pictures that a loop redraws.
 
-Every widget redraws a PNG, so that it needs nothing of a browser but images and sliders (ipywidgets 7 and 8, JupyterLab, Colab).
-What a user gets wrong becomes one line above the picture.
+Every widget redraws a PNG, so that it needs nothing of a browser but images and sliders (ipywidgets 7 and 8,
+JupyterLab, Colab). What a user gets wrong becomes one line above the picture.
 """
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from html import escape
 from math import inf
 from pathlib import Path
@@ -21,15 +20,18 @@ from jaxtyping import Float
 from PIL import Image as PillowImage
 from torch import Tensor
 
-from vrn_lite import figures
-from vrn_lite.exercises import check  # noqa: F401
 from vrn_lite.faces.morphable import MorphableFace
-from vrn_lite.figures import picture
 from vrn_lite.frame import InputError, require
 from vrn_lite.landmarks import GROUPS, displaced
 from vrn_lite.networks.vrn import GuidedVRN, LandmarkNetwork, Network
 from vrn_lite.photo import Reconstruction, checked, reconstruct
 from vrn_lite.portrait import Box, Photo, detect_face, read_photo
+from vrn_lite.viz.display import bundle
+from vrn_lite.viz.images import film_figure, images_figure
+from vrn_lite.viz.meshes import MOST_VERTICES, linked_figure, meshes_figure, turned_camera
+from vrn_lite.viz.scenes import SURFACES_VERTICES, drawn_face, face_figure, guided_figure, surface_of
+from vrn_lite.viz.still import picture
+from vrn_lite.viz.style import Array
 
 Range = tuple[float, float, float]
 """Least, most and start of a slider."""
@@ -43,93 +45,102 @@ def explore(draw: Callable[..., go.Figure], **ranges: Range | Sequence[str]) -> 
 
     Parameters
     ----------
-    draw : called with one value for each slider. What it refuses (`InputError`) is said in a line, and the picture stays.
+    draw : called with one value for each slider. What it refuses (`InputError`) is said; the picture stays.
     ranges : by the name of its argument, (least, most, start) of a slider, or the words of a menu.
     """
-    line, image = ipywidgets.HTML(), _picture(WIDTH)
+    line, image = ipywidgets.HTML(), _image()
     controls = {name: _control(name, values) for name, values in ranges.items()}
 
-    def redraw(_change: object = None) -> None:
+    def redraw(**values: Any) -> None:
         try:
-            image.value = picture(draw(**{name: control.value for name, control in controls.items()}), WIDTH)
-            line.value = ""
+            image.value, line.value = picture(draw(**values), WIDTH), ""
         except InputError as error:
-            line.value = _said(error)
+            line.value = _refusal(error)
 
-    for control in controls.values():
-        control.observe(redraw, names="value")
-    redraw()
-    return ipywidgets.VBox([*controls.values(), line, image])
+    surprises = ipywidgets.interactive_output(redraw, controls)
+    return ipywidgets.VBox([*controls.values(), surprises, line, image])
 
 
-def _picture(width: int) -> ipywidgets.Image:
-    """An image of so many pixels, narrower where there is no room."""
-    return ipywidgets.Image(format="png", layout=ipywidgets.Layout(width=f"{width}px", max_width="100%", object_fit="contain", align_self="flex-start"))
+def _image() -> ipywidgets.Image:
+    """A picture, narrower where there is no room."""
+    room = {"width": f"{WIDTH}px", "max_width": "100%", "object_fit": "contain", "align_self": "flex-start"}
+    return ipywidgets.Image(format="png", layout=ipywidgets.Layout(**room))
 
 
 def _control(name: str, values: Range | Sequence[str]) -> ipywidgets.Widget:
     """A slider, or a menu."""
-    label = {"description": name.replace("_", " "), "style": {"description_width": "7em"}}
+    label: dict[str, Any] = {"description": name.replace("_", " "), "style": {"description_width": "7em"}}
     if all(isinstance(value, str) for value in values):
         return ipywidgets.Dropdown(options=list(values), **label)
     low, high, start = map(float, values)
-    wide = ipywidgets.Layout(width="32em")
-    return ipywidgets.FloatSlider(start, min=low, max=high, step=(high - low) / 40, continuous_update=False, layout=wide, **label)
+    label |= {"layout": ipywidgets.Layout(width="32em"), "continuous_update": False}
+    return ipywidgets.FloatSlider(start, min=low, max=high, step=(high - low) / 40, **label)
 
 
-def _said(error: InputError) -> str:
+def _refusal(error: InputError) -> str:
     return f"<b>{escape(str(error))}</b>"
 
 
 def face_explorer(
-    face: MorphableFace, identity: Sequence[int] = (0, 1, 2), expression: Sequence[str] = ("jawOpen", "mouthSmile", "browInnerUp")
+    face: MorphableFace,
+    identity: Sequence[int] = (0, 1, 2),
+    expression: Sequence[str] = ("jawOpen", "mouthSmile", "browInnerUp"),
 ) -> ipywidgets.VBox:
-    """Sliders for identity modes, expressions and pose of a face, and what follows: mesh, image, volume and a cut, in one picture.
+    """Sliders for identity, expression and pose of a face, and what follows: mesh, image, volume and a cut.
 
-    Its plain twin is ``figures.face_figure(figures.drawn_face(face, {0: 2.0}, {"jawOpen": 0.5}, yaw=30))``.
+    Its plain twin is ``viz.face_figure(viz.drawn_face(face, {0: 2.0}, {"jawOpen": 0.5}, yaw=30))``.
     """
     names = {name.removesuffix("_L").removesuffix("_R") for name in face.expression_names} | set(face.expression_names)
     modes = {f"identity_{mode}": mode for mode in identity if mode < len(face.identity)}
-    moves = {name: name for name in expression if name in names}
+    moves = [name for name in expression if name in names]
 
     def draw(yaw: float, pitch: float, roll: float, **values: float) -> go.Figure:
         who = {mode: values[name] for name, mode in modes.items()}
         what = {name: values[name] for name in moves}
-        return figures.face_figure(figures.drawn_face(face, who, what, yaw=yaw, pitch=pitch, roll=roll))
+        return face_figure(drawn_face(face, who, what, yaw=yaw, pitch=pitch, roll=roll))
 
-    ranges: dict[str, Range | Sequence[str]] = {}
-    ranges.update((name, (-3.0, 3.0, 0.0)) for name in modes)
-    ranges.update((name, (0.0, 1.0, 0.0)) for name in moves)
+    ranges: dict[str, Range] = dict.fromkeys(modes, (-3.0, 3.0, 0.0)) | dict.fromkeys(moves, (0.0, 1.0, 0.0))
     return explore(draw, **ranges, yaw=(-90, 90, 0), pitch=(-40, 40, 0), roll=(-45, 45, 0))
 
 
-def iso_level(volume: figures.Array, depth_scale: float = 1.5, start: float = 0.5) -> ipywidgets.VBox:
+def iso_level(volume: Array, depth_scale: float = 1.5, start: float = 0.5) -> ipywidgets.VBox:
     """A slider for the level of a volume's surface, which is made anew for each.
 
-    Its plain twin, with the levels made beforehand, is `figures.levels_figure`.
+    Its plain twin, with the levels made beforehand, is `viz.levels_figure`.
     """
-    return explore(lambda level: figures.level_figure(volume, level, depth_scale=depth_scale), level=(0.05, 0.95, start))
+
+    def draw(level: float) -> go.Figure:
+        part = surface_of(volume, level, depth_scale)
+        title = f"Surface at probability {level:.2f}"
+        return meshes_figure({"": part}, title, most_vertices=SURFACES_VERTICES // 2)
+
+    return explore(draw, level=(0.05, 0.95, start))
 
 
-def gaussian_sigma(network: GuidedVRN, image: Float[Tensor, "3 h w"], landmarks: Float[Tensor, "68 n"]) -> ipywidgets.VBox:
+def gaussian_sigma(
+    network: GuidedVRN, image: Float[Tensor, "3 h w"], landmarks: Float[Tensor, "68 n"]
+) -> ipywidgets.VBox:
     """A slider for the spread of the Gaussians that guide a network, whatever it was trained with.
 
-    Its plain twin is ``figures.guided_figure(network, image, landmarks, sigma=2.0)``.
+    Its plain twin is ``viz.guided_figure(network, image, landmarks, sigma=2.0)``.
     """
-    return explore(lambda sigma: figures.guided_figure(network, image, landmarks, sigma=sigma), sigma=(0.25, 5.25, network.sigma))
+    start = (0.25, 5.25, network.sigma)
+    return explore(lambda sigma: guided_figure(network, image, landmarks, sigma=sigma), sigma=start)
 
 
-def wrong_landmarks(network: GuidedVRN, image: Float[Tensor, "3 h w"], landmarks: Float[Tensor, "68 n"]) -> ipywidgets.VBox:
+def wrong_landmarks(
+    network: GuidedVRN, image: Float[Tensor, "3 h w"], landmarks: Float[Tensor, "68 n"]
+) -> ipywidgets.VBox:
     """Sliders that displace all landmarks, or those of one part, and the guided network's answer to them.
 
-    Its plain twin is ``figures.guided_figure(network, image, landmarks.displaced(points, "jaw", right=5))``.
+    Its plain twin is ``viz.guided_figure(network, image, landmarks.displaced(points, "jaw", right=5))``.
     """
 
-    def draw(part: str, right: float, down: float, turn: float, scale: float) -> go.Figure:
-        return figures.guided_figure(network, image, displaced(landmarks, part, right=right, down=down, turn=turn, scale=scale))
+    def draw(part: str, **moves: float) -> go.Figure:
+        return guided_figure(network, image, displaced(landmarks, part, **moves))
 
-    reach = image.shape[-1] / 4
-    return explore(draw, part=("all", *GROUPS), right=(-reach, reach, 0), down=(-reach, reach, 0), turn=(-60, 60, 0), scale=(0.5, 1.5, 1))
+    reach = (-image.shape[-1] / 4, image.shape[-1] / 4, 0)
+    return explore(draw, part=("all", *GROUPS), right=reach, down=reach, turn=(-60, 60, 0), scale=(0.5, 1.5, 1))
 
 
 class Photograph(ipywidgets.VBox):
@@ -149,22 +160,33 @@ class Photograph(ipywidgets.VBox):
     result : the last `Reconstruction`, for the cells that follow; None before there is one.
     """
 
-    def __init__(self, photo: str | Path | np.ndarray | None = None, model: str | Network | None = None, detector: str | LandmarkNetwork | None = None) -> None:
+    def __init__(
+        self,
+        photo: str | Path | np.ndarray | None = None,
+        model: str | Network | None = None,
+        detector: str | LandmarkNetwork | None = None,
+    ) -> None:
         self.photo: Photo | None = None
         self.result: Reconstruction | None = None
-        self.model, self.detector = model, detector
+        self.model = model
+        self.detector = detector
+        self._moving = False
+        # The controls, from top to bottom.
+        wide, late = ipywidgets.Layout(width="24em"), {"continuous_update": False}
         self.upload = ipywidgets.FileUpload(accept="image/*", multiple=False, description="Upload")
-        self.file = ipywidgets.Text(placeholder="or a file beside this notebook: me.jpg", continuous_update=False, layout=ipywidgets.Layout(width="24em"))
-        self.sides = [ipywidgets.IntSlider(description=side, min=0, max=1, continuous_update=False) for side in ("left", "top", "right", "bottom")]
+        self.file = ipywidgets.Text(placeholder="or a file beside this notebook: me.jpg", layout=wide, **late)
+        names = ("left", "top", "right", "bottom")
+        self.sides = [ipywidgets.IntSlider(description=side, min=0, max=1, **late) for side in names]
         self.go = ipywidgets.Button(description="Reconstruct", button_style="primary", disabled=True)
         self.line = ipywidgets.HTML("Upload a photograph, or name a file.")
-        self.image = _picture(WIDTH)
-        self._moving = False
-        super().__init__([ipywidgets.HBox([self.upload, self.file]), *self.sides, ipywidgets.HBox([self.go, self.line]), self.image])
+        self.image = _image()
+        top, bottom = ipywidgets.HBox([self.upload, self.file]), ipywidgets.HBox([self.go, self.line])
+        super().__init__([top, *self.sides, bottom, self.image])
+        # What they do.
         self.upload.observe(self._uploaded, names="value")
         self.file.observe(self._named, names="value")
         for side in self.sides:
-            side.observe(self._moved, names="value")
+            side.observe(lambda _: self._draw(""), names="value")
         self.go.on_click(lambda _: self.reconstruct())
         if photo is not None:
             self.load(photo)
@@ -180,15 +202,17 @@ class Photograph(ipywidgets.VBox):
         try:
             self.photo = read_photo(photo)
         except InputError as error:
-            self.line.value = _said(error)
+            self.line.value = _refusal(error)
             return
         self.result = None
         height, width = self.photo.shape[:2]
+        reach = "from the brows to the chin and from ear to ear."
         try:
-            box, words = detect_face(self.photo), "A face was found. Move the frame if it does not reach from the brows to the chin and from ear to ear."
+            box = detect_face(self.photo)
+            words = f"A face was found. Move the frame if it does not reach {reach}"
         except InputError:
             box = width / 3, height / 3, 2 * width / 3, 2 * height / 3
-            words = "No face was found: move the frame over it with the sliders, from the brows to the chin and from ear to ear."
+            words = f"No face was found: move the frame over it with the sliders, {reach}"
         self._moving = True
         for side, value, most in zip(self.sides, box, (width, height, width, height), strict=True):
             side.max = most
@@ -206,10 +230,11 @@ class Photograph(ipywidgets.VBox):
         try:
             self.result = reconstruct(self.photo, self.model, self.box, detector=self.detector)
         except InputError as error:
-            self.line.value = _said(error)
+            self.line.value = _refusal(error)
             return
         self.image.value = picture(turned_views(self.result), WIDTH)
-        self.line.value = f"{len(self.result.mesh.vertices):,} vertices. The next cell has the face to turn, and files of it."
+        count = len(self.result.mesh.vertices)
+        self.line.value = f"{count:,} vertices. The next cell has the face to turn, and files of it."
 
     def _uploaded(self, _change: object) -> None:
         for name, content in uploads(self.upload.value):
@@ -223,35 +248,33 @@ class Photograph(ipywidgets.VBox):
         if self.file.value.strip():
             self.load(self.file.value.strip())
 
-    def _moved(self, _change: object) -> None:
-        if not self._moving and self.photo is not None:
-            self._draw("")
-
     def _draw(self, words: str) -> None:
         """The photograph with its box, reduced to what a screen shows."""
-        assert self.photo is not None
-        step = max(self.photo.shape[:2]) / 640
-        small = np.asarray(PillowImage.fromarray(self.photo).resize([max(1, round(size / max(step, 1))) for size in self.photo.shape[1::-1]]))
-        frame = [value / max(step, 1) for value in self.box]
+        if self._moving or self.photo is None:
+            return
+        step = max(1, max(self.photo.shape[:2]) / 640)
+        size = [max(1, round(side / step)) for side in self.photo.shape[1::-1]]
+        small = np.asarray(PillowImage.fromarray(self.photo).resize(size)) / 255
         try:
             checked(self.box, self.photo)
             self.line.value = words
         except InputError as error:
-            self.line.value = _said(error)
-        self.image.value = picture(figures.images_figure({"your photograph": small / 255}, boxes={"your photograph": frame}), WIDTH)
+            self.line.value = _refusal(error)
+        name = "your photograph"
+        figure = images_figure({name: small}, boxes={name: [value / step for value in self.box]})
+        self.image.value = picture(figure, WIDTH)
 
 
 def uploads(value: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> list[tuple[str, bytes]]:
-    """Names and contents of what a FileUpload holds: a dictionary by name in ipywidgets 7, a tuple of dictionaries in 8.
+    """Names and contents of what a FileUpload holds: a dictionary in ipywidgets 7, a tuple of dictionaries in 8.
 
     Examples
     --------
-    >>> uploads({"me.jpg": {"metadata": {"name": "me.jpg"}, "content": b"1"}}) == uploads(({"name": "me.jpg", "content": memoryview(b"1")},))
+    >>> uploads({"me.jpg": {"content": b"1"}}) == uploads(({"name": "me.jpg", "content": memoryview(b"1")},))
     True
     """
-    if isinstance(value, Mapping):
-        return [(name, bytes(item["content"])) for name, item in value.items()]
-    return [(item["name"], bytes(item["content"])) for item in value]
+    items = value.items() if isinstance(value, Mapping) else [(item["name"], item) for item in value]
+    return [(name, bytes(item["content"])) for name, item in items]
 
 
 def turned_views(result: Reconstruction) -> go.Figure:
@@ -259,29 +282,15 @@ def turned_views(result: Reconstruction) -> go.Figure:
     mesh = result.mesh
     part = {"vertices": mesh.vertices, "triangles": mesh.faces, "colours": mesh.visual.vertex_colors[:, :3]}
     views = {"from the left": 55, "from the front": 0, "from the right": -55}
-    figure = figures.linked_figure(dict.fromkeys(views, part), most_vertices=figures.MOST_VERTICES // 2)
+    figure = linked_figure(dict.fromkeys(views, part), most_vertices=MOST_VERTICES // 2)
     for scene, turn in zip(figure.select_scenes(), views.values(), strict=True):
-        scene.camera = figures.turned_camera(turn)
+        scene.camera = turned_camera(turn)
     figure.layout.sliders = ()
     return figure
 
 
-@dataclass(frozen=True)
-class Still:
-    """A PNG picture and a sentence about it."""
-
-    png: bytes
-    description: str
-
-    def __repr__(self) -> str:
-        return self.description
-
-    def _repr_png_(self) -> bytes:
-        return self.png
-
-
 class Live:
-    """A picture that a loop redraws in place, a training for example. It needs no widgets, and its last state stays in the notebook.
+    """A picture that a loop redraws in place, a training for example. It needs no widgets; its last state stays.
 
     Parameters
     ----------
@@ -291,19 +300,22 @@ class Live:
     def __init__(self, every: float = 4.0) -> None:
         self.every = every
         self._due = -inf
-        self._shown: Any = None
+        self._handle: Any = None
         self._kept: list[bytes] = []
 
     def draw(self, figure: Callable[[], go.Figure], description: str, *, now: bool = False) -> bool:
-        """Redraw with what `figure` gives, unless the last picture is too young; `now` draws in any case. Tells whether it has drawn."""
+        """Redraw with what `figure` gives, unless the last picture is too young; `now` draws in any case.
+
+        Tells whether it has drawn.
+        """
         if time.monotonic() < self._due and not now:
             return False
-        still = Still(picture(figure()), description)
-        if self._shown is None:
-            self._shown = display(still, display_id=True)
+        self._kept.append(picture(figure()))
+        data = bundle(self._kept[-1], description)
+        if self._handle is None:
+            self._handle = display(data, raw=True, display_id=True)
         else:
-            self._shown.update(still)
-        self._kept.append(still.png)
+            self._handle.update(data, raw=True)
         self._due = time.monotonic() + self.every
         return True
 
@@ -314,6 +326,8 @@ class Live:
         ------
         InputError : nothing has been drawn yet.
         """
-        require(len(self._kept) > 0, "there is no picture yet: call draw first")
-        kept = np.unique(np.linspace(0, len(self._kept) - 1, min(most, len(self._kept))).round().astype(int))
-        return figures.film_figure({f"{number + 1} of {len(self._kept)}": self._kept[number] for number in kept}, title, slider="picture")
+        count = len(self._kept)
+        require(count > 0, "there is no picture yet: call draw first")
+        chosen = np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int))
+        pages = {f"{number + 1} of {count}": self._kept[number] for number in chosen}
+        return film_figure(pages, title, slider="picture")

@@ -1,7 +1,7 @@
-"""Judge a learner's function: exact, approximate, wrong, or not yet."""
+"""Grade a learner's function: exact, approximate, wrong, or not yet."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -13,6 +13,7 @@ from torch import Tensor
 
 RELATIVE, ABSOLUTE = 1e-4, 1e-6
 """What passes for rounding: differences up to RELATIVE of a case's largest true value, plus ABSOLUTE."""
+
 CLOSE = 0.01
 """What is more than rounding, but so little that the formula may be right and a constant or a step is not."""
 
@@ -23,7 +24,7 @@ SIGNS = {"exact": "✅", "approximate": "☑️", "wrong": "❌", "not yet": "�
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Feedback:
     """What a check says: `kind` is "exact", "approximate" (right up to rounding), "wrong", or "not yet" for a blank."""
 
     kind: str
@@ -48,7 +49,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Exercise:
-    """A function to write, judged on a few cases.
+    """A function to write, graded on a few cases.
 
     Answers that are yes or no, or counts, must be the same; others may differ by rounding.
 
@@ -56,42 +57,53 @@ class Exercise:
     ----------
     solution : gives the true values.
     cases : arguments to call it with.
-    mistakes : typical wrong functions, each with the hint that it deserves.
+    mistakes : hint -> the typical wrong function that deserves it.
     """
 
     solution: Callable[..., Any]
     cases: tuple[tuple[Any, ...], ...]
-    mistakes: tuple[tuple[Callable[..., Any], str], ...]
+    mistakes: Mapping[str, Callable[..., Any]]
 
-    def check(self, answer: Callable[..., Any]) -> Verdict:
-        """Judge a learner's function; it may raise, return anything, or be blank (return ``...`` or None)."""
+    def check(self, answer: Callable[..., Any]) -> Feedback:
+        """Grade a learner's function; it may raise, return anything, or be blank (return ``...`` or None)."""
+        # Does it run, and is it filled in?
         cases = copy.deepcopy(self.cases)
         try:
             values = [answer(*case) for case in cases]
         except NotImplementedError:
             values = [...]
         except Exception as error:  # whatever the learner's line raises is the news
-            return Verdict("wrong", f"your function stopped with {type(error).__name__}: {error}")
+            return Feedback("wrong", f"your function stopped with {type(error).__name__}: {error}")
         if any(map(_is_blank, values)) or all(value is None for value in values):
-            return Verdict("not yet", "put your line in place of `...` and run the cell again.")
+            return Feedback("not yet", "put your line in place of `...` and run the cell again.")
+
+        # Are its values finite numbers of the right shapes?
         mine = []
         for value in values:
             try:
                 mine.append(_numbers(value))
             except (TypeError, ValueError, RuntimeError):
-                return Verdict("wrong", f"your function returned a {type(value).__name__}; an array or tensor of numbers is wanted.")
+                kind = type(value).__name__
+                return Feedback("wrong", f"your function returned a {kind}; an array or tensor of numbers is wanted.")
         if not all(np.isfinite(value).all() for value in mine):
-            return Verdict("wrong", f"{self._hint(mine) or 'the result is not a number or infinite: look for 0 / 0 or log(0).'} Largest difference: inf.")
-        gaps = [np.abs(value - truth) for value, truth in zip(mine, self.truth, strict=True) if value.shape == truth.shape]
-        if len(gaps) < len(mine):
-            found, wanted = next((value.shape, truth.shape) for value, truth in zip(mine, self.truth, strict=True) if value.shape != truth.shape)
-            return Verdict("wrong", self._hint(mine) or f"the result has shape {found}, it should be {wanted}.")
-        largest = max(float(gap.max(initial=0)) for gap in gaps)
+            hint = self._hint(mine) or "the result is not a number or infinite: look for 0 / 0 or log(0)."
+            return Feedback("wrong", f"{hint} Largest difference: inf.")
+        pairs = list(zip(mine, self.truth, strict=True))
+        for value, truth in pairs:
+            if value.shape != truth.shape:
+                reason = f"the result has shape {value.shape}, it should be {truth.shape}."
+                return Feedback("wrong", self._hint(mine) or reason)
+
+        # Are they the true ones?
+        largest = max(float(np.abs(value - truth).max(initial=0)) for value, truth in pairs)
         if not self._alike(mine, self.truth):
-            return Verdict("wrong", f"{self._hint(mine) or self._guess(mine, values)} Largest difference: {largest:.3g}.")
-        kind, text = ("exact", "exact.") if largest == 0 else ("approximate", f"approximate, the largest difference is {largest:.1g}: rounding.")
-        changed = any(_changed(before, after) for before, after in zip(chain(*self.cases), chain(*cases), strict=True))
-        return Verdict(kind, text + " But your function writes into its arguments: whoever calls it may still need them." * changed)
+            return Feedback(
+                "wrong", f"{self._hint(mine) or self._guess(mine, values)} Largest difference: {largest:.3g}."
+            )
+        text = "exact." if largest == 0 else f"approximate, the largest difference is {largest:.1g}: rounding."
+        if any(_changed(before, after) for before, after in zip(chain(*self.cases), chain(*cases), strict=True)):
+            text += " But your function writes into its arguments: whoever calls it may still need them."
+        return Feedback("exact" if largest == 0 else "approximate", text)
 
     @cached_property
     def truth(self) -> list[np.ndarray]:
@@ -107,12 +119,15 @@ class Exercise:
         return True
 
     def _hint(self, mine: Sequence[np.ndarray]) -> str | None:
-        """Give the hint of the mistake that has these values."""
-        return next((hint for wrong, hint in self.mistakes if self._alike(mine, [_numbers(wrong(*case)) for case in self.cases])), None)
+        """The hint of the mistake that has these values."""
+        for hint, wrong in self.mistakes.items():
+            if self._alike(mine, [_numbers(wrong(*case)) for case in self.cases]):
+                return hint
+        return None
 
     def _guess(self, mine: Sequence[np.ndarray], values: Sequence[Any]) -> str:
-        """Give a hint for values that no known mistake has."""
-        counted, wanted = ({value.dtype.kind in "biu" for value in numbers if value.size} for numbers in (mine, self.truth))
+        """A hint for values that no known mistake has."""
+        counted, wanted = ({v.dtype.kind in "biu" for v in arrays if v.size} for arrays in (mine, self.truth))
         if (counted, wanted) == ({True}, {False}):
             return "your result holds whole numbers only: decimals were lost on the way."
         if any(isinstance(value, Tensor) and value.dtype in (torch.float16, torch.bfloat16) for value in values):
@@ -123,13 +138,16 @@ class Exercise:
 
     def _example(self, mine: Sequence[np.ndarray]) -> str:
         """The case that differs with its values, if one is short enough to be read."""
-        told = [
-            f"on the smallest case that differs, ({', '.join(map(_words, case))}), your result is {_words(value)}; it should be {_words(truth)}."
+        examples = [
+            f"on the smallest case that differs, ({', '.join(map(_words, case))}), your result is {_words(value)}; "
+            f"it should be {_words(truth)}."
             for case, value, truth in zip(self.cases, mine, self.truth, strict=True)
             if not np.allclose(value, truth, rtol=RELATIVE, atol=ABSOLUTE)
         ]
-        shortest = min(told, key=len, default="")
-        return shortest if 0 < len(shortest) <= READABLE else "compare your result with the text above on the smallest case."
+        shortest = min(examples, key=len, default="")
+        if 0 < len(shortest) <= READABLE:
+            return shortest
+        return "compare your result with the text above on the smallest case."
 
 
 def _is_blank(value: Any) -> bool:

@@ -1,5 +1,6 @@
 """Sliders, one's own photograph, and pictures that a loop redraws; none of them needs a browser to be tested."""
 
+import base64
 from datetime import UTC, datetime
 from io import BytesIO
 
@@ -10,11 +11,12 @@ import torch
 import trimesh
 from PIL import Image
 
-from vrn_lite import figures, widgets
+from vrn_lite import viz
 from vrn_lite.camera import Similarity
 from vrn_lite.frame import InputError
 from vrn_lite.photo import Reconstruction
 from vrn_lite.training import build
+from vrn_lite.viz import widgets
 
 # ipywidgets 7.7.1, Colab's, opens its channel to the browser in a way that a newer ipykernel calls old.
 pytestmark = pytest.mark.filterwarnings("ignore:The `ipykernel.comm.Comm` class has been deprecated:DeprecationWarning")
@@ -25,10 +27,10 @@ def test_sliders_redraw_the_picture():
 
     def draw(size=1.0):
         seen.append(size)
-        return figures.curves_figure({"a": ([0, size], [0, 1])}, "x", "y")
+        return viz.curves_figure({"a": ([0, size], [0, 1])}, "x", "y")
 
     box = widgets.explore(draw, size=(0.0, 4.0, 1.0))
-    slider, line, image = box.children
+    slider, _, line, image = box.children
     before = image.value
     slider.value = 3.0
     assert seen == [1.0, 3.0]
@@ -41,9 +43,9 @@ def test_what_a_drawing_refuses_is_said_in_a_line_and_the_picture_stays():
     def draw(size=1.0, kind="a"):
         if size > 2:
             raise InputError(f"size <= 2 is needed, got {size:g} for {kind}")
-        return figures.curves_figure({kind: ([0, size], [0, 1])}, "x", "y")
+        return viz.curves_figure({kind: ([0, size], [0, 1])}, "x", "y")
 
-    slider, menu, line, image = widgets.explore(draw, size=(0.0, 4.0, 1.0), kind=("a", "b")).children
+    slider, menu, _, line, image = widgets.explore(draw, size=(0.0, 4.0, 1.0), kind=("a", "b")).children
     before = image.value
     slider.value = 3.0
     assert line.value == "<b>size &lt;= 2 is needed, got 3 for a</b>"
@@ -58,7 +60,7 @@ def test_what_a_drawing_refuses_is_said_in_a_line_and_the_picture_stays():
 
 def controls(box):
     """The sliders and menus of a widget by name, and its picture."""
-    return {child.description: child for child in box.children[:-2]}, box.children[-1]
+    return {child.description: child for child in box.children[:-3]}, box.children[-1]
 
 
 def pixels(image):
@@ -67,7 +69,17 @@ def pixels(image):
 
 def test_identity_expression_and_pose_move_the_picture(small_face):
     sliders, image = controls(widgets.face_explorer(small_face))
-    assert list(sliders) == ["identity 0", "identity 1", "identity 2", "jawOpen", "mouthSmile", "browInnerUp", "yaw", "pitch", "roll"]
+    assert list(sliders) == [
+        "identity 0",
+        "identity 1",
+        "identity 2",
+        "jawOpen",
+        "mouthSmile",
+        "browInnerUp",
+        "yaw",
+        "pitch",
+        "roll",
+    ]
     neutral = image.value
     for name, value in {"identity 0": 1.5, "jawOpen": 0.8, "yaw": 45}.items():
         start = sliders[name].value
@@ -123,7 +135,15 @@ def uploaded(widget, name, content):
     if isinstance(widget.upload.value, dict):
         widget.upload.set_trait("value", {name: {"metadata": {"name": name}, "content": content}})
     else:
-        widget.upload.value = ({"name": name, "type": "", "size": len(content), "content": memoryview(content), "last_modified": datetime.now(UTC)},)
+        widget.upload.value = (
+            {
+                "name": name,
+                "type": "",
+                "size": len(content),
+                "content": memoryview(content),
+                "last_modified": datetime.now(UTC),
+            },
+        )
 
 
 def png(photo):
@@ -184,7 +204,14 @@ def test_the_box_is_reconstructed_and_kept_for_the_next_cell(astronaut, monkeypa
     def reconstruct(photo, model, box, *, detector):
         asked.append((photo.shape, box))
         ball = trimesh.creation.icosphere(subdivisions=2, radius=20.0)
-        return Reconstruction(ball, torch.zeros(2, 2, 2), None, Similarity(torch.ones(1), torch.eye(3)[None], torch.zeros(1, 3)), photo, box)
+        return Reconstruction(
+            ball,
+            torch.zeros(2, 2, 2),
+            None,
+            Similarity(torch.ones(1), torch.eye(3)[None], torch.zeros(1, 3)),
+            photo,
+            box,
+        )
 
     monkeypatch.setattr(widgets, "reconstruct", reconstruct)
     own = widgets.Photograph(astronaut)
@@ -209,11 +236,15 @@ def shown(monkeypatch):
     calls = []
 
     class Handle:
-        def update(self, still):
-            calls.append(("again", still._repr_png_(), repr(still)))
+        def update(self, data, raw):
+            calls.append(("again", *told(data, raw)))
 
-    def display(still, display_id):
-        calls.append(("first", still._repr_png_(), repr(still)))
+    def told(data, raw):
+        assert raw
+        return base64.b64decode(data["image/png"]), data["text/plain"]
+
+    def display(data, raw, display_id):
+        calls.append(("first", *told(data, raw)))
         return Handle()
 
     monkeypatch.setattr(widgets, "display", display)
@@ -223,7 +254,7 @@ def shown(monkeypatch):
 def test_a_live_picture_is_redrawn_in_place(shown):
     live = widgets.Live(every=0)
     for top in (1, 5):
-        assert live.draw(lambda top=top: figures.curves_figure({"a": ([0, 1], [0, top])}, "x", "y"), f"Up to {top}.")
+        assert live.draw(lambda top=top: viz.curves_figure({"a": ([0, 1], [0, top])}, "x", "y"), f"Up to {top}.")
     assert [(how, text) for how, _, text in shown] == [("first", "Up to 1."), ("again", "Up to 5.")]
     assert all(png.startswith(b"\x89PNG") for _, png, _ in shown)
     assert shown[0][1] != shown[1][1]
@@ -231,8 +262,12 @@ def test_a_live_picture_is_redrawn_in_place(shown):
 
 def test_a_live_picture_is_drawn_no_more_often_than_asked(shown):
     live = widgets.Live(every=1000)
-    figure = figures.curves_figure({"a": ([0, 1], [0, 1])}, "x", "y")
-    assert [live.draw(lambda: figure, "A line."), live.draw(lambda: figure, "A line."), live.draw(lambda: figure, "A line.", now=True)] == [True, False, True]
+    figure = viz.curves_figure({"a": ([0, 1], [0, 1])}, "x", "y")
+    assert [
+        live.draw(lambda: figure, "A line."),
+        live.draw(lambda: figure, "A line."),
+        live.draw(lambda: figure, "A line.", now=True),
+    ] == [True, False, True]
     assert len(shown) == 2
 
 
@@ -241,7 +276,7 @@ def test_what_a_live_picture_showed_becomes_a_movie(shown):
     with pytest.raises(InputError, match="call draw first"):
         live.movie()
     for top in range(1, 6):
-        live.draw(lambda top=top: figures.curves_figure({"a": ([0, 1], [0, top])}, "x", "y"), f"Up to {top}.")
+        live.draw(lambda top=top: viz.curves_figure({"a": ([0, 1], [0, top])}, "x", "y"), f"Up to {top}.")
     movie = live.movie("A line", most=3)
     assert [frame.name for frame in movie.frames] == ["1 of 5", "3 of 5", "5 of 5"]
     assert movie.layout.sliders[0].active == 2
