@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from shapes import toy_face
-from vrn_lite.dice import Dice
 from vrn_lite.faces import procedural
 from vrn_lite.faces.morphable import MorphableFace, grow_hair
 from vrn_lite.frame import InputError
 from vrn_lite.mesh import boundary_edges, signed_volume
+from vrn_lite.synth.appearance import Rng
 from vrn_lite.training import step_seed
 
 
@@ -159,7 +159,7 @@ def reach(vertices, face):
 
 def test_the_face_that_once_stopped_a_training(ict_face):
     """Step 1304 of a training with seed 0 has a sample whose identity alone stays before the wall, and with its expression does not."""
-    generator = Dice.of(seeded(step_seed(0, 0, 1304)), 16, "cpu").generator
+    generator = Rng.of(seeded(step_seed(0, 0, 1304)), 16, "cpu").generator
     state = generator.get_state()
     identity, expression = ict_face.draw_identity(generator, 16), ict_face.draw_expression(generator, 16)
     with pytest.raises(InputError, match="reaches behind its wall"):
