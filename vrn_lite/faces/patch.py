@@ -3,8 +3,9 @@
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
-from trimesh.graph import connected_component_labels, face_adjacency
 
 from vrn_lite.frame import Triangles, require
 from vrn_lite.mesh import boundary_edges
@@ -78,5 +79,8 @@ def _largest(triangles: Triangles) -> Bool[Tensor, " t"]:
     """Triangles of the largest part that hangs together by edges."""
     if len(triangles) == 0:
         return torch.zeros(0, dtype=torch.bool)
-    label = connected_component_labels(face_adjacency(triangles.numpy()), node_count=len(triangles))
+    edges = torch.stack((triangles, triangles.roll(-1, 1)), -1).flatten(0, 1).sort(-1).values
+    edge = edges.unique(dim=0, return_inverse=True)[1].numpy()
+    borders = coo_matrix((np.ones(len(edge)), (np.arange(len(edge)) // 3, edge))).tocsr()
+    label = connected_components(borders @ borders.T, directed=False)[1]
     return torch.from_numpy(label == np.bincount(label).argmax())
