@@ -6,10 +6,10 @@ from math import inf, isnan
 import pytest
 import torch
 from torch import Tensor
+from vrn_lite.dice import Dice
 
 from shapes import toy_face
 from vrn_lite.baselines.regression import by_parameters, by_vertices
-from vrn_lite.dice import Dice
 from vrn_lite.frame import InputError
 from vrn_lite.inference import SHIFTS
 from vrn_lite.networks.regression import Estimate, ParameterRegression, VertexRegression

@@ -8,9 +8,11 @@ from vrn_lite import bench
 from vrn_lite.faces import procedural
 from vrn_lite.frame import InputError
 from vrn_lite.mesh import boundary_edges, signed_volume
+from vrn_lite.networks.base import build
 from vrn_lite.pairs import make_pairs
 from vrn_lite.presets import preset
-from vrn_lite.training import RECIPES, Trainer, build
+from vrn_lite.training.loop import Trainer
+from vrn_lite.training.optim import OPTIMS
 
 
 @pytest.fixture
@@ -99,7 +101,7 @@ def plain_trainer(**options) -> bench.PlainTrainer:
 def test_both_ways_compute_the_same_loss_on_the_same_pairs():
     """And take the same step: up to bfloat16, the losses stay alike."""
     plain, face = plain_trainer(), toy_face()
-    ours = Trainer(build("vrn", "tiny", seed=3), face, samples=8, batch=4, seed=3, recipe=RECIPES["fast"])
+    ours = Trainer(build("vrn", "tiny", seed=3), face, samples=8, batch=4, seed=3, recipe=OPTIMS["fast"])
     for name, value in ours.network.state_dict().items():
         assert torch.equal(value, plain.network.state_dict()[name]), name
     for group in plain.optimiser.param_groups:

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-
 from vrn_lite.camera_faults import (
     FAULTS,
     _blurred,

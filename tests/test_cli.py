@@ -15,9 +15,10 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from vrn_lite import photo, portrait
+from vrn_lite.networks.base import build
 from vrn_lite.networks.vrn import VRN
+from vrn_lite.networks.weights import load, save_weights, shipped, weights_metadata
 from vrn_lite.presets import preset
-from vrn_lite.training import build, load, save_weights, shipped, weights_metadata
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-
 from vrn_lite.dice import Dice
 
 

@@ -2,14 +2,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+from vrn_lite.dice import Dice
 
 from shapes import toy_face
-from vrn_lite.dice import Dice
 from vrn_lite.faces import procedural
 from vrn_lite.faces.morphable import MorphableFace, grow_hair
 from vrn_lite.frame import InputError
 from vrn_lite.mesh import boundary_edges, signed_volume
-from vrn_lite.training import step_seed
+from vrn_lite.training.data import step_seed
 
 
 @pytest.fixture(scope="module", params=["toy", "procedural", "ict"])

@@ -17,9 +17,10 @@ from vrn_lite import photo
 from vrn_lite.frame import FACE_SIZE, Grid, InputError, voxel_centres
 from vrn_lite.inference import probabilities
 from vrn_lite.landmarks import FLIP
+from vrn_lite.networks.base import build
 from vrn_lite.networks.vrn import VRN, GuidedVRN, LandmarkHourglass, UnalignedVRN
+from vrn_lite.networks.weights import save_weights
 from vrn_lite.photo import best, crop, detect_face, find_landmarks, largest_part, locate, networks_for, paint, reconstruct
-from vrn_lite.training import build, save_weights
 from vrn_lite.volume import isosurface
 
 GRID = Grid(32, 32, 32)
@@ -86,7 +87,7 @@ def ramp():
 
 @pytest.fixture(scope="module")
 def ball(ramp):
-    return reconstruct(ramp, Ball().eval(), BOX, smooth=0, average=False)
+    return reconstruct(ramp, Ball().eval(), BOX, smooth=0, test_time_augmentation=False)
 
 
 # The whole way
@@ -150,7 +151,7 @@ def test_every_copy_is_guided_by_the_landmarks_that_it_shows(ramp, points):
 
 
 def test_the_mesh_lies_where_the_new_crop_says(ramp, points, ball):
-    result = reconstruct(ramp, Ball().eval(), (90.0, 20.0, 190.0, 150.0), detector=Surveyor(points), smooth=0, average=False)
+    result = reconstruct(ramp, Ball().eval(), (90.0, 20.0, 190.0, 150.0), detector=Surveyor(points), smooth=0, test_time_augmentation=False)
     np.testing.assert_allclose(result.mesh.bounds, ball.mesh.bounds, atol=0.05)
     torch.testing.assert_close(result.volume, ball.volume)
 
@@ -173,7 +174,7 @@ def test_every_variant_reconstructs(tmp_path, ramp, variant):
     for name in (variant, "landmarks"):
         save_weights(build(name, "tiny"), tmp_path / f"{name}.safetensors")
     detector = tmp_path / "landmarks.safetensors"
-    result = reconstruct(ramp, tmp_path / f"{variant}.safetensors", BOX, detector=detector, average=False, level=0.4)
+    result = reconstruct(ramp, tmp_path / f"{variant}.safetensors", BOX, detector=detector, test_time_augmentation=False, level=0.4)
     assert result.landmarks.shape == (68, 2)
     assert result.mesh.is_watertight
 
@@ -323,7 +324,7 @@ def test_largest_part_drops_crumbs_and_bubbles():
 
 
 def test_smoothing_keeps_the_ball(ramp, ball):
-    smooth = reconstruct(ramp, Ball().eval(), BOX, smooth=1.0, average=False)
+    smooth = reconstruct(ramp, Ball().eval(), BOX, smooth=1.0, test_time_augmentation=False)
     np.testing.assert_allclose(smooth.mesh.bounds, ball.mesh.bounds, atol=2.0)
     torch.testing.assert_close(smooth.volume, ball.volume)
 

@@ -11,6 +11,7 @@ import torch
 from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.frame import InputError
 from vrn_lite.methods import Answer, by_guided, told
+from vrn_lite.networks.base import build
 from vrn_lite.networks.vrn import VRN, LandmarkHourglass, UnalignedVRN
 from vrn_lite.pairs import STEADY, make_pairs, unaligned
 from vrn_lite.presets import PRESETS
@@ -27,7 +28,7 @@ from vrn_lite.protocols import (
     summary,
 )
 from vrn_lite.testsets import CHUNK, heldout, heldout_seed
-from vrn_lite.training import build, step_seed
+from vrn_lite.training.data import step_seed
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ from PIL import Image
 from vrn_lite import figures, widgets
 from vrn_lite.camera import Similarity
 from vrn_lite.frame import InputError
+from vrn_lite.networks.base import build
 from vrn_lite.photo import Reconstruction
-from vrn_lite.training import build
 
 # ipywidgets 7.7.1, Colab's, opens its channel to the browser in a way that a newer ipykernel calls old.
 pytestmark = pytest.mark.filterwarnings("ignore:The `ipykernel.comm.Comm` class has been deprecated:DeprecationWarning")

@@ -27,7 +27,8 @@ from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.figures import picture
 from vrn_lite.frame import InputError, require
 from vrn_lite.landmarks import GROUPS, displaced
-from vrn_lite.networks.vrn import GuidedVRN, LandmarkNetwork, Network
+from vrn_lite.networks.base import FaceNetwork, LandmarkDetector
+from vrn_lite.networks.vrn import GuidedVRN
 from vrn_lite.photo import Reconstruction, checked, reconstruct
 from vrn_lite.portrait import Box, Photo, detect_face, read_photo
 
@@ -149,7 +150,9 @@ class Photograph(ipywidgets.VBox):
     result : the last `Reconstruction`, for the cells that follow; None before there is one.
     """
 
-    def __init__(self, photo: str | Path | np.ndarray | None = None, model: str | Network | None = None, detector: str | LandmarkNetwork | None = None) -> None:
+    def __init__(
+        self, photo: str | Path | np.ndarray | None = None, model: str | FaceNetwork | None = None, detector: str | LandmarkDetector | None = None
+    ) -> None:
         self.photo: Photo | None = None
         self.result: Reconstruction | None = None
         self.model, self.detector = model, detector

@@ -14,8 +14,8 @@ import plotly.graph_objects as go
 import plotly.io
 
 from vrn_lite.figures.still import picture
+from vrn_lite.files import atomically
 from vrn_lite.frame import require
-from vrn_lite.store import atomically
 
 LINK = """
 const figure = document.getElementById('{plot_id}');

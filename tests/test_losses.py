@@ -10,11 +10,11 @@ from torch.nn.functional import binary_cross_entropy_with_logits, interpolate
 from shapes import toy_face
 from vrn_lite.frame import FACE_SIZE, Grid, InputError
 from vrn_lite.landmarks import decode, heatmaps
+from vrn_lite.networks.base import VARIANTS, build
 from vrn_lite.networks.regression import Estimate, Regression, sizes
 from vrn_lite.networks.vrn import GuidedVRN
-from vrn_lite.objective import PRIOR, Objective, distance_loss, landmark_loss, square_loss, voxel_loss
 from vrn_lite.presets import NetworkSize, Preset
-from vrn_lite.store import VARIANTS, build
+from vrn_lite.training.losses import PRIOR, distance_loss, landmark_loss, square_loss, voxel_loss
 
 FACE = toy_face()
 MINUTE = Preset("minute", Grid(8, 16, 16), NetworkSize(stem=2, levels=1, features=8, modules=1, stacks=1, stem_features=8))

@@ -10,7 +10,8 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from vrn_lite.training import Ranks, load, process_group, ranks
+from vrn_lite.networks.weights import load
+from vrn_lite.training.runtime import Ranks, process_group, ranks
 
 TESTS = Path(__file__).parent
 ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join((str(TESTS), str(TESTS.parent))), "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
@@ -26,13 +27,16 @@ import torch.distributed as dist
 from shapes import toy_face
 from vrn_lite.frame import Grid
 from vrn_lite.presets import NetworkSize, Preset
-from vrn_lite.training import RECIPES, Ranks, Trainer, build
+from vrn_lite.networks.base import build
+from vrn_lite.training.loop import Trainer
+from vrn_lite.training.optim import OPTIMS
+from vrn_lite.training.runtime import Ranks
 torch.set_num_threads(1)
 face, folder, batch = toy_face(), sys.argv[1], int(sys.argv[2])
 size = Preset("minute", Grid(16, 16, 16), NetworkSize(stem=2, levels=1, features=8, modules=1, stacks=1, stem_features=8))
 
 def trainer(batch):
-    made = Trainer(build("multitask", size, 5), face, samples=64, batch=batch, seed=3, recipe=RECIPES["fast"], compile=False)
+    made = Trainer(build("multitask", size, 5), face, samples=64, batch=batch, seed=3, recipe=OPTIMS["fast"], compile=False)
     made.network.eval()
     made.autocast = nullcontext()  # float32
     return made

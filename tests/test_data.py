@@ -3,7 +3,7 @@ import torch
 from shapes import toy_face
 from vrn_lite.landmarks import mirror
 from vrn_lite.pairs import make_pairs
-from vrn_lite.reuse import recoloured, varied
+from vrn_lite.training.data import recoloured, varied
 
 PAIRS = make_pairs(toy_face(), "tiny", 4, torch.Generator().manual_seed(0))
 

@@ -3,16 +3,16 @@ import torch
 from torch import nn
 
 from vrn_lite.frame import InputError
-from vrn_lite.recipes import PAPER_SAMPLES, RECIPES, Recipe
+from vrn_lite.training.optim import OPTIMS, PAPER_SAMPLES, OptimConfig
 
 
 def test_the_papers_recipe_drops_to_a_tenth_at_half_time():
-    paper = RECIPES["paper"]
+    paper = OPTIMS["paper"]
     assert [paper.rate_at(step, step / 80) for step in (0, 39, 40, 79)] == pytest.approx([1e-4, 1e-4, 1e-5, 1e-5])
 
 
 def test_the_fast_recipe_warms_up_and_falls_to_a_hundredth():
-    fast = RECIPES["fast"]
+    fast = OPTIMS["fast"]
     assert fast.rate_at(0, 0) == pytest.approx(2e-5)
     assert fast.rate_at(49, 0.1) == pytest.approx(1e-3)
     assert fast.rate_at(99, 0.2) == fast.rate_at(500, 0.65) == pytest.approx(2e-3)
@@ -21,11 +21,11 @@ def test_the_fast_recipe_warms_up_and_falls_to_a_hundredth():
 
 
 def test_a_recipe_may_leave_out_warm_up_and_decay():
-    assert Recipe("adamw", 1e-3, warm_up=0, decay=0.0, final=1.0, clip=0.0).rate_at(0, 0.5) == 1e-3
+    assert OptimConfig("adamw", 1e-3, warm_up=0, decay=0.0, final=1.0, clip=0.0).rate_at(0, 0.5) == 1e-3
 
 
 def test_the_papers_recipe_drops_after_40_epochs_of_60_000():
-    paper = RECIPES["paper"]
+    paper = OPTIMS["paper"]
     assert PAPER_SAMPLES == 4_800_000
     assert [paper.rate_at(0, seen / PAPER_SAMPLES) for seen in (40 * 60_000 - 1, 40 * 60_000)] == pytest.approx([1e-4, 1e-5])
     assert isinstance(paper.optimiser_of(nn.Linear(1, 1)), torch.optim.RMSprop)
@@ -34,7 +34,7 @@ def test_the_papers_recipe_drops_after_40_epochs_of_60_000():
 def test_the_average_follows_weights_and_statistics():
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2))
-    average = Recipe("adamw", 1e-3, warm_up=0, decay=0.0, final=1.0, clip=0.0, ema=0.75).average_of(network)
+    average = OptimConfig("adamw", 1e-3, warm_up=0, decay=0.0, final=1.0, clip=0.0, ema=0.75).average_of(network)
     expected: dict[str, torch.Tensor] = {}
     for step in range(4):
         with torch.no_grad():
@@ -51,11 +51,11 @@ def test_the_average_follows_weights_and_statistics():
 
 
 def test_without_averaging_there_is_no_average():
-    assert RECIPES["paper"].average_of(nn.Linear(1, 1)) is None
+    assert OPTIMS["paper"].average_of(nn.Linear(1, 1)) is None
 
 
 def test_wrong_recipes_are_refused():
     with pytest.raises(InputError, match="unknown optimiser 'sgd': choose adamw or rmsprop"):
-        Recipe("sgd", 1e-3, warm_up=0, decay=0.0, final=1.0, clip=0.0)
+        OptimConfig("sgd", 1e-3, warm_up=0, decay=0.0, final=1.0, clip=0.0)
     with pytest.raises(InputError, match="ema must lie in 0 to 1, 1 excluded, got 1.0"):
-        Recipe("adamw", 1e-3, warm_up=0, decay=0.0, final=1.0, clip=0.0, ema=1.0)
+        OptimConfig("adamw", 1e-3, warm_up=0, decay=0.0, final=1.0, clip=0.0, ema=1.0)

@@ -14,18 +14,23 @@ from torch import Tensor, nn
 from shapes import toy_face
 from vrn_lite.frame import InputError
 from vrn_lite.metrics import nme
+from vrn_lite.networks.base import VARIANTS, build
 from vrn_lite.networks.regression import sizes
 from vrn_lite.networks.vrn import VRN, LandmarkHourglass
+from vrn_lite.networks.weights import save_weights
 from vrn_lite.pairs import STEADY, PoseRange
 from vrn_lite.presets import preset
 from vrn_lite.testsets import heldout_seed
-from vrn_lite.training import RECIPES, VARIANTS, Recipe, Record, Trainer, build, save_weights, step_seed, train
+from vrn_lite.training.data import step_seed
+from vrn_lite.training.log import StepMetrics
+from vrn_lite.training.loop import Trainer, train
+from vrn_lite.training.optim import OPTIMS, OptimConfig
 from vrn_lite.volume import isosurface
 
 FACE = toy_face()
 
 
-def run(network: VRN, steps: int, **options) -> list[Record]:
+def run(network: VRN, steps: int, **options) -> list[StepMetrics]:
     return list(train(network, face=FACE, samples=4 * steps, batch=4, device="cpu", **options))
 
 
@@ -41,7 +46,7 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 
 
 def test_the_loss_falls():
-    quick = Recipe("adamw", 2e-2, warm_up=5, decay=0.35, final=0.01, clip=1.0)
+    quick = OptimConfig("adamw", 2e-2, warm_up=5, decay=0.35, final=0.01, clip=1.0)
     losses = torch.tensor([record.loss for record in run(build("vrn", "tiny", 0), 40, seed=1, recipe=quick)])
     assert losses[-10:].mean() < 0.7 * losses[:3].mean()
 
@@ -51,11 +56,11 @@ def test_records_count_steps_samples_and_rates():
     assert [record.step for record in records] == [1, 2, 3]
     assert [record.samples for record in records] == [4, 8, 12]
     assert all(record.samples_per_second > 0 and record.seconds > 0 and 0 <= record.waiting <= 1 for record in records)
-    assert [record.rate for record in records] == [RECIPES["fast"].rate_at(step, step / 3) for step in range(3)]
+    assert [record.rate for record in records] == [OPTIMS["fast"].rate_at(step, step / 3) for step in range(3)]
 
 
 def trainer_of(variant: str, **options) -> Trainer:
-    return Trainer(build(variant, "tiny", 0, sizes(variant, FACE)), FACE, samples=8, batch=4, seed=0, recipe=RECIPES["fast"], **options)
+    return Trainer(build(variant, "tiny", 0, sizes(variant, FACE)), FACE, samples=8, batch=4, seed=0, recipe=OPTIMS["fast"], **options)
 
 
 def test_the_range_of_poses_reaches_the_samples_and_belongs_to_the_checkpoint(tmp_path):
@@ -92,7 +97,7 @@ def test_the_clock_ends_a_training_and_the_rate_falls_towards_it(tmp_path, monke
     clock = iter(range(0, 10_000, 2))  # seconds; every look at the clock takes two
     monkeypatch.setattr("vrn_lite.training.time.perf_counter", lambda: float(next(clock)))
 
-    def run_for(minutes: float) -> list[Record]:
+    def run_for(minutes: float) -> list[StepMetrics]:
         network = build("vrn", "tiny", 0)
         return list(train(network, face=FACE, minutes=minutes, batch=4, device="cpu", folder=tmp_path, save_every=1e9))
 
@@ -159,7 +164,7 @@ def test_a_cpu_trains_in_bfloat16_only_where_it_multiplies_in_it(monkeypatch):
 
 @pytest.mark.parametrize("ema", [0.0, 0.5])
 def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tmp_path, ema):
-    recipe = replace(RECIPES["fast"], ema=ema)
+    recipe = replace(OPTIMS["fast"], ema=ema)
     whole = build("vrn", "tiny", 3)
     expected = run(whole, 6, seed=3, recipe=recipe, measure_every=2)
     first = build("vrn", "tiny", 3)
@@ -175,7 +180,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tmp_path, ema):
 
 def test_a_checkpoint_holds_everything_and_loads_without_code(tmp_path):
     network = build("vrn", "tiny", 0)
-    run(network, 2, folder=tmp_path, recipe=replace(RECIPES["fast"], ema=0.5))
+    run(network, 2, folder=tmp_path, recipe=replace(OPTIMS["fast"], ema=0.5))
     held = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
     assert (held["step"], held["seed"], held["batch"], held["ranks"], held["variant"]) == (2, 0, 4, 1, "vrn")
     assert held["network"].keys() == network.state_dict().keys()
@@ -208,7 +213,7 @@ def test_nme_is_measured_now_and_then_and_repeated_in_between():
 
 @pytest.mark.parametrize("variant", ["vrn", "unaligned"])
 def test_nme_is_that_of_the_first_samples_surface(variant):
-    trainer = Trainer(build(variant, "tiny", 0), FACE, samples=8, batch=4, seed=0, recipe=RECIPES["fast"])
+    trainer = Trainer(build(variant, "tiny", 0), FACE, samples=8, batch=4, seed=0, recipe=OPTIMS["fast"])
     pairs = trainer.pairs(0)
     logits = torch.where(pairs.volumes, 4.0, -4.0)[..., ::2, ::2]
     outcome = trainer.gradients(pairs)._replace(coarse=logits)
@@ -241,7 +246,7 @@ def test_nme_of_a_regression_is_that_of_the_first_samples_vertices(variant):
 
 @pytest.mark.parametrize("variant", ["parameters", "vertices"])
 def test_a_regression_learns_a_batch_by_heart(variant):
-    quick = Recipe("adamw", 2e-3, warm_up=5, decay=0.35, final=0.01, clip=1.0)
+    quick = OptimConfig("adamw", 2e-3, warm_up=5, decay=0.35, final=0.01, clip=1.0)
     trainer = Trainer(build(variant, "tiny", 0, sizes(variant, FACE)), FACE, samples=160, batch=4, seed=0, recipe=quick)
     pairs = trainer.pairs(0)
     losses = [trainer.update(pairs)[0] for _ in range(30)]
@@ -357,7 +362,7 @@ def test_a_place_that_cannot_be_written_is_refused(tmp_path):
 
 def test_a_loss_that_is_no_number_stops_the_run():
     network = build("vrn", "tiny", 0)
-    trainer = Trainer(network, FACE, samples=8, batch=4, seed=0, recipe=RECIPES["fast"])
+    trainer = Trainer(network, FACE, samples=8, batch=4, seed=0, recipe=OPTIMS["fast"])
     with torch.no_grad():
         network.head[-1].weight[0, 0] = float("nan")
     with pytest.raises(InputError, match="the loss is not a number at step 1: use a smaller learning rate"):
@@ -371,11 +376,12 @@ import os, random, signal, sys, time
 from pathlib import Path
 import torch
 from shapes import toy_face
-from vrn_lite.training import train, RECIPES
+from vrn_lite.training.loop import train
+from vrn_lite.training.optim import OPTIMS
 from dataclasses import replace
 torch.set_num_threads(1)
 face, folder, chance = toy_face(), Path(sys.argv[1]), random.Random(0)
-checkpoint, recipe = folder / "checkpoint.pt", replace(RECIPES["fast"], ema=0.9)
+checkpoint, recipe = folder / "checkpoint.pt", replace(OPTIMS["fast"], ema=0.9)
 
 for _ in train("vrn", "tiny", face=face, samples=4, batch=2, device="cpu", measure_every=0):
     pass  # the children, forked from here, begin warm
