@@ -1,30 +1,11 @@
-import os
-import subprocess
-import sys
-from pathlib import Path
+"""What training makes small, against closed forms."""
 
 import pytest
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits, interpolate
 
-from shapes import toy_face
-from vrn_lite.frame import FACE_SIZE, Grid, InputError
 from vrn_lite.landmarks import decode, heatmaps
-from vrn_lite.networks.base import VARIANTS, build
-from vrn_lite.networks.regression import Estimate, Regression, sizes
-from vrn_lite.networks.vrn import GuidedVRN
-from vrn_lite.presets import NetworkSize, Preset
-from vrn_lite.training.losses import PRIOR, distance_loss, landmark_loss, square_loss, voxel_loss
-
-FACE = toy_face()
-MINUTE = Preset("minute", Grid(8, 16, 16), NetworkSize(stem=2, levels=1, features=8, modules=1, stacks=1, stem_features=8))
-
-
-def samples(size: Preset = MINUTE, count: int = 2) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    g, grid = torch.Generator().manual_seed(0), size.grid
-    images, landmarks = torch.rand(count, 3, grid.height, grid.width, generator=g), torch.rand(count, 68, 3, generator=g) * grid.width
-    return images, torch.rand(count, *grid.shape, generator=g) < 0.4, landmarks
-
+from vrn_lite.training.losses import PRIOR, coefficient_loss, distance_loss, landmark_loss, square_loss, voxel_loss
 
 # The loss of the volume
 
@@ -126,101 +107,7 @@ def test_vertices_moved_by_t_cost_t_or_its_square_in_sizes_of_the_face():
     assert float(distance_loss(truth, truth, 10.0)) == float(square_loss(truth, truth, 10.0)) == 0
 
 
-# Networks with their losses
-
-
-def patch() -> torch.Tensor:
-    """Vertices of the face patch for two samples."""
-    return 16 * torch.rand(2, len(FACE.patch_vertices), 3, generator=torch.Generator().manual_seed(5))
-
-
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_every_weight_gets_a_gradient(variant):
-    objective = Objective(build(variant, MINUTE, arguments=sizes(variant, FACE)), face=FACE)
-    outcome = objective(*samples(), patch())
-    outcome.loss.backward()
-    assert all(p.grad is not None and torch.isfinite(p.grad).all() and bool(p.grad.any()) for p in objective.parameters() if p.ndim > 1)
-    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in objective.parameters())
-    regresses, finds = isinstance(objective.network, Regression), variant in ("landmarks", "multitask")
-    assert (outcome.coarse is None, outcome.landmarks is None) == (regresses or variant == "landmarks", not finds)
-    assert (outcome.vertices is None) == (not regresses)
-
-
-def test_the_loss_of_vertices_is_plain_l2():
-    network, truth = build("vertices", MINUTE, arguments=sizes("vertices", FACE)).eval(), patch()
-    outcome = Objective(network, face=FACE)(*samples(), truth)
-    assert torch.equal(outcome.vertices, network(samples()[0]).detach())
-    torch.testing.assert_close(outcome.loss, ((outcome.vertices - truth) ** 2).sum(-1).mean() / (FACE_SIZE * 16) ** 2)
-
-
-def test_the_loss_of_parameters_is_the_distance_over_all_rounds_with_a_prior():
-    network, truth = build("parameters", MINUTE, arguments=sizes("parameters", FACE)).eval(), patch()
-    with torch.no_grad():
-        network.rounds[0][-1].bias[-8:] += 3  # identity and expression far from the mean face's
-    outcome = Objective(network, face=FACE)(*samples(), truth)
-    estimates = network.estimates(samples()[0], FACE)
-    torch.testing.assert_close(outcome.vertices, estimates[-1].points(FACE, FACE.patch_vertices))
-
-    def cost(found: Estimate) -> torch.Tensor:
-        distance = (found.points(FACE, FACE.patch_vertices) - truth).norm(dim=-1).mean() / (FACE_SIZE * 16)
-        return distance + PRIOR * ((found.identity**2).mean() + (found.expression**2).mean())
-
-    torch.testing.assert_close(outcome.loss, sum(map(cost, estimates)))
-
-
-@pytest.mark.parametrize("variant", ["parameters", "vertices"])
-def test_regression_without_a_face_model_or_the_truth_is_refused(variant):
-    network = build(variant, MINUTE, arguments=sizes(variant, FACE))
-    for objective, vertices in ((Objective(network), patch()), (Objective(network, face=FACE), None)):
-        with pytest.raises(InputError, match=f"a '{variant}' network is trained with its face model and the true vertices"):
-            objective(*samples(), vertices)
-
-
-def test_vertices_of_another_face_model_are_refused():
-    network = build("vertices", MINUTE, arguments={"vertices": 399})
-    with pytest.raises(InputError, match="the network regresses 399 vertices, the face patch has 400: use the face model that it was built for"):
-        Objective(network, face=FACE)(*samples(), patch())
-
-
-def test_the_two_losses_of_multitask_count_alike():
-    network, (images, volumes, landmarks) = build("multitask", MINUTE).eval(), samples()
-    coarse, maps = network.tasks(images)
-    expected = voxel_loss(coarse, volumes) + landmark_loss(maps, landmarks / 2)
-    torch.testing.assert_close(Objective(network)(images, volumes, landmarks).loss, expected)
-
-
-def test_landmarks_come_out_in_pixels():
-    network, (images, volumes, landmarks) = build("landmarks", MINUTE).eval(), samples()
-    torch.testing.assert_close(Objective(network)(images, volumes, landmarks).landmarks, network.landmarks(images))
-
-
-def test_guidance_is_by_the_true_landmarks():
-    network, (images, volumes, landmarks) = build("guided", MINUTE).eval(), samples()
-    assert isinstance(network, GuidedVRN)
-    torch.testing.assert_close(Objective(network)(images, volumes, landmarks).coarse, network.coarse(images, landmarks))
-
-
-COMPILED = """
-from functools import partial
-import torch
-torch.compile = partial(torch.compile, backend="aot_eager")  # traced and split as always; no minute in the C++ compiler
-from test_objective import MINUTE, Objective, build, samples
-torch.set_num_threads(1)
-network = build("vrn", MINUTE)
-names = list(network.state_dict())
-compiled, batch = Objective(network, compile=True), samples()
-ours, theirs = compiled(*batch), Objective(network)(*batch)
-torch.testing.assert_close(ours.loss, theirs.loss, rtol=1e-4, atol=1e-5)
-found, wanted = (torch.autograd.grad(outcome.loss, list(network.parameters())) for outcome in (ours, theirs))
-torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-5)
-assert list(network.state_dict()) == names
-assert list(compiled.state_dict()) == [f"network.{name}" for name in names]
-"""
-
-
-def test_the_compiled_network_says_the_same_under_the_same_names():
-    """In a process of its own: the tests' checks of types are nothing to compile."""
-    tests = Path(__file__).parent
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join((str(tests), str(tests.parent))), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, "-c", COMPILED], env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+def test_coefficients_of_the_mean_face_cost_nothing_and_others_their_mean_squares():
+    assert float(coefficient_loss(torch.zeros(2, 4), torch.zeros(2, 3))) == 0
+    cost = float(coefficient_loss(torch.full((2, 4), 2.0), torch.full((2, 3), 0.5)))
+    assert cost == pytest.approx(PRIOR * (4 + 0.25))

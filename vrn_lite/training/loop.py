@@ -151,8 +151,8 @@ class Trainer:
             self.nme = surface_error(prediction, pairs, self.network.preset)
         overlap = error = torch.full_like(loss, nan)
         if prediction.logits is not None:
-            few = pairs.volumes[:2]
-            overlap = iou(upsample(prediction.logits[:2].detach().float(), pairs.images) > 0, few).mean()
+            logits = upsample(prediction.logits[:2].detach().float(), pairs.images[:2])
+            overlap = iou(logits > 0, pairs.volumes[:2]).mean()
         if prediction.heatmaps is not None:
             error = landmark_nme(pixels_of(prediction.heatmaps.detach(), pairs.images), pairs.landmarks).mean()
         numbers = torch.stack((loss.detach(), overlap, error)).tolist()  # one wait for the device
@@ -208,7 +208,7 @@ def surface_error(prediction: Prediction, pairs: FacePairs, preset: Preset) -> f
         return vertex_errors(prediction.vertices[0].detach(), pairs.mesh(0)).nme
     if prediction.logits is None:
         return nan
-    chances = upsample(prediction.logits[:1].detach().float(), pairs.images)[0].sigmoid()
+    chances = upsample(prediction.logits[:1].detach().float(), pairs.images[:1])[0].sigmoid()
     try:
         surface = isosurface(chances, depth_scale=preset.grid.depth_scale)
     except InputError:
