@@ -1,6 +1,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from shapes import toy_face
 from vrn_lite.frame import InputError
@@ -116,7 +117,7 @@ def test_gradients_are_clipped_to_their_largest_norm_in_training():
             grads = [p.grad for group in optimiser.param_groups for p in group["params"]]
             seen.append(float(torch.stack([grad.norm() for grad in grads]).norm()))
 
-        handle = torch.optim.optimizer.register_optimizer_step_pre_hook(watch)
+        handle = register_optimizer_step_pre_hook(watch)
         try:
             assert len(list(trained)) == 1
         finally:
