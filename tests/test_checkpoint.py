@@ -116,7 +116,6 @@ def test_the_range_of_poses_belongs_to_the_checkpoint(tmp_path):
         run(build("vrn", "tiny"), 4, folder=tmp_path)
 
 
-
 def test_a_checkpoint_of_the_first_edition_goes_on(tmp_path):
     """It calls the shortcut of a residual module `carry`, and tells no arguments."""
     network = build("vrn", "tiny")

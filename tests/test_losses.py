@@ -52,9 +52,7 @@ def test_the_loss_stays_in_float32_inside_autocast():
     assert torch.isfinite(alone)
 
 
-@pytest.mark.parametrize(
-    ("coarse", "full"), [((2, 5, 8, 8), (2, 5, 16, 16)), ((2, 3, 8, 6), (2, 3, 32, 24)), ((1, 2, 4, 4), (1, 2, 8, 16))]
-)
+@pytest.mark.parametrize(("coarse", "full"), [((2, 5, 8, 8), (2, 5, 16, 16)), ((2, 3, 8, 6), (2, 3, 32, 24)), ((1, 2, 4, 4), (1, 2, 8, 16))])
 def test_the_mean_over_all_phases_is_the_whole_loss_and_so_is_its_gradient(coarse, full):
     truth = torch.rand(full, generator=torch.Generator().manual_seed(0)) < 0.4
     logits = [(4 * torch.randn(coarse, generator=torch.Generator().manual_seed(1))).requires_grad_() for _ in range(2)]

@@ -17,7 +17,7 @@ from vrn_lite import photo
 from vrn_lite.frame import FACE_SIZE, Grid, InputError, voxel_centres
 from vrn_lite.inference import probabilities
 from vrn_lite.landmarks import FLIP
-from vrn_lite.networks.base import build
+from vrn_lite.networks.base import Prediction, build
 from vrn_lite.networks.vrn import VRN, GuidedVRN, LandmarkHourglass, UnalignedVRN
 from vrn_lite.networks.weights import save_weights
 from vrn_lite.photo import best, crop, detect_face, find_landmarks, largest_part, locate, networks_for, paint, reconstruct
@@ -35,8 +35,8 @@ class Ball(VRN):
         distance = (voxel_centres(GRID) - torch.tensor(GRID.centre)).norm(dim=-1)
         self.answer = (8 - distance)[None]
 
-    def forward(self, images):
-        return self.answer.expand(len(images), -1, -1, -1)
+    def predict(self, images, landmarks=None):
+        return Prediction(logits=self.answer.expand(len(images), -1, -1, -1))
 
 
 class Surveyor(LandmarkHourglass):
@@ -137,9 +137,9 @@ def test_every_copy_is_guided_by_the_landmarks_that_it_shows(ramp, points):
     seen = []
 
     class Watched(GuidedVRN):
-        def forward(self, images, landmarks):
+        def predict(self, images, landmarks=None):
             seen.append((images, landmarks))
-            return images.mean(1, keepdim=True).expand(-1, 32, -1, -1)
+            return Prediction(logits=images.mean(1, keepdim=True).expand(-1, 32, -1, -1))
 
     detector = Surveyor(points)
     result = reconstruct(ramp, Watched("tiny").eval(), BOX, detector=detector, level=0.6)
@@ -158,7 +158,7 @@ def test_the_mesh_lies_where_the_new_crop_says(ramp, points, ball):
 
 def test_an_unaligned_face_stands_over_the_box_in_one_colour(ramp, ball):
     class Frontal(UnalignedVRN):
-        forward = Ball.forward
+        predict = Ball.predict
 
     network = Frontal("tiny").eval()
     network.answer = Ball().answer
@@ -196,7 +196,7 @@ def test_a_multitask_network_is_its_own_detector():
 @pytest.mark.parametrize(
     ("model", "detector", "text"),
     [
-        ("landmarks", None, "finds landmarks and no face"),
+        ("landmarks", None, "finds landmarks and no volume"),
         ("guided", None, "needs landmarks, and no detector ships"),
         ("guided", "vrn", "'vrn' network finds no landmarks"),
     ],
@@ -335,8 +335,8 @@ class Mirror(VRN):
     def __init__(self):
         super().__init__("tiny")
 
-    def forward(self, images):
-        return images.mean(1, keepdim=True).expand(-1, 32, -1, -1)
+    def predict(self, images, landmarks=None):
+        return Prediction(logits=images.mean(1, keepdim=True).expand(-1, 32, -1, -1))
 
 
 def test_averaging_changes_nothing_where_the_network_moves_with_its_image():

@@ -169,10 +169,7 @@ def test_imports_go_down_within_the_rooms_of_networks_and_training():
 def test_nobody_asks_what_kind_of_network_it_has():
     """The contract's facts answer: no `isinstance` over classes of networks outside their room."""
     classes = {
-        node.name
-        for path in (ROOT / "vrn_lite" / "networks").glob("*.py")
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.ClassDef)
+        node.name for path in (ROOT / "vrn_lite" / "networks").glob("*.py") for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ClassDef)
     }
     for path in SOURCES:
         if path.parent.name == "networks":

@@ -162,9 +162,7 @@ def test_images_and_gradients_are_channels_last():
     runtime = Runtime(network)
     layer = network.stem.layers[0]
     layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].is_contiguous(memory_format=torch.channels_last)))
-    network.head.register_full_backward_hook(
-        lambda _, into, out: seen.append(out[0].is_contiguous(memory_format=torch.channels_last))
-    )
+    network.head.register_full_backward_hook(lambda _, into, out: seen.append(out[0].is_contiguous(memory_format=torch.channels_last)))
     logits = runtime.predict(torch.rand(2, 3, 32, 32)).logits
     logits.backward(torch.rand(logits.shape, dtype=logits.dtype))
     assert seen == [True, True]
