@@ -87,21 +87,22 @@ def test_the_metrics_of_a_variant_are_those_of_what_it_gives(variant):
     assert not same(before, state(network))
 
 
-def test_a_step_is_predict_loss_backward_step(batch):
+def test_a_step_is_predict_loss_backward_step(batch, monkeypatch):
     """The loop's first step by hand, with gradient descent's simplest law: RMSProp moves along the gradient's sign."""
+    monkeypatch.setattr("vrn_lite.training.runtime.quick_in_bfloat16", lambda device: False)
     config = OptimConfig(optimiser="rmsprop", lr=1e-4, decay=0.0, final=1.0, alpha=0.0)
     network, twin = build("vrn", "tiny"), build("vrn", "tiny")
     (metrics,) = run(network, 1, data=Always(batch), optim=config)
     loss = twin.train().loss(twin.predict(batch.images), batch)
     loss.backward()
-    assert metrics.loss == pytest.approx(float(loss.detach()), rel=0.02)
+    assert metrics.loss == pytest.approx(float(loss.detach()), rel=1e-5)
     pairs = zip(network.named_parameters(), twin.named_parameters(), strict=True)
     moves = {name: ((weight - old).detach(), old.grad) for (name, weight), (_, old) in pairs}
     clear = [(move, grad) for move, grad in moves.values() if grad.ndim == 4 and float(grad.abs().max()) > 1e-4]
     assert len(clear) > 10
     for move, grad in clear:
         large = grad.abs() > 0.2 * grad.abs().max()
-        assert float((move[large].sign() == -grad[large].sign()).float().mean()) > 0.95
+        assert float((move[large].sign() == -grad[large].sign()).float().mean()) > 0.99
 
 
 def test_metrics_count_steps_samples_and_rates():
@@ -126,7 +127,7 @@ def test_the_metrics_are_those_of_the_batch(batch):
         whole = trainer.network(batch.images[:2]) > 0
     assert told == float(loss)
     assert overlap == pytest.approx(float(iou(whole, batch.volumes[:2]).mean()))
-    found = landmark_nme(trainer.network.landmarks(batch.images), batch.landmarks).mean()
+    found = landmark_nme(trainer.network.landmarks(batch.images).detach(), batch.landmarks).mean()
     assert error == pytest.approx(float(found))
 
 
@@ -134,7 +135,7 @@ def test_the_sampled_loss_looks_at_other_voxels_at_every_step(batch):
     trainer = trainer_of("vrn")
     prediction = trainer.network.predict(batch.images)
     losses = []
-    for step in range(8):
+    for step in range(30):
         trainer.step = step
         losses.append(float(trainer.loss(prediction, batch).detach()))
     assert len(set(losses)) == 4, "a quarter of the voxels each"
