@@ -66,7 +66,8 @@ def run(capsys, tmp_path, monkeypatch):
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory):
     """Weights of an untrained tiny network, in a file."""
-    from vrn_lite.training import build, save_weights
+    from vrn_lite.networks.base import build
+    from vrn_lite.networks.weights import save_weights
 
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
     save_weights(build("vrn", "tiny"), path, data="none")

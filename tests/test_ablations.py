@@ -20,6 +20,7 @@ from vrn_lite.ablations import (
 from vrn_lite.camera import place
 from vrn_lite.frame import InputError
 from vrn_lite.methods import by_oracle
+from vrn_lite.networks.base import Prediction
 from vrn_lite.networks.vrn import VRN, UnalignedVRN
 from vrn_lite.pairs import unaligned
 from vrn_lite.presets import preset
@@ -100,12 +101,12 @@ class KnowsVolumes(VRN):
         super().__init__("tiny")
         self.truth = volumes.float()
 
-    def forward(self, images):
-        return 8 * self.truth[: len(images)] - 4
+    def predict(self, images, landmarks=None):
+        return Prediction(logits=8 * self.truth[: len(images)] - 4)
 
 
 class KnowsFrontalVolumes(UnalignedVRN):
-    forward = KnowsVolumes.forward
+    predict = KnowsVolumes.predict
 
     def __init__(self, volumes):
         super().__init__("tiny")

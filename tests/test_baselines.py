@@ -11,6 +11,7 @@ from shapes import toy_face
 from vrn_lite.baselines.regression import by_parameters, by_vertices
 from vrn_lite.frame import InputError
 from vrn_lite.inference import SHIFTS
+from vrn_lite.networks.base import Prediction
 from vrn_lite.networks.regression import Estimate, ParameterRegression, VertexRegression
 from vrn_lite.pairs import FacePairs, PoseRange, draw_pairs, draw_view, make_pairs
 from vrn_lite.presets import preset
@@ -40,11 +41,11 @@ class TrueVertices(VertexRegression):
         self.truth, self.follows = truth, follows
         self.eval()
 
-    def forward(self, images: Tensor) -> Tensor:
+    def predict(self, images: Tensor, landmarks: Tensor | None = None) -> Prediction:
         if not self.follows:
-            return self.truth
+            return Prediction(vertices=self.truth)
         cells = images.sum(1).flatten(1).argmax(1)
-        return self.truth + torch.stack((cells % 32, cells // 32, 0 * cells), -1)[:, None]
+        return Prediction(vertices=self.truth + torch.stack((cells % 32, cells // 32, 0 * cells), -1)[:, None])
 
 
 def known(count: int = 3, **changes: Tensor) -> tuple[FacePairs, Estimate]:
@@ -131,5 +132,5 @@ def test_networks_in_training_mode_and_other_face_models_are_refused():
         by_parameters(TrueParameters(truth).train(), FACE)
     with pytest.raises(InputError, match="in training mode: call network.eval"):
         by_vertices(TrueVertices(torch.zeros(1, 4, 3)).train())
-    with pytest.raises(InputError, match="the face model 'toy' has 3 and 4"):
+    with pytest.raises(InputError, match="the network regresses 4 identities, the face model 'toy' has 3"):
         by_parameters(TrueParameters(truth), replace(FACE, identity=FACE.identity[:3]))

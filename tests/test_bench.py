@@ -8,9 +8,11 @@ from vrn_lite import bench
 from vrn_lite.faces import procedural
 from vrn_lite.frame import InputError
 from vrn_lite.mesh import boundary_edges, signed_volume
+from vrn_lite.networks.base import build
 from vrn_lite.pairs import make_pairs
 from vrn_lite.presets import preset
-from vrn_lite.training import RECIPES, Trainer, build
+from vrn_lite.training.loop import train
+from vrn_lite.training.optim import OPTIMS
 
 
 @pytest.fixture
@@ -99,16 +101,14 @@ def plain_trainer(**options) -> bench.PlainTrainer:
 def test_both_ways_compute_the_same_loss_on_the_same_pairs():
     """And take the same step: up to bfloat16, the losses stay alike."""
     plain, face = plain_trainer(), toy_face()
-    ours = Trainer(build("vrn", "tiny", seed=3), face, samples=8, batch=4, seed=3, recipe=RECIPES["fast"])
-    for name, value in ours.network.state_dict().items():
+    network, batches = build("vrn", "tiny", seed=3), [make_pairs(face, "tiny", 4, torch.Generator().manual_seed(seed)) for seed in (0, 1)]
+    for name, value in network.state_dict().items():
         assert torch.equal(value, plain.network.state_dict()[name]), name
-    for group in plain.optimiser.param_groups:
-        group["lr"] = ours.recipe.rate_at(0, 0)  # ours warms up
-    for seed in (0, 1):
-        pairs = make_pairs(face, "tiny", 4, torch.Generator().manual_seed(seed))
-        loss = ours.update(pairs)[0]
-        assert loss == pytest.approx(plain.update(pairs.images, pairs.volumes), rel=0.02)
-    assert type(plain.optimiser) is type(ours.optimiser)
+    steps = train(network, lambda step, *_: batches[step], samples=8, batch=4, seed=3, device="cpu")
+    for number, (metrics, pairs) in enumerate(zip(steps, batches, strict=True)):
+        for group in plain.optimiser.param_groups:
+            group["lr"] = OPTIMS["fast"].lr_at(number, number / 2)  # ours warms up
+        assert metrics.loss == pytest.approx(plain.update(pairs.images, pairs.volumes), rel=0.02)
 
 
 def test_the_plain_way_is_float32_and_channels_first():

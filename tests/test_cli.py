@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,9 +17,11 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from vrn_lite import photo, portrait
+from vrn_lite.networks.base import build
 from vrn_lite.networks.vrn import VRN
+from vrn_lite.networks.weights import load, save_weights, shipped, weights_metadata
 from vrn_lite.presets import preset
-from vrn_lite.training import build, load, save_weights, shipped, weights_metadata
+from vrn_lite.training.log import rows
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +121,7 @@ def variants(tmp_path_factory):
 
 
 def test_a_landmark_network_is_no_model_and_a_volume_network_no_detector(run, astronaut, tiny, variants):
-    refused(run("reconstruct", astronaut, "--model", variants["landmarks"]), "finds landmarks and no face")
+    refused(run("reconstruct", astronaut, "--model", variants["landmarks"]), "finds landmarks and no volume")
     refused(run("reconstruct", astronaut, "--model", variants["guided"], "--detector", tiny), "finds no landmarks", "choose landmarks or multitask")
 
 
@@ -285,6 +289,63 @@ def test_train_writes_weights_that_reconstruct_takes(run, astronaut):
     assert run("evaluate", out.strip(), "--n", 2, "--faces", "procedural", "--json", "new/a.json")[0] == 0
     with open("new/a.json") as file:
         assert json.load(file)
+
+
+def test_several_variants_are_trained_in_turn_and_share_the_minutes(run, capfd):
+    """The guided network is guided by the landmark network before it; each has a folder, and the files are small."""
+    options = ("--preset", "tiny", "--batch", 2, "--faces", "procedural", "--resume", "new", "--no-checkpoint")
+    code, out, error = run("train", "landmarks", "guided", "vrn", "--minutes", 0.06, *options)
+    assert code == 0, error
+    chosen = ("landmarks", "guided", "vrn")
+    assert [line.replace(os.sep, "/") for line in out.split()] == [f"new/{name}/{name}.safetensors" for name in chosen]
+    for name in chosen:
+        assert sorted(os.listdir(f"new/{name}")) == ["log.csv", f"{name}.safetensors"]
+        assert load(f"new/{name}/{name}.safetensors").variant == name
+        assert rows(f"new/{name}/log.csv")[-1]["seconds"] >= 1.2
+        assert re.search(rf"{name}: [\d,]+ samples, [\d.]+ a second; seconds a step: pairs [\d.]+, step [\d.]+", error)
+
+
+def test_a_guided_network_is_guided_by_the_landmark_network_before_it_or_the_detector_named(run, monkeypatch, variants):
+    seen = []
+
+    def watched(network, data, *, detector=None, **options):
+        seen.append((network.variant, detector and detector.variant, detector is not None and not detector.training))
+        return iter(())
+
+    monkeypatch.setattr("vrn_lite.training.loop.train", watched)
+    options = ("--preset", "tiny", "--faces", "procedural", "--samples", 4, "--no-checkpoint")
+    assert run("train", "guided", "landmarks", "guided_sigma2", "vrn", *options)[0] == 0
+    assert seen == [("guided", None, False), ("landmarks", None, False), ("guided_sigma2", "landmarks", True), ("vrn", None, False)]
+    seen.clear()
+    assert run("train", "landmarks", "guided", "--detector", variants["landmarks"], *options)[0] == 0
+    assert seen == [("landmarks", None, False), ("guided", "landmarks", True)]
+    refused(run("train", "guided", "--detector", variants["unaligned"], *options), "'unaligned' network finds no landmarks")
+    refused(run("train", "vrn", "vrn", *options), "a variant is named twice: vrn, vrn")
+
+
+def test_train_starts_from_weights_that_fit(run, tiny):
+    options = ("--preset", "tiny", "--faces", "procedural", "--samples", 2, "--batch", 2, "--no-checkpoint", "--resume", "new")
+    code, _, error = run("train", "vrn", "--start", tiny, *options)
+    assert code == 0
+    assert re.search(r"vrn: (\d+) of \1 tensors taken from ", error)
+    code, _, error = run("train", "multitask", "--start", tiny, *options)
+    taken = re.search(r"multitask: (\d+) of (\d+) tensors taken from ", error)
+    assert 0 < int(taken[1]) < int(taken[2])
+    refused(run("train", "guided", "--start", "nothing", *options), "no weights 'nothing'")
+
+
+def test_every_option_of_train_reaches_the_training(run, monkeypatch):
+    told = {}
+
+    def watched(network, data, **options):
+        told.update(options, preset=network.preset.name)
+        return iter(())
+
+    monkeypatch.setattr("vrn_lite.training.loop.train", watched)
+    given = {"samples": 6, "minutes": 3.0, "reuse": 2, "batch": 5, "seed": 7, "optim": "paper", "save_every": 9.0}
+    options = [part for name, value in given.items() for part in (f"--{name.replace('_', '-')}", value)]
+    assert run("train", "vrn", "--preset", "tiny", "--faces", "procedural", "--compile", "--resume", "here", *options)[0] == 0
+    assert told == given | {"compile": True, "preset": "tiny", "folder": Path("here")}
 
 
 def test_help_is_quick_because_it_loads_no_network():

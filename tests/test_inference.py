@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from vrn_lite.frame import InputError
-from vrn_lite.inference import SHIFTS, at_once, landmarks_in, one_by_one, probabilities, shift
+from vrn_lite.inference import SHIFTS, at_once, iter_probabilities, landmarks_in, probabilities, shift
 from vrn_lite.landmarks import mirror
+from vrn_lite.networks.base import Prediction, build
 from vrn_lite.networks.vrn import VRN, GuidedVRN, LandmarkHourglass, UnalignedVRN
 from vrn_lite.presets import preset
-from vrn_lite.training import build
 
 SIDE = 32
 
@@ -16,8 +16,8 @@ SIDE = 32
 class Follows(VRN):
     """Answers each depth slice with the image's first channel: moves and mirrors with it."""
 
-    def forward(self, images):
-        return images[:, :1].expand(-1, self.preset.grid.depth, -1, -1) * 8 - 4
+    def predict(self, images, landmarks=None):
+        return Prediction(logits=images[:, :1].expand(-1, self.preset.grid.depth, -1, -1) * 8 - 4)
 
 
 class Marks(LandmarkHourglass):
@@ -62,8 +62,8 @@ def test_an_answer_is_the_mean_over_all_copies(images):
 def test_answers_one_by_one_are_those_of_all_at_once_and_few_images_are_seen_together(average, monkeypatch):
     monkeypatch.setattr("vrn_lite.inference.VOXELS_AT_ONCE", 4 * SIDE**3)
     images, network, seen = torch.rand(6, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1)), build("vrn", "tiny").eval(), []
-    network.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
-    answers = list(one_by_one(network, images, average))
+    network.stem.layers[0].register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    answers = list(iter_probabilities(network, images, average))
     assert set(seen) == {4, 2}
     assert torch.equal(torch.stack(answers), probabilities(network, images, average))
     assert torch.allclose(torch.stack(answers), torch.cat([probabilities(network, image[None], average) for image in images]), atol=1e-6)
@@ -79,9 +79,9 @@ def test_no_images_no_answers(images):
 
 def test_an_unaligned_answer_is_mirrored_but_not_shifted(images):
     class Constant(UnalignedVRN):
-        def forward(self, images):
+        def predict(self, images, landmarks=None):
             ramp = torch.linspace(-2, 2, SIDE)
-            return ramp.expand(len(images), SIDE, SIDE, SIDE).clone()
+            return Prediction(logits=ramp.expand(len(images), SIDE, SIDE, SIDE).clone())
 
     answer = probabilities(Constant("tiny").eval(), images)
     assert torch.allclose(answer, torch.full_like(answer, 0.5), atol=1e-6)  # a ramp and its mirror image
@@ -91,10 +91,10 @@ def test_landmarks_go_with_the_image(images):
     seen = []
 
     class Notes(GuidedVRN):
-        def forward(self, images, landmarks):
+        def predict(self, images, landmarks=None):
             at = landmarks[:, 30, :2].floor().long()
             seen.append(images[torch.arange(len(images)), 0, at[:, 1], at[:, 0]])
-            return torch.zeros(len(images), SIDE, SIDE, SIDE)
+            return Prediction(logits=torch.zeros(len(images), SIDE, SIDE, SIDE))
 
     points = torch.full((2, 68, 2), 15.5)  # landmark 30, the nose's tip, keeps its number when mirrored
     probabilities(Notes("tiny").eval(), images, landmarks=points)
@@ -112,7 +112,7 @@ def test_found_landmarks_are_means_over_the_image_and_its_mirror_image():
     with torch.no_grad():
         both = network.landmarks(images), mirror(network.landmarks(images.flip(-1)), SIDE)
     assert torch.allclose(landmarks_in(network, images), (both[0] + both[1]) / 2)
-    assert torch.allclose(landmarks_in(network, images, average=False), both[0])
+    assert torch.allclose(landmarks_in(network, images, test_time_augmentation=False), both[0])
 
 
 def test_a_guided_network_wants_landmarks(images):

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from shapes import landmark_plan
 from vrn_lite.faces import procedural
-from vrn_lite.landmarks import CLOSED, COUNT, FLIP, GROUPS, decode, gaussians, heatmaps, mirror
+from vrn_lite.landmarks import CLOSED, FLIP, GROUPS, NUM_LANDMARKS, decode, gaussians, heatmaps, mirror
 
 
 def test_flip_twice_is_identity():
@@ -39,7 +39,7 @@ def test_flip_is_the_designs_permutation():
 def test_groups_cover_every_landmark_once():
     assert sorted(number for group in GROUPS.values() for number in group) == list(range(68))
     assert set(CLOSED) <= set(GROUPS)
-    assert len(FLIP) == COUNT == 68
+    assert len(FLIP) == NUM_LANDMARKS == 68
 
 
 @pytest.mark.parametrize("name", GROUPS)

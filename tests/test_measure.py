@@ -11,7 +11,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1] / "notebooks"))
 import measure
 
-from vrn_lite.memory import give_back
+from vrn_lite.memory import trim_malloc
 
 ROOT = measure.FOLDER.parent
 MEASURED = json.loads(measure.TARGET.read_text(encoding="utf-8"))
@@ -90,7 +90,7 @@ def test_measured_memory_is_below_the_limit(name):
 
 TRAIN = """
 from vrn_lite.pairs import MILD
-from vrn_lite.training import build
+from vrn_lite.networks.base import build
 for record in vrn.train(build("multitask", "lite", seed=0), face=face, samples=64, batch=16, poses=MILD): pass
 """
 EVALUATE = "vrn.evaluate(vrn.load('multitask'), face, n=16)"
@@ -110,6 +110,6 @@ def test_free_memory_is_given_back():
     kept = blocks[::2]
     del blocks
     held = measure.usage(os.getpid()).resident_mib
-    give_back()
+    trim_malloc()
     assert held - measure.usage(os.getpid()).resident_mib > 50
     assert all(bool((block == 1).all()) for block in kept)

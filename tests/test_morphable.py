@@ -9,7 +9,7 @@ from vrn_lite.faces.morphable import MorphableFace, grow_hair
 from vrn_lite.frame import InputError
 from vrn_lite.mesh import boundary_edges, signed_volume
 from vrn_lite.synth.appearance import Rng
-from vrn_lite.training import step_seed
+from vrn_lite.training.data import step_seed
 
 
 @pytest.fixture(scope="module", params=["toy", "procedural", "ict"])

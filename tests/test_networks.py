@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 from vrn_lite.frame import Grid, InputError
 from vrn_lite.landmarks import decode, heatmaps
+from vrn_lite.networks.base import VARIANTS, FaceNetwork, Prediction, build
 from vrn_lite.networks.hourglass import Hourglass, Refine, Residual, Stem, modules
-from vrn_lite.networks.vrn import VRN, GuidedVRN, LandmarkHourglass, MultitaskVRN, Network, Stage, UnalignedVRN
+from vrn_lite.networks.vrn import VRN, GuidedVRN, LandmarkHourglass, MultitaskVRN, Stage, UnalignedVRN
 from vrn_lite.presets import PRESETS, NetworkSize, Preset, preset
-from vrn_lite.training import VARIANTS, build
 
 ALL = [VRN, UnalignedVRN, GuidedVRN, LandmarkHourglass, MultitaskVRN]
 SIZES = {"tiny": 2, "lite": 2, "colab": 4, "sharp": 2, "paper": 4, "paper_full": 4}
@@ -21,18 +21,18 @@ def parameters(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def on_meta(kind: Callable[[Preset], Network], name: str) -> Network:
+def on_meta(kind: Callable[[Preset], FaceNetwork], name: str) -> FaceNetwork:
     """A network without numbers: counts only."""
     with torch.device("meta"):
         return kind(preset(name))
 
 
-def slim(kind: Callable[[Preset], Network], name: str) -> Network:
+def slim(kind: Callable[[Preset], FaceNetwork], name: str) -> FaceNetwork:
     """A network of few features: its shapes are the preset's."""
     return kind(replace(preset(name), network=replace(preset(name).network, features=8, stem_features=4, modules=1))).eval()
 
 
-def seeded(kind: Callable[[str], Network], name: str = "tiny", seed: int = 0) -> Network:
+def seeded(kind: Callable[[str], FaceNetwork], name: str = "tiny", seed: int = 0) -> FaceNetwork:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return kind(name)
@@ -42,11 +42,16 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def arguments(network: Network, count: int = 2) -> tuple[Tensor, ...]:
+def arguments(network: FaceNetwork, count: int = 2) -> tuple[Tensor, ...]:
     """What `forward` takes: images and, for VRN-Guided, landmarks."""
     grid = network.preset.grid
     images, points = noise(count, 3, grid.height, grid.width), grid.height * noise(count, 68, 3, seed=1)
     return (images, points) if isinstance(network, GuidedVRN) else (images,)
+
+
+def given_parts(prediction: Prediction) -> list[Tensor]:
+    """Logits and heat-maps, where there are any."""
+    return [part for part in prediction[:2] if part is not None]
 
 
 def residual_parameters(i: int, o: int) -> int:
@@ -207,7 +212,7 @@ def test_logits_have_the_presets_grid(kind, name):
     network, grid = slim(kind, name), preset(name).grid
     given = arguments(network)
     assert network(*given).shape == (2, *grid.shape)
-    coarse = network.tasks(*given)[0] if kind is MultitaskVRN else network.coarse(*given)
+    coarse = network.predict(*given).logits
     assert coarse.shape == (2, grid.depth, grid.height // SIZES[name], grid.width // SIZES[name])
 
 
@@ -216,7 +221,7 @@ def test_logits_have_the_presets_grid(kind, name):
 def test_heat_maps_have_the_hourglasss_resolution(kind, name):
     network, grid = slim(kind, name), preset(name).grid
     images = arguments(network)[0]
-    maps = network(images) if kind is LandmarkHourglass else network.tasks(images)[1]
+    maps = network.predict(images).heatmaps
     assert maps.shape == (2, 68, grid.height // SIZES[name], grid.width // SIZES[name])
     assert network.landmarks(images).shape == (2, 68, 2)
 
@@ -236,7 +241,7 @@ def test_every_parameter_receives_a_gradient(kind, name):
     given = arguments(network)
     network(*given)  # some statistics, so that eval differs from the start
     network.eval()  # in training mode a batch norm cancels the bias before it
-    outputs = network.tasks(*given) if kind is MultitaskVRN else (network(*given),)
+    outputs = given_parts(network.predict(*given))
     sum(output.square().mean() for output in outputs).backward()
     for label, parameter in network.named_parameters():
         assert parameter.grad is not None, label
@@ -257,7 +262,7 @@ def test_eval_mode_works_at_batch_1_and_treats_samples_alone(kind):
 def test_logits_are_the_enlarged_coarse_ones(kind):
     network = seeded(kind).eval()
     given = arguments(network, 1)
-    coarse = network.tasks(*given)[0] if kind is MultitaskVRN else network.coarse(*given)
+    coarse = network.predict(*given).logits
     enlarged = nn.functional.interpolate(coarse, size=(32, 32), mode="bilinear", align_corners=False)
     torch.testing.assert_close(network(*given), enlarged)
 
@@ -380,7 +385,7 @@ def gradients(part: nn.Module) -> bool:
 @pytest.mark.parametrize(("task", "other"), [("volume", "landmarks"), ("landmarks", "volume")])
 def test_a_tasks_loss_moves_its_own_branch_and_the_trunk_only(task, other):
     network = seeded(MultitaskVRN)
-    volume, maps = network.tasks(noise(2, 3, 32, 32))
+    volume, maps, *_ = network.predict(noise(2, 3, 32, 32))
     {"volume": volume, "landmarks": maps}[task].square().mean().backward()
     assert gradients(network.stem)
     assert gradients(network.shared)
@@ -391,7 +396,7 @@ def test_a_tasks_loss_moves_its_own_branch_and_the_trunk_only(task, other):
 def test_a_multitask_network_answers_with_its_volume():
     network, images = seeded(MultitaskVRN).eval(), noise(1, 3, 32, 32)
     assert network(images).shape == (1, *network.preset.grid.shape)
-    torch.testing.assert_close(network.landmarks(images), 2 * decode(network.tasks(images)[1]))
+    torch.testing.assert_close(network.landmarks(images), 2 * decode(network.predict(images).heatmaps))
 
 
 @pytest.mark.parametrize("kind", [LandmarkHourglass, MultitaskVRN])
@@ -399,7 +404,7 @@ def test_landmarks_are_found_in_pixels_of_the_image(kind, monkeypatch):
     """Maps that are the Gaussians of known points, in cells, give these points back, in pixels."""
     network, points = on_meta(kind, "colab"), 20 + 88 * noise(1, 68, 2)
     logits = heatmaps(points / 4, 32, 32).log()
-    monkeypatch.setattr(network, *("forward", lambda images: logits) if kind is LandmarkHourglass else ("tasks", lambda images: (None, logits)))
+    monkeypatch.setattr(network, "predict", lambda images: Prediction(heatmaps=logits))
     torch.testing.assert_close(network.landmarks(noise(1, 3, 128, 128)), points, rtol=0, atol=4e-4)
 
 
@@ -432,12 +437,7 @@ def test_a_network_trained_without_the_finer_end_goes_on_from_where_it_was(kind)
     assert all(name.startswith("refine.") for name in missing.missing_keys)
     given = arguments(old)
 
-    def logits(network: Network) -> tuple[Tensor, ...]:
-        if kind is MultitaskVRN:
-            return network.tasks(*given)
-        return (network.run(network.inputs(*given) if kind is GuidedVRN else given[0]),)
-
-    for coarse, fine in zip(logits(old), logits(new), strict=True):
+    for coarse, fine in zip(given_parts(old.predict(*given)), given_parts(new.predict(*given)), strict=True):
         enlarged = nn.functional.interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False)
         torch.testing.assert_close(fine, enlarged)
 
@@ -449,7 +449,7 @@ def test_every_parameter_of_the_finer_end_learns(kind):
     given = arguments(network)
     for _ in range(2):  # its last convolution is 0 at first, and what is before it learns from the second step on
         optimiser.zero_grad()
-        outputs = network.tasks(*given) if kind is MultitaskVRN else (network(*given),)
+        outputs = given_parts(network.predict(*given))
         sum(output.square().mean() for output in outputs).backward()
         optimiser.step()
     learns = [parameter for name, parameter in network.named_parameters() if name.startswith("refine.")]

@@ -17,9 +17,10 @@ from vrn_lite import photo
 from vrn_lite.frame import FACE_SIZE, Grid, InputError, voxel_centres
 from vrn_lite.inference import probabilities
 from vrn_lite.landmarks import FLIP
+from vrn_lite.networks.base import Prediction, build
 from vrn_lite.networks.vrn import VRN, GuidedVRN, LandmarkHourglass, UnalignedVRN
+from vrn_lite.networks.weights import save_weights
 from vrn_lite.photo import best, crop, detect_face, find_landmarks, largest_part, locate, networks_for, paint, reconstruct
-from vrn_lite.training import build, save_weights
 from vrn_lite.volume import isosurface
 
 GRID = Grid(32, 32, 32)
@@ -34,8 +35,8 @@ class Ball(VRN):
         distance = (voxel_centres(GRID) - torch.tensor(GRID.centre)).norm(dim=-1)
         self.answer = (8 - distance)[None]
 
-    def forward(self, images):
-        return self.answer.expand(len(images), -1, -1, -1)
+    def predict(self, images, landmarks=None):
+        return Prediction(logits=self.answer.expand(len(images), -1, -1, -1))
 
 
 class Surveyor(LandmarkHourglass):
@@ -86,7 +87,7 @@ def ramp():
 
 @pytest.fixture(scope="module")
 def ball(ramp):
-    return reconstruct(ramp, Ball().eval(), BOX, smooth=0, average=False)
+    return reconstruct(ramp, Ball().eval(), BOX, smooth=0, test_time_augmentation=False)
 
 
 # The whole way
@@ -136,9 +137,9 @@ def test_every_copy_is_guided_by_the_landmarks_that_it_shows(ramp, points):
     seen = []
 
     class Watched(GuidedVRN):
-        def forward(self, images, landmarks):
+        def predict(self, images, landmarks=None):
             seen.append((images, landmarks))
-            return images.mean(1, keepdim=True).expand(-1, 32, -1, -1)
+            return Prediction(logits=images.mean(1, keepdim=True).expand(-1, 32, -1, -1))
 
     detector = Surveyor(points)
     result = reconstruct(ramp, Watched("tiny").eval(), BOX, detector=detector, level=0.6)
@@ -150,14 +151,14 @@ def test_every_copy_is_guided_by_the_landmarks_that_it_shows(ramp, points):
 
 
 def test_the_mesh_lies_where_the_new_crop_says(ramp, points, ball):
-    result = reconstruct(ramp, Ball().eval(), (90.0, 20.0, 190.0, 150.0), detector=Surveyor(points), smooth=0, average=False)
+    result = reconstruct(ramp, Ball().eval(), (90.0, 20.0, 190.0, 150.0), detector=Surveyor(points), smooth=0, test_time_augmentation=False)
     np.testing.assert_allclose(result.mesh.bounds, ball.mesh.bounds, atol=0.05)
     torch.testing.assert_close(result.volume, ball.volume)
 
 
 def test_an_unaligned_face_stands_over_the_box_in_one_colour(ramp, ball):
     class Frontal(UnalignedVRN):
-        forward = Ball.forward
+        predict = Ball.predict
 
     network = Frontal("tiny").eval()
     network.answer = Ball().answer
@@ -173,7 +174,7 @@ def test_every_variant_reconstructs(tmp_path, ramp, variant):
     for name in (variant, "landmarks"):
         save_weights(build(name, "tiny"), tmp_path / f"{name}.safetensors")
     detector = tmp_path / "landmarks.safetensors"
-    result = reconstruct(ramp, tmp_path / f"{variant}.safetensors", BOX, detector=detector, average=False, level=0.4)
+    result = reconstruct(ramp, tmp_path / f"{variant}.safetensors", BOX, detector=detector, test_time_augmentation=False, level=0.4)
     assert result.landmarks.shape == (68, 2)
     assert result.mesh.is_watertight
 
@@ -195,7 +196,7 @@ def test_a_multitask_network_is_its_own_detector():
 @pytest.mark.parametrize(
     ("model", "detector", "text"),
     [
-        ("landmarks", None, "finds landmarks and no face"),
+        ("landmarks", None, "finds landmarks and no volume"),
         ("guided", None, "needs landmarks, and no detector ships"),
         ("guided", "vrn", "'vrn' network finds no landmarks"),
     ],
@@ -323,7 +324,7 @@ def test_largest_part_drops_crumbs_and_bubbles():
 
 
 def test_smoothing_keeps_the_ball(ramp, ball):
-    smooth = reconstruct(ramp, Ball().eval(), BOX, smooth=1.0, average=False)
+    smooth = reconstruct(ramp, Ball().eval(), BOX, smooth=1.0, test_time_augmentation=False)
     np.testing.assert_allclose(smooth.mesh.bounds, ball.mesh.bounds, atol=2.0)
     torch.testing.assert_close(smooth.volume, ball.volume)
 
@@ -334,8 +335,8 @@ class Mirror(VRN):
     def __init__(self):
         super().__init__("tiny")
 
-    def forward(self, images):
-        return images.mean(1, keepdim=True).expand(-1, 32, -1, -1)
+    def predict(self, images, landmarks=None):
+        return Prediction(logits=images.mean(1, keepdim=True).expand(-1, 32, -1, -1))
 
 
 def test_averaging_changes_nothing_where_the_network_moves_with_its_image():

@@ -22,15 +22,23 @@ COLAB = dict(line.split("==") for line in (ROOT / "tests" / "colab_constraints.t
 CONDA = {"torch": "pytorch-cpu", "matplotlib": "matplotlib-base"}
 IMPORTED_AS = {"skimage": "scikit-image", "PIL": "pillow", "IPython": "ipython"}
 OPTIONAL = {"eos", "pyvista"}
-ROOMS = ("frame downloads memory presets mesh faces camera raster synth volume landmarks pairs networks inference align metrics "
-         "recipes objective reuse store records training testsets portrait datasets methods protocols baselines ablations published reproduce "
+ROOMS = ("frame files downloads memory presets mesh faces camera raster synth volume landmarks pairs training.losses networks "
+         "inference align metrics training testsets portrait datasets methods protocols baselines ablations published reproduce "
          "photo bench viz exercises cli").split()  # fmt: skip
 INNER = {
     "faces": "photographs morphable patch basel ict procedural",
     "faces/procedural": "anatomy surface triangulate mesh_builder head modes builder",
     "synth": "appearance degradations background occluders eyewear hair skin render registration assets photographed",
+    "networks": "base hourglass vrn regression weights",
+    "training": "losses optim log data runtime checkpoint loop",
 }
 """Order within folders, like that of `ROOMS`."""
+
+
+def room_of(module: str) -> str:
+    """The room of a module's full name: a file, a folder, or a file of a folder that stands elsewhere in the list."""
+    parts = module.split(".")[1:]
+    return ".".join(parts[:2]) if ".".join(parts[:2]) in ROOMS else parts[0]
 
 
 def conda_dependencies(path: Path) -> set[str]:
@@ -141,12 +149,13 @@ def test_shipped_weights_stay_small():
 
 def test_imports_go_down_the_list_of_rooms():
     for path in SOURCES:
-        room = path.relative_to(ROOT / "vrn_lite").parts[0].removesuffix(".py")
-        if room == "__init__":
+        module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        room = room_of(module)
+        if path.name == "__init__.py":
             continue
         for name in top_imports(path):
             if name.startswith("vrn_lite."):
-                other = name.split(".")[1]
+                other = room_of(name)
                 assert ROOMS.index(other) <= ROOMS.index(room), f"{path.name} imports {name}, which stands below it"
                 assert other != "viz" or room in ("viz", "cli"), f"{path.name} imports viz at its top"
 
@@ -168,7 +177,36 @@ def test_imports_within_a_folder_go_down_its_list(folder):
 
 def test_every_room_is_there():
     names = {path.relative_to(ROOT / "vrn_lite").parts[0].removesuffix(".py") for path in SOURCES}
-    assert set(ROOMS) == names - {"__init__"}
+    assert {room.split(".")[0] for room in ROOMS} == names - {"__init__"}
+
+
+def test_nobody_asks_what_kind_of_network_it_has():
+    """The contract's facts answer: no `isinstance` over classes of networks outside their room."""
+    classes = {
+        node.name for path in (ROOT / "vrn_lite" / "networks").glob("*.py") for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ClassDef)
+    }
+    for path in SOURCES:
+        if path.parent.name == "networks":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("isinstance", "issubclass"):
+                asked = {name.id for name in ast.walk(node.args[1]) if isinstance(name, ast.Name)}
+                asked |= {name.attr for name in ast.walk(node.args[1]) if isinstance(name, ast.Attribute)}
+                assert not asked & (classes | {"Module"}), f"{path.name}, line {node.lineno}"
+
+
+@pytest.mark.parametrize("room", ["networks", "training"])
+def test_lines_are_at_most_120_columns(room):
+    for path in (ROOT / "vrn_lite" / room).glob("*.py"):
+        assert max(map(len, path.read_text().splitlines())) <= 120, path.name
+
+
+def test_the_step_is_seen_in_one_look():
+    """From drawing the pairs to handing out the metrics: one loop of at most 26 lines."""
+    tree = ast.parse((ROOT / "vrn_lite" / "training" / "loop.py").read_text())
+    (steps,) = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == "steps")
+    (loop,) = (node for node in ast.walk(steps) if isinstance(node, ast.For) and "ahead" in ast.unparse(node.iter))
+    assert loop.end_lineno - loop.lineno < 26
 
 
 def test_import_is_silent():

@@ -11,6 +11,7 @@ import torch
 from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.frame import InputError
 from vrn_lite.methods import Answer, by_guided, told
+from vrn_lite.networks.base import Prediction, build
 from vrn_lite.networks.vrn import VRN, LandmarkHourglass, UnalignedVRN
 from vrn_lite.pairs import STEADY, make_pairs, unaligned
 from vrn_lite.presets import PRESETS
@@ -27,7 +28,7 @@ from vrn_lite.protocols import (
     summary,
 )
 from vrn_lite.testsets import CHUNK, heldout, heldout_seed
-from vrn_lite.training import build, step_seed
+from vrn_lite.training.data import step_seed
 
 
 @pytest.fixture(scope="module")
@@ -146,8 +147,8 @@ def test_an_untrained_network_is_scored_without_a_crash(ict_face):
 
 def test_a_network_that_knows_the_truth_scores_as_the_oracle(ict_face, pairs, bounds):
     class Oracle(VRN):
-        def forward(self, images):
-            return 50.0 * (pairs.volumes[: len(images)].float() - 0.5)
+        def predict(self, images, landmarks=None):
+            return Prediction(logits=50.0 * (pairs.volumes[: len(images)].float() - 0.5))
 
     table = evaluate(Oracle("tiny").eval(), ict_face, n=6, bounds=False, average=False)
     assert table.of("network").mean()["nme"] == pytest.approx(bounds.of("oracle").mean()["nme"], rel=0.01)
@@ -162,8 +163,8 @@ class Knowing(UnalignedVRN):
         self.volumes = unaligned(pairs, unit, self.preset.grid).volumes
         self.eval()
 
-    def forward(self, images):
-        return 50.0 * (self.volumes[: len(images)].float() - 0.5)
+    def predict(self, images, landmarks=None):
+        return Prediction(logits=50.0 * (self.volumes[: len(images)].float() - 0.5))
 
 
 class Told(LandmarkHourglass):

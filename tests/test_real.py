@@ -13,9 +13,9 @@ from vrn_lite.datasets.real import RealSet, files_in
 from vrn_lite.datasets.scans import levelled
 from vrn_lite.faces import procedural
 from vrn_lite.frame import InputError
+from vrn_lite.networks.base import build
 from vrn_lite.protocols import compare, evaluate, summary
 from vrn_lite.testsets import florence
-from vrn_lite.training import build
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,10 @@ from shapes import toy_face, turns
 from vrn_lite.camera import PIVOT_BEHIND_LANDMARKS, Similarity
 from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.frame import FACE_SIZE, InputError
-from vrn_lite.networks.regression import SCALE_STEP, SHIFT_STEP, Estimate, ParameterRegression, VertexRegression, orthonormal, sizes
+from vrn_lite.networks.base import build
+from vrn_lite.networks.regression import SCALE_STEP, SHIFT_STEP, Estimate, ParameterRegression, VertexRegression, orthonormal
 from vrn_lite.networks.vrn import VRN
 from vrn_lite.presets import PRESETS, NetworkSize, Preset, preset
-from vrn_lite.store import build
 
 FACE = toy_face()
 GRID = PRESETS["tiny"].grid
@@ -29,7 +29,7 @@ def images(count: int = 2, size: Preset = PRESETS["tiny"]) -> Tensor:
 
 
 def cascade(size: str | Preset = "tiny", seed: int = 0) -> ParameterRegression:
-    network = build("parameters", size, seed, sizes("parameters", FACE))
+    network = build("parameters", size, seed, face=FACE)
     assert isinstance(network, ParameterRegression)
     return network
 
@@ -214,13 +214,13 @@ def test_untrained_vertices_are_near_the_centre():
 
 
 def test_a_face_model_tells_its_sizes():
-    assert sizes("parameters", FACE) == {"identities": 4, "expressions": 4}
-    assert sizes("vertices", FACE) == {"vertices": 400}
-    assert sizes("vrn", FACE) == {}
+    assert ParameterRegression.arguments_for(FACE) == {"identities": 4, "expressions": 4}
+    assert VertexRegression.arguments_for(FACE) == {"vertices": 400}
+    assert VRN.arguments_for(FACE) == {}
 
 
 def test_the_defaults_are_ict_facekits(ict_face: MorphableFace):
     size = Preset("minute", replace(GRID, depth=8, height=16, width=16), NetworkSize(stem=2, levels=1, features=8, modules=1, stacks=1, stem_features=8))
     networks = {"parameters": ParameterRegression(size), "vertices": VertexRegression(size)}
     for variant, network in networks.items():
-        assert sizes(variant, ict_face).items() <= network.arguments.items()
+        assert network.arguments_for(ict_face).items() <= network.arguments.items(), variant

@@ -26,13 +26,20 @@ _ROOMS = {
     "isosurface": "volume",
     "FacePairs": "pairs",
     "make_pairs": "pairs",
+    "FaceNetwork": "networks.base",
+    "Prediction": "networks.base",
     "VRN": "networks.vrn",
+    "build": "networks.base",
+    "register": "networks.base",
+    "load": "networks.weights",
     "icp": "align",
     "iou": "metrics",
     "nme": "metrics",
-    "Record": "training",
-    "train": "training",
-    "load": "training",
+    "OptimConfig": "training.optim",
+    "StepMetrics": "training.log",
+    "Synthetic": "training.data",
+    "Mixed": "training.data",
+    "train": "training.loop",
     "heldout": "testsets",
     "evaluate": "protocols",
     "Reconstruction": "photo",
@@ -50,14 +57,19 @@ if TYPE_CHECKING:
     from vrn_lite.frame import Grid, InputError
     from vrn_lite.mesh import Mesh
     from vrn_lite.metrics import iou, nme
+    from vrn_lite.networks.base import FaceNetwork, Prediction, build, register
     from vrn_lite.networks.vrn import VRN
+    from vrn_lite.networks.weights import load
     from vrn_lite.pairs import FacePairs, make_pairs
     from vrn_lite.photo import Reconstruction, reconstruct
     from vrn_lite.presets import PRESETS, Preset, preset
     from vrn_lite.protocols import evaluate
     from vrn_lite.raster import Fragments, rasterize
     from vrn_lite.testsets import heldout
-    from vrn_lite.training import Record, load, train
+    from vrn_lite.training.data import Mixed, Synthetic
+    from vrn_lite.training.log import StepMetrics
+    from vrn_lite.training.loop import train
+    from vrn_lite.training.optim import OptimConfig
     from vrn_lite.volume import isosurface, voxelize
 
 

@@ -16,7 +16,7 @@ from vrn_lite.frame import Grid, require
 from vrn_lite.inference import probabilities
 from vrn_lite.landmarks import mirror
 from vrn_lite.methods import Answer, Reconstruct, by_network, put_back, told
-from vrn_lite.networks.vrn import VRN, MultitaskVRN, UnalignedVRN
+from vrn_lite.networks.base import FaceNetwork
 from vrn_lite.pairs import STEADY, FacePairs, View, draw_pairs, draw_view, unaligned
 from vrn_lite.presets import Preset, preset as preset_named
 from vrn_lite.protocols import Row, Table, score
@@ -99,7 +99,7 @@ def found_camera(face: MorphableFace, points: Float[Tensor, "b 68 n"], grid: Gri
     return replace(camera, translation=camera.translation + depth[:, None] * camera.translation.new_tensor([0.0, 0.0, 1.0]))
 
 
-def by_unaligned_and_pose(network: UnalignedVRN, face: MorphableFace, average: bool = False) -> Reconstruct:
+def by_unaligned_and_pose(network: FaceNetwork, face: MorphableFace, average: bool = False) -> Reconstruct:
     """What an unaligned network is worth in the image: its frontal face, put back with the pose that found landmarks suggest.
 
     The mean face stands in for the unknown one, both in the frontal crop and in the search for the pose.
@@ -118,7 +118,7 @@ def by_unaligned_and_pose(network: UnalignedVRN, face: MorphableFace, average: b
     return reconstruct
 
 
-def by_hard_volume(network: VRN | MultitaskVRN, average: bool = False) -> Reconstruct:
+def by_hard_volume(network: FaceNetwork, average: bool = False) -> Reconstruct:
     """The surface of the network's solid, of zeros and ones, instead of its probabilities: what soft values are worth."""
     grid = network.preset.grid
 

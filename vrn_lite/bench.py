@@ -20,9 +20,11 @@ from vrn_lite.faces import procedural
 from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.frame import AUTHORS_DEPTH_SCALE, AUTHORS_SHAPE, Grid, Triangles, Vertices, require
 from vrn_lite.mesh import signed_volume
+from vrn_lite.networks.base import build
 from vrn_lite.pairs import make_pairs
 from vrn_lite.presets import Preset, preset as preset_named
-from vrn_lite.training import RECIPES, Trainer, build
+from vrn_lite.training.loop import train
+from vrn_lite.training.optim import OPTIMS
 from vrn_lite.volume import voxelize
 
 GRID = Grid(*AUTHORS_SHAPE, AUTHORS_DEPTH_SCALE)
@@ -168,7 +170,7 @@ class TrainingRates:
 
     Attributes
     ----------
-    ours : `training.Trainer`: batches of pairs made on the training device while the step before runs, bfloat16, channels last, fused loss.
+    ours : `training.loop.train`: batches of pairs made on the training device while the step before runs, bfloat16, channels last, fused loss.
     plain : `PlainTrainer`.
     """
 
@@ -199,7 +201,7 @@ class SinglePairs(Dataset[tuple[Tensor, Tensor]]):
 class PlainTrainer:
     """The way most would train the same network: a DataLoader, float32, channels first, cross-entropy of the enlarged logits.
 
-    Network, pairs' rasterizer, optimiser and clipping are those of `training.Trainer`.
+    Network, pairs' rasterizer, optimiser and clipping are those of `training.loop.train`.
 
     Parameters
     ----------
@@ -208,9 +210,9 @@ class PlainTrainer:
     """
 
     def __init__(self, face: MorphableFace, preset: Preset, *, steps: int, batch: int, workers: int = 2, seed: int = 0, device: str = "cpu") -> None:
-        self.device, self.recipe = device, RECIPES["fast"]
+        self.device, self.optim = device, OPTIMS["fast"]
         self.network = build("vrn", preset, seed).to(device).train()
-        self.optimiser = self.recipe.optimiser_of(self.network)
+        self.optimiser = self.optim.optimiser_of(self.network)
         # Spawned, since a fork would copy a process whose threads are at work; kept from run to run, so that starting them is not timed.
         several: dict = {"multiprocessing_context": "spawn", "persistent_workers": True} if workers else {}
         self.loader = DataLoader(SinglePairs(face, preset, steps * batch, seed), batch, num_workers=workers, **several)
@@ -225,7 +227,7 @@ class PlainTrainer:
         loss = F.binary_cross_entropy_with_logits(self.network(images), volumes.float())
         self.optimiser.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
+        nn.utils.clip_grad_norm_(self.network.parameters(), self.optim.clip)
         self.optimiser.step()
         return float(loss.detach())
 
@@ -260,12 +262,11 @@ def training_rates(
     require(min(rounds, steps, batch) >= 1, f"rounds, steps and batch must be at least 1, got {rounds}, {steps} and {batch}")
     preset, run_length = preset_named(preset), warm_up + steps
     network = build("vrn", preset, seed).to(device)
-    ours = Trainer(network, face, samples=rounds * run_length * batch, batch=batch, seed=seed, recipe=RECIPES["fast"])
+    ours = train(network, face, samples=rounds * run_length * batch, batch=batch, seed=seed, device=device)
     plain = PlainTrainer(face, preset, steps=run_length, batch=batch, workers=workers, seed=seed, device=str(device))
     rates: dict[str, list[float]] = {"ours": [], "plain": []}
-    records = ours.records()
     for _ in range(rounds):
-        rates["ours"].append(_rate(islice(records, run_length), warm_up, batch))
+        rates["ours"].append(_rate(islice(ours, run_length), warm_up, batch))
         rates["plain"].append(_rate(plain.records(), warm_up, batch))
     return TrainingRates(median(rates["ours"]), median(rates["plain"]))
 

@@ -5,6 +5,7 @@ What a user got wrong ends in one line on standard error and exit code 2.
 
 import json
 import sys
+from collections import deque
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -80,62 +81,119 @@ def reconstruct(
 
 @app.command()
 def train(
-    variant: Annotated[str, typer.Argument(help="vrn, multitask, guided, landmarks, unaligned, guided_sigma2, parameters or vertices.")] = "vrn",
-    preset: Annotated[str, typer.Option(help="tiny, lite, colab, sharp, paper or paper_full.")] = "lite",
-    samples: Annotated[
-        int | None, typer.Option(min=1, help="How many faces to see in all; 20,000 unless --minutes is given.")
+    variants: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[VARIANT]...",
+            help="vrn (default), multitask, guided, landmarks, unaligned, guided_sigma2, parameters or vertices; several are trained in turn.",
+        ),
     ] = None,
-    minutes: Annotated[float | None, typer.Option(min=0.01, help="Stop then; the rate falls to that end.")] = None,
+    preset: Annotated[str, typer.Option(help="tiny, lite, colab, sharp, paper or paper_full.")] = "lite",
+    samples: Annotated[int | None, typer.Option(min=1, help="How many faces each is to see; 20,000 unless --minutes is given.")] = None,
+    minutes: Annotated[float | None, typer.Option(min=0.01, help="Stop then; the rate falls to that end. Several variants share them.")] = None,
     reuse: Annotated[int, typer.Option(min=1, help="How many steps see each drawn batch, mirrored and recoloured.")] = 1,
     batch: Annotated[int | None, typer.Option(min=1, help="Faces a step and process; the preset's by default.")] = None,
-    recipe: Annotated[str, typer.Option(help="fast, or the paper's.")] = "fast",
+    optim: Annotated[str, typer.Option(help="fast, or the paper's.")] = "fast",
     seed: Annotated[int, typer.Option(help="Of weights and faces.")] = 0,
     faces: Annotated[str, typer.Option(help="procedural, ict, both in turn, or auto (ict where it has been fetched).")] = "auto",
     skins: Skins = False,
+    start: Annotated[
+        str | None, typer.Option(metavar="NAME|FILE", help="Begin with these weights, where they fit; shipped: those of the variant itself.")
+    ] = None,
+    detector: Annotated[
+        str | None, typer.Option(help="Guides guided networks in every second face; by default the landmark network trained before, if any.")
+    ] = None,
     resume: Annotated[Path, typer.Option(help="Folder of checkpoint, log and weights; a checkpoint there is continued.")] = Path("out/train"),
+    checkpoint: Annotated[bool, typer.Option(help="Write checkpoints, which are large, and resume them.")] = True,
     save_every: Annotated[float, typer.Option(min=0, help="Seconds between two checkpoints.")] = 180,
-    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write records for TensorBoard too.")] = False,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write metrics for TensorBoard too.")] = False,
     compile: Annotated[bool | None, typer.Option(help="Use torch.compile; by default on a GPU only.")] = None,
 ) -> None:
-    """Train a network on faces made on the fly; ends with weights that `reconstruct --model` takes.
+    """Train networks on faces made on the fly; ends with weights that `reconstruct --model` takes.
+
+    Several variants are trained in turn, each in a folder of its own below --resume: for example
+    vrn-lite train landmarks guided vrn --preset sharp --minutes 12 --no-checkpoint
 
     On several GPUs: torchrun --nproc-per-node 8 -m vrn_lite.cli train ...
     """
-    from vrn_lite.networks.regression import sizes
-    from vrn_lite.training import build, logged, on_tensorboard, process_group, rows, save_weights, train as run
+    from vrn_lite.frame import require
+    from vrn_lite.networks.base import build, finds_landmarks, variant_named
+    from vrn_lite.networks.weights import save_weights, start_from
+    from vrn_lite.training.log import logged, on_tensorboard
+    from vrn_lite.training.loop import train as run
+    from vrn_lite.training.runtime import default_device, process_group
 
-    names, weights = ("ict", "procedural") if faces == "both" else (faces,), resume / f"{variant}.safetensors"
-    sources = [_source(name, skins) for name in names]
-    network = build(variant, preset, seed, sizes(variant, sources[0]))
-    _make(resume)
+    chosen = variants or ["vrn"]
+    for variant in chosen:
+        variant_named(variant)
+    require(len(set(chosen)) == len(chosen), f"a variant is named twice: {', '.join(chosen)}")
+    sources = [_source(name, skins) for name in (("ict", "procedural") if faces == "both" else (faces,))]
+    guide: Any = None if detector is None else _detector(detector).to(default_device())
+    told = {"data": " and ".join(source.name for source in sources), "photographs": skins, "seed": seed}
+    options: dict[str, Any] = {"samples": samples or (None if minutes else 20_000), "minutes": minutes and minutes / len(chosen)}
+    options |= {"reuse": reuse, "batch": batch, "seed": seed, "optim": optim, "compile": compile, "save_every": save_every}
     with process_group() as ranks:
-        samples = samples or (None if minutes else 20_000)
-        options: dict[str, Any] = {"samples": samples, "minutes": minutes, "reuse": reuse, "batch": batch, "seed": seed}
-        options |= {"recipe": recipe, "compile": compile, "save_every": save_every}
-        records = run(network, face=sources, folder=resume, **options)
-        if ranks.rank == 0:  # the other processes only take part
-            records = logged(on_tensorboard(records, resume) if tensorboard else records, resume / "log.csv")
-            records = _shown(records, samples)
-        for _ in records:
-            pass
-        if ranks.rank == 0:
-            steps = rows(resume / "log.csv")
-            told = {"data": " and ".join(source.name for source in sources), "photographs": skins, "seed": seed}
-            save_weights(network, weights, **told, samples=int(steps[-1]["samples"]) if steps else samples)
-            print(weights)
+        for variant in chosen:
+            network = build(variant, preset, seed, face=sources[0])
+            if start is not None:
+                fitting, all_of = start_from(network, variant if start == "shipped" else start)
+                _say(f"{variant}: {fitting} of {all_of} tensors taken from {start}", ranks.rank)
+            folder = resume if len(chosen) == 1 else resume / variant
+            _make(folder)
+            guided: dict[str, Any] = {"detector": guide} if network.guided else {}
+            steps = run(network, sources, folder=folder if checkpoint else None, **options, **guided)
+            if ranks.rank == 0:  # the other processes only take part
+                steps = logged(on_tensorboard(steps, folder) if tensorboard else steps, folder / "log.csv")
+                steps = _shown(steps, options["samples"])
+            last = deque(steps, maxlen=1)
+            if finds_landmarks(network.eval()) and detector is None:
+                guide = network
+            if ranks.rank == 0:
+                weights = folder / f"{variant}.safetensors"
+                save_weights(network, weights, **told, samples=_samples_in(folder / "log.csv", options["samples"]))
+                _say(_speed(variant, *last), 0)
+                print(weights, flush=True)
 
 
-def _shown(records: Any, samples: int | None) -> Any:
-    """Pass records on, with a progress bar: time left, faces a second, loss, IoU, NME."""
+def _say(text: str, rank: int) -> None:
+    """A remark on standard error, from one of several processes: standard output holds the files' names alone."""
+    if rank == 0:
+        print(text, file=sys.stderr, flush=True)
+
+
+def _samples_in(log: Path, asked: int | None) -> int | None:
+    """How many samples a training saw, by its log."""
+    from vrn_lite.training.log import rows
+
+    steps = rows(log) if log.is_file() else []
+    return int(steps[-1]["samples"]) if steps else asked
+
+
+def _speed(variant: str, last: Any = None) -> str:
+    """How a training went, in a line: samples, speed, seconds a step, and the memory of a GPU."""
+    import torch
+
+    if last is None:
+        return f"{variant}: nothing left to do"
+    line = f"{variant}: {last.samples:,} samples, {last.samples_per_second:.1f} a second; seconds a step: "
+    line += f"pairs {last.pair_seconds:.3f}, step {last.step_seconds:.3f}"
+    if torch.cuda.is_available():
+        line += f"; peak GPU memory {torch.cuda.max_memory_allocated() / 2**30:.2f} GiB"
+        torch.cuda.reset_peak_memory_stats()
+    return line
+
+
+def _shown(steps: Any, samples: int | None) -> Any:
+    """Pass steps on, with a progress bar: time left, faces a second, loss, IoU, NME."""
     from tqdm import tqdm
 
     with tqdm(total=samples, unit=" faces", smoothing=0.05) as bar:
-        for record in records:
+        for metrics in steps:
             if not bar.n:
-                bar.initial = record.samples  # a resumed run's speed is its own
-            bar.update(record.samples - bar.n)
-            bar.set_postfix(loss=f"{record.loss:.4f}", iou=f"{record.iou:.3f}", nme=f"{record.nme:.3f}")
-            yield record
+                bar.initial = metrics.samples  # a resumed run's speed is its own
+            bar.update(metrics.samples - bar.n)
+            bar.set_postfix(loss=f"{metrics.loss:.4f}", iou=f"{metrics.iou:.3f}", nme=f"{metrics.nme:.3f}")
+            yield metrics
 
 
 @app.command()
@@ -162,10 +220,10 @@ def evaluate(
     """
     from tqdm import tqdm
 
+    from vrn_lite.files import atomically
     from vrn_lite.frame import require
     from vrn_lite.protocols import Table, compare, summary
     from vrn_lite.published import markdown
-    from vrn_lite.store import atomically
     from vrn_lite.testsets import named_set
 
     chosen, tables = protocol or ["heldout"], {}
@@ -211,14 +269,14 @@ def _competing(models: list[str] | None, detector: str | None, average: bool) ->
     """Networks and baselines by name, and the detector that guides them."""
     from vrn_lite.faces import ict
     from vrn_lite.frame import require
+    from vrn_lite.networks.weights import load, shipped
     from vrn_lite.reproduce import contestants
-    from vrn_lite.store import load, shipped
 
     names = models or list(shipped())
     networks = {name: load(name) for name in names if name != "eos"}
     finder = _detector(detector)
     require("eos" not in names or finder is not None, "EOS needs landmarks: pass --detector landmarks or a .safetensors file")
-    regress = {name for name, network in networks.items() if network.variant in ("parameters", "vertices")}
+    regress = {name for name, network in networks.items() if network.needs_face}
     model = _fetched() if models is None or not (regress or "eos" in names) else ict()
     if model is None:
         networks = {name: network for name, network in networks.items() if name not in regress}
@@ -267,7 +325,7 @@ def reproduce(
 @app.command()
 def models() -> None:
     """List the weights that ship, and what they say of themselves."""
-    from vrn_lite.training import shipped, weights_metadata
+    from vrn_lite.networks.weights import shipped, weights_metadata
 
     for name, path in shipped().items():
         facts = weights_metadata(path)
@@ -288,8 +346,8 @@ def preview(
     """Draw random faces as training sees them: every pose, expression, light and camera."""
     import torch
 
+    from vrn_lite.files import atomically
     from vrn_lite.pairs import LOOSE, make_pairs
-    from vrn_lite.training import atomically
     from vrn_lite.viz import contact_sheet
 
     source, generator = _source(faces, skins), torch.Generator().manual_seed(seed)
@@ -346,15 +404,11 @@ def _tell(name: str, value: Any) -> None:
 
 def _detector(name: str | None) -> Any:
     """The landmark network of that name; without one, what ships."""
-    from vrn_lite.frame import require
-    from vrn_lite.networks.vrn import LandmarkNetwork
-    from vrn_lite.store import load, shipped
+    from vrn_lite.networks.weights import load_detector, shipped
 
     if name is None and "landmarks" not in shipped():
         return None
-    found = load("landmarks" if name is None else name)
-    require(isinstance(found, LandmarkNetwork), f"{name!r} finds no landmarks: choose landmarks or multitask as --detector")
-    return found
+    return load_detector("landmarks" if name is None else name)
 
 
 def _make(folder: Path) -> None:

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from vrn_lite.frame import Grid, InputError
 from vrn_lite.landmarks import mirror
-from vrn_lite.memory import give_back
-from vrn_lite.networks.vrn import VRN, GuidedVRN, LandmarkNetwork, MultitaskVRN, UnalignedVRN
+from vrn_lite.memory import trim_malloc
+from vrn_lite.networks.base import FaceNetwork, LandmarkDetector, device_of, upsample
 
 SHIFTS = ((-2, -1), (1, -2), (2, 1), (-1, 2))
 """Pixels (x, y) by which the image is moved for the answers that are averaged; each also mirrored."""
@@ -18,18 +18,16 @@ SHIFTS = ((-2, -1), (1, -2), (2, 1), (-1, 2))
 VOXELS_AT_ONCE = 2**22
 """Voxels answered together: two volumes at 128 pixels, sixteen at 64. More of them are quicker, but take more memory."""
 
-VolumeNetwork = VRN | GuidedVRN | MultitaskVRN
-
 
 @torch.inference_mode()
 def probabilities(
-    network: VolumeNetwork, images: Float[Tensor, "b 3 h w"], average: bool = True, landmarks: Float[Tensor, "b 68 n"] | None = None
+    network: FaceNetwork, images: Float[Tensor, "b 3 h w"], test_time_augmentation: bool = True, landmarks: Float[Tensor, "b 68 n"] | None = None
 ) -> Float[Tensor, "b d h w"]:
     """Probability of every voxel, for images in [0, 1], on the network's device.
 
     Parameters
     ----------
-    average : average the answers to eight copies of each image, mirrored and shifted by a pixel or two. The network works
+    test_time_augmentation : average the answers to eight copies of each image, mirrored and shifted by a pixel or two. The network works
         on a coarser grid than its image, and the shifts take the pattern of that grid off the surface.
     landmarks : what VRN-Guided needs, x and y in the images' pixels; they are shifted and mirrored with the image.
 
@@ -38,27 +36,27 @@ def probabilities(
     InputError : a guided network without landmarks.
     """
     found = images.new_empty(0, *network.preset.grid.shape)
-    for index, answer in enumerate(one_by_one(network, images, average, landmarks)):
+    for index, answer in enumerate(iter_probabilities(network, images, test_time_augmentation, landmarks)):
         found = found if index else answer.new_empty(len(images), *answer.shape)
         found[index] = answer
     return found
 
 
 @torch.inference_mode()
-def one_by_one(
-    network: VolumeNetwork, images: Float[Tensor, "b 3 h w"], average: bool = True, landmarks: Float[Tensor, "b 68 n"] | None = None
+def iter_probabilities(
+    network: FaceNetwork, images: Float[Tensor, "b 3 h w"], test_time_augmentation: bool = True, landmarks: Float[Tensor, "b 68 n"] | None = None
 ) -> Iterator[Float[Tensor, "d h w"]]:
     """The same answers in turn, to be looked at and dropped: at 128 pixels each takes 8 MiB, too much to keep many.
 
     A few are computed together (see `at_once`); a part of one, kept, keeps all of these.
     """
-    images = images.to(next(network.parameters()).device)
+    images = images.to(device_of(network, images))
     points = None if landmarks is None else landmarks[..., :2].to(images)
-    ask = _averaged if average else _chances
+    ask = _averaged if test_time_augmentation else _chances
     few = at_once(network.preset.grid)
     for start in range(0, len(images), few):
         part = slice(start, start + few)
-        give_back()
+        trim_malloc()
         yield from ask(network, images[part], None if points is None else points[part])
 
 
@@ -67,9 +65,9 @@ def at_once(grid: Grid) -> int:
     return max(1, VOXELS_AT_ONCE // (grid.depth * grid.height * grid.width))
 
 
-def _averaged(network: VolumeNetwork, images: Float[Tensor, "b 3 h w"], points: Float[Tensor, "b 68 2"] | None) -> Float[Tensor, "b d h w"]:
+def _averaged(network: FaceNetwork, images: Float[Tensor, "b 3 h w"], points: Float[Tensor, "b 68 2"] | None) -> Float[Tensor, "b d h w"]:
     """The mean of the answers to mirrored and shifted copies."""
-    follows = not isinstance(network, UnalignedVRN)  # its answer stays where it is when the image is shifted
+    follows = network.target == "aligned"  # a frontal answer stays where it is when the image is shifted
     total: Tensor | None = None
     for x, y in SHIFTS:
         shifted, moved = shift(images, x, y), None if points is None else points + points.new_tensor([x, y])
@@ -82,21 +80,20 @@ def _averaged(network: VolumeNetwork, images: Float[Tensor, "b 3 h w"], points: 
     return total.div_(2 * len(SHIFTS))
 
 
-def _chances(network: VolumeNetwork, images: Float[Tensor, "b 3 h w"], points: Float[Tensor, "b 68 2"] | None) -> Float[Tensor, "b d h w"]:
+def _chances(network: FaceNetwork, images: Float[Tensor, "b 3 h w"], points: Float[Tensor, "b 68 2"] | None) -> Float[Tensor, "b d h w"]:
     """What the network sees in images, guided where it wants to be."""
-    if not isinstance(network, GuidedVRN):
-        return network(images).sigmoid().float()
-    if points is None:
-        raise InputError("a guided network needs landmarks: give them, x and y in the image's pixels")
-    return network(images, points).sigmoid().float()
+    logits = network.predict(images, points).logits
+    if logits is None:
+        raise InputError(f"a {network.variant!r} network gives no volume: choose vrn, multitask or guided")
+    return upsample(logits, images).sigmoid().float()
 
 
 @torch.inference_mode()
-def landmarks_in(detector: LandmarkNetwork, images: Float[Tensor, "b 3 h w"], average: bool = True) -> Float[Tensor, "b 68 2"]:
-    """The landmarks, x and y in pixels; with `average`, the means over each image and its mirror image."""
-    images = images.to(next(detector.parameters()).device)
+def landmarks_in(detector: LandmarkDetector, images: Float[Tensor, "b 3 h w"], test_time_augmentation: bool = True) -> Float[Tensor, "b 68 2"]:
+    """The landmarks, x and y in pixels; with `test_time_augmentation`, the means over each image and its mirror image."""
+    images = images.to(device_of(detector, images))
     seen = detector.landmarks(images)
-    return (seen + mirror(detector.landmarks(images.flip(-1)), images.shape[-1])) / 2 if average else seen
+    return (seen + mirror(detector.landmarks(images.flip(-1)), images.shape[-1])) / 2 if test_time_augmentation else seen
 
 
 def shift(images: Float[Tensor, "b c h w"], x: int, y: int) -> Float[Tensor, "b c h w"]:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from vrn_lite.frame import require
 
-COUNT = 68
+NUM_LANDMARKS = 68
 
 GROUPS = {
     "jaw": range(0, 17),
@@ -61,7 +61,7 @@ def displaced(
     [[3.0, 0.0], [3.0, 0.0], [0.0, 0.0]]
     """
     require(part == "all" or part in GROUPS, f"unknown part {part!r}: choose all, {', '.join(GROUPS)}")
-    chosen = list(range(COUNT)) if part == "all" else list(GROUPS[part])
+    chosen = list(range(NUM_LANDMARKS)) if part == "all" else list(GROUPS[part])
     angle = torch.tensor(turn).deg2rad()
     rotation = torch.stack((torch.stack((angle.cos(), -angle.sin())), torch.stack((angle.sin(), angle.cos())))).to(points)
     middle = points[chosen, :2].mean(0)

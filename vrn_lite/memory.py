@@ -14,7 +14,7 @@ def _trim() -> Callable[[int], int] | None:
     return getattr(ctypes.CDLL(None), "malloc_trim", None)
 
 
-def give_back() -> None:
+def trim_malloc() -> None:
     """Hand memory that was used and is free again back to the system; where the C library has no such call, do nothing.
 
     The GNU C library keeps what it was given by blocks of up to 32 MB, about as large as a batch of volumes or of a

@@ -11,8 +11,8 @@ from torch import Tensor
 from vrn_lite.camera import Similarity
 from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.frame import Grid, InputError, Volume
-from vrn_lite.inference import landmarks_in, one_by_one
-from vrn_lite.networks.vrn import VRN, GuidedVRN, LandmarkHourglass, LandmarkNetwork, MultitaskVRN
+from vrn_lite.inference import iter_probabilities, landmarks_in
+from vrn_lite.networks.base import FaceNetwork, finds_landmarks
 from vrn_lite.pairs import FacePairs
 from vrn_lite.testsets import part
 from vrn_lite.volume import isosurface, voxelize
@@ -34,24 +34,24 @@ Reconstruct = Callable[[FacePairs], Iterable[Answer]]
 """A method: from samples to one answer for each."""
 
 
-def by_network(network: VRN | MultitaskVRN | LandmarkHourglass, average: bool = True) -> Reconstruct:
+def by_network(network: FaceNetwork, average: bool = True) -> Reconstruct:
     """What the network sees in the images: probabilities, their iso-surface and the solid inside it; landmarks where it finds them.
 
-    `average` is that of `inference.probabilities` and `inference.landmarks_in`.
+    `average` is the test-time augmentation of `inference.probabilities` and `inference.landmarks_in`.
 
     An unaligned network's answers lie in a frame of their own: score them on the `unaligned` pairs, or `put_back`.
     """
 
     def reconstruct(pairs: FacePairs) -> Iterable[Answer]:
-        points = landmarks_in(network, pairs.images, average).cpu() if isinstance(network, LandmarkNetwork) else [None] * len(pairs)
-        if isinstance(network, LandmarkHourglass):
+        points = landmarks_in(network, pairs.images, average).cpu() if finds_landmarks(network) else [None] * len(pairs)
+        if "logits" not in network.gives:
             return [Answer(landmarks=found) for found in points]
-        return _answers(one_by_one(network, pairs.images, average), points, network.preset.grid)
+        return _answers(iter_probabilities(network, pairs.images, average), points, network.preset.grid)
 
     return reconstruct
 
 
-def by_guided(network: GuidedVRN, landmarks: Callable[[FacePairs], Float[Tensor, "b 68 n"]], average: bool = True) -> Reconstruct:
+def by_guided(network: FaceNetwork, landmarks: Callable[[FacePairs], Float[Tensor, "b 68 n"]], average: bool = True) -> Reconstruct:
     """What a guided network sees in the images and in the landmarks that a function has for them.
 
     Examples
@@ -65,7 +65,7 @@ def by_guided(network: GuidedVRN, landmarks: Callable[[FacePairs], Float[Tensor,
 
     def reconstruct(pairs: FacePairs) -> Iterable[Answer]:
         points = landmarks(pairs)
-        return _answers(one_by_one(network, pairs.images, average, points), points.cpu(), network.preset.grid)
+        return _answers(iter_probabilities(network, pairs.images, average, points), points.cpu(), network.preset.grid)
 
     return reconstruct
 

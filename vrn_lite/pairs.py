@@ -12,7 +12,7 @@ from vrn_lite.camera import Similarity, augmentation, place
 from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.frame import FACE_SIZE, Grid, Image, Landmarks, Volume
 from vrn_lite.landmarks import FLIP, mirror
-from vrn_lite.memory import give_back
+from vrn_lite.memory import trim_malloc
 from vrn_lite.mesh import Mesh
 from vrn_lite.presets import Preset, preset as preset_named
 from vrn_lite.raster import nearest, rasterize
@@ -153,16 +153,14 @@ class View(NamedTuple):
     pitch: Float[Tensor, " b"]
 
 
-def draw_pairs(
-    mesh: Mesh, view: View, face: MorphableFace, grid: Grid, rng: Rng, appearance: Appearance
-) -> FacePairs:
+def draw_pairs(mesh: Mesh, view: View, face: MorphableFace, grid: Grid, rng: Rng, appearance: Appearance) -> FacePairs:
     """Images and volumes of closed heads in the model frame, under a view; none is mirrored.
 
     Meshes with colours (scans) are shown in them; others get random ones.
     """
     many = len(mesh.vertices) * grid.depth * grid.height * grid.width >= MANY
     if many:
-        give_back()  # what others have left
+        trim_malloc()  # what others have left
     hair = add_hair(mesh.vertices, face, rng, appearance)
     placed = mesh.moved(view.camera(hair.vertices))  # [b, v, 3], voxel frame
     both_sides = mesh.bounding().clone()
@@ -176,7 +174,7 @@ def draw_pairs(
     bounding = fragments.where(mesh.bounding()[fragments.triangle])
     volumes = fill(bounding, grid.depth, grid.depth_scale, mesh.solid_triangles())  # [b, d, h, w]
     if many:
-        give_back()
+        trim_malloc()
     mirrored = torch.zeros(len(images), dtype=torch.bool, device=images.device)
     return FacePairs(images, volumes, points, placed, mirrored, view.yaw, view.pitch, view.camera)
 
@@ -230,5 +228,5 @@ def unaligned(pairs: FacePairs, unit: float, grid: Grid) -> FacePairs:
     flip = pairs.mirrored
     volumes[flip], landmarks[flip] = volumes[flip].flip(-1), mirror(landmarks[flip], grid.width)
     if volumes.numel() >= MANY:
-        give_back()
+        trim_malloc()
     return replace(pairs, volumes=volumes, landmarks=landmarks, truth=truth, camera=camera)

@@ -13,6 +13,7 @@ in the same unit. The crop is a scale and a shift from there to the voxel frame;
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -23,13 +24,14 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 from torch import Tensor
 
 from vrn_lite.camera import Similarity
+from vrn_lite.files import atomically
 from vrn_lite.frame import FACE_SIZE, Grid, InputError, require
 from vrn_lite.inference import landmarks_in, probabilities
-from vrn_lite.networks.regression import Regression
-from vrn_lite.networks.vrn import VRN, GuidedVRN, LandmarkHourglass, LandmarkNetwork, MultitaskVRN, Network, UnalignedVRN
+from vrn_lite.landmarks import NUM_LANDMARKS
+from vrn_lite.networks.base import FaceNetwork, LandmarkDetector, finds_landmarks
+from vrn_lite.networks.weights import load, shipped
 from vrn_lite.portrait import Box, Photo, detect_face, read_photo
 from vrn_lite.raster import nearest, rasterize
-from vrn_lite.training import atomically, load, shipped
 from vrn_lite.volume import isosurface
 
 FourNumbers = Sequence[float | int] | np.ndarray
@@ -103,13 +105,14 @@ class Reconstruction:
 
 def reconstruct(
     photo: str | Path | np.ndarray | Pillow.Image,
-    model: str | Path | Network | None = None,
+    model: str | Path | FaceNetwork | None = None,
     box: FourNumbers | None = None,
     *,
-    detector: str | Path | LandmarkNetwork | None = None,
+    landmarks: Float[np.ndarray, "n c"] | Tensor | Sequence[Sequence[float]] | None = None,
+    detector: str | Path | LandmarkDetector | None = None,
     recrop: bool = True,
     level: float = 0.5,
-    average: bool = True,
+    test_time_augmentation: bool = True,
     smooth: float = 0.8,
 ) -> Reconstruction:
     """A 3D face from one photograph (paper section 3, the whole path).
@@ -120,39 +123,45 @@ def reconstruct(
     model : None for the best that ships (`best`), a name or a file for `load`, or a network. The unaligned network's face
         looks straight ahead whatever the pose in the photograph: it is put over the box, at the box's size, in one colour.
     box : landmark-style box (x0, y0, x1, y1) in the photograph's pixels: brows to chin, ear to ear; None to detect it.
-    detector : what finds the 68 landmarks: a name or a file for `load`, or a network; None for VRN-Multitask itself, and
-        for the landmark network that ships. VRN-Guided cannot do without one.
+    landmarks : ``[68, 2]``, x and y in the photograph's pixels, iBUG order, where you know them: no detector looks then, and
+        without a `box` the landmarks' own box is cropped.
+    detector : what finds the 68 landmarks: a name or a file for `load`, a network, or your own (`LandmarkDetector`); None
+        for VRN-Multitask itself, and for the landmark network that ships. VRN-Guided cannot do without one.
     recrop : look for the landmarks in the box's crop, then crop around them, again and again until the box stands still,
         whoever gave it; unless they are implausible (see `locate`). Without a detector the box stays.
     level : probability at which the surface is drawn.
-    average : average the answers to eight copies of the crop, mirrored and shifted by a pixel or two. The network works on
+    test_time_augmentation : average the answers to eight copies of the crop, mirrored and shifted by a pixel or two. The network works on
         a coarser grid than its image, and the shifts take the pattern of that grid off the surface.
     smooth : standard deviation of a Gaussian, in pixels of the network's input, that takes the terraces off the surface,
         as slices come out of the network independently; 0 for none. `Reconstruction.volume` stays as it is.
 
     Raises
     ------
-    InputError : unreadable or tiny photograph, no face found, a box outside the photograph, unknown model, a model that
+    InputError : unreadable or tiny photograph, no face found, a box or landmarks outside the photograph, unknown model, a model that
         gives no volume, or one that needs landmarks where no detector ships.
     """
     require(0 < level < 1, f"level is a probability between 0 and 1, got {level:g}")
     require(0 <= smooth < 10, f"smooth is a length between 0 and 10 pixels, got {smooth:g}")
-    network, finder = networks_for(model, detector)
+    network, finder = networks_for(model, detector) if landmarks is None else (volume_network(model), None)
     name = "the image" if isinstance(photo, np.ndarray | Pillow.Image) else str(photo)
     image = read_photo(photo)  # [H, W, 3] bytes
-    box = detect_face(image, name) if box is None else checked(box, image)  # x0, y0, x1, y1
-    box, landmarks = (box, None) if finder is None else locate(finder, image, box, recrop)  # [68, 2], photograph
+    known = None if landmarks is None else checked_landmarks(landmarks, image)  # [68, 2], photograph
+    if box is None:
+        box = detect_face(image, name) if known is None else box_of(known)  # x0, y0, x1, y1
+    box = checked(box, image)
+    if finder is not None:
+        box, known = locate(finder, image, box, recrop)
     window, to_voxels = crop(image, box, network.preset.grid)  # [3, h, w]; photograph -> voxel frame
-    points = None if landmarks is None else _moved(to_voxels, landmarks)  # [68, 2], voxel frame
-    volume = probabilities(network, window[None], average, None if points is None else points[None])[0].cpu().clone()  # [d, h, w]
+    points = None if known is None else _moved(to_voxels, known)[None]  # [1, 68, 2], voxel frame
+    volume = probabilities(network, window[None], test_time_augmentation, points)[0].cpu().clone()  # [d, h, w]
     try:
         surface = smooth_surface(volume, network.preset.grid, level, smooth)  # voxel frame
     except InputError as error:
         raise InputError(f"the network sees no face in {name} ({error}): pass --box X0 Y0 X1 Y1 (in Python, box=(x0, y0, x1, y1)) around the face") from error
-    colours = tint(surface, window) if isinstance(network, UnalignedVRN) else paint(surface, window, network.preset.grid)  # [v, 3] bytes
+    colours = tint(surface, window) if network.target == "frontal" else paint(surface, window, network.preset.grid)  # [v, 3] bytes
     vertices = to_voxels.inverse()(torch.tensor(surface.vertices)[None].float())[0].double().numpy()
     mesh = trimesh.Trimesh(vertices, surface.faces, vertex_colors=colours, process=False)
-    return Reconstruction(mesh, volume, landmarks, to_voxels, image, box)
+    return Reconstruction(mesh, volume, known, to_voxels, image, box)
 
 
 def best() -> str:
@@ -161,8 +170,8 @@ def best() -> str:
 
 
 def networks_for(
-    model: str | Path | Network | None = None, detector: str | Path | LandmarkNetwork | None = None
-) -> tuple[VRN | GuidedVRN | MultitaskVRN, LandmarkNetwork | None]:
+    model: str | Path | FaceNetwork | None = None, detector: str | Path | LandmarkDetector | None = None
+) -> tuple[FaceNetwork, LandmarkDetector | None]:
     """The network and the landmark detector that `reconstruct` uses, for those who have many photographs.
 
     Raises
@@ -170,26 +179,60 @@ def networks_for(
     InputError : unknown weights, a model that gives no volume, a detector that finds no landmarks, or VRN-Guided where no
         detector is given and none ships.
     """
-    network = model if isinstance(model, torch.nn.Module) else load(best() if model is None else model)
-    if isinstance(network, Regression):
-        raise InputError(f"a {network.variant!r} network gives numbers of a face model and no volume: choose vrn, multitask or guided as the model")
-    if isinstance(network, LandmarkHourglass):
-        raise InputError("a 'landmarks' network finds landmarks and no face: choose vrn, multitask or guided as the model, and this one as the detector")
-    if detector is None and isinstance(network, MultitaskVRN):
-        return network, network
+    network = volume_network(model)
+    if detector is None and "heatmaps" in network.gives:
+        return network, cast(LandmarkDetector, network)
     if detector is None and "landmarks" not in shipped():
-        require(not isinstance(network, GuidedVRN), "a guided network needs landmarks, and no detector ships: give one, detector='landmarks.safetensors'")
+        require(not network.guided, "a guided network needs landmarks, and no detector ships: give one, detector='landmarks.safetensors'")
         return network, None
-    finder = detector if isinstance(detector, torch.nn.Module) else load("landmarks" if detector is None else detector)
-    if not isinstance(finder, LandmarkNetwork):
-        raise InputError(f"a {finder.variant!r} network finds no landmarks: choose landmarks or multitask as the detector")
+    finder = load("landmarks" if detector is None else detector) if detector is None or isinstance(detector, str | Path) else detector
+    if not finds_landmarks(finder):
+        kind = getattr(finder, "variant", type(finder).__name__)
+        raise InputError(f"a {kind!r} network finds no landmarks: choose landmarks or multitask as the detector, or give your own")
     return network, finder
+
+
+def volume_network(model: str | Path | FaceNetwork | None = None) -> FaceNetwork:
+    """The network that gives the volume: the best that ships, one by name or from a file, or the one that is given.
+
+    Raises
+    ------
+    InputError : unknown weights, a model that gives no volume.
+    """
+    network = load(best() if model is None else model) if model is None or isinstance(model, str | Path) else model
+    if "logits" not in network.gives:
+        what = "finds landmarks" if finds_landmarks(network) else "gives numbers of a face model"
+        other = ", and this one as the detector" if finds_landmarks(network) else ""
+        raise InputError(f"a {network.variant!r} network {what} and no volume: choose vrn, multitask or guided as the model{other}")
+    return network
+
+
+def checked_landmarks(landmarks: object, image: Photo) -> Float[np.ndarray, "68 2"]:
+    """68 points (x, y) as numbers, if they make sense in the image.
+
+    Raises
+    ------
+    InputError : another shape, numbers that are not finite, or points of which most lie outside the image.
+    """
+    points = np.asarray(landmarks, dtype=np.float64)
+    require(points.shape == (NUM_LANDMARKS, 2), f"landmarks must be [{NUM_LANDMARKS}, 2], x and y in the photograph's pixels, got {list(points.shape)}")
+    require(bool(np.isfinite(points).all()), "landmarks must be finite numbers, x and y in the photograph's pixels")
+    height, width = image.shape[:2]
+    inside = ((points >= 0) & (points <= (width, height))).all(1).mean()
+    require(inside >= 0.5, f"the landmarks lie outside the photograph of {width} x {height} pixels ({inside:.0%} inside, 50% needed)")
+    return points
+
+
+def box_of(landmarks: Float[np.ndarray, "68 2"]) -> Box:
+    """The box that landmarks span."""
+    (x0, y0), (x1, y1) = landmarks.min(0).tolist(), landmarks.max(0).tolist()
+    return x0, y0, x1, y1
 
 
 # Landmarks
 
 
-def locate(detector: LandmarkNetwork, image: Photo, box: Box, recrop: bool = True) -> tuple[Box, Float[np.ndarray, "68 2"]]:
+def locate(detector: LandmarkDetector, image: Photo, box: Box, recrop: bool = True) -> tuple[Box, Float[np.ndarray, "68 2"]]:
     """The 68 landmarks of the face in a box, and the box to crop it by, both in the photograph's pixels.
 
     With `recrop` the landmarks' own box takes the place of `box`, and they are found again in its crop, until the box
@@ -199,7 +242,7 @@ def locate(detector: LandmarkNetwork, image: Photo, box: Box, recrop: bool = Tru
     """
     landmarks, first = find_landmarks(detector, image, box), box
     for _ in range(MOST_CROPS if recrop else 0):
-        around = (*landmarks.min(0).tolist(), *landmarks.max(0).tolist())
+        around = box_of(landmarks)
         if not _plausible(around, first, image):
             break
         still, box = _still(around, box), around
@@ -216,7 +259,7 @@ def _still(new: Box, old: Box) -> bool:
     return abs(size / before - 1) < STILL and away < STILL * before
 
 
-def find_landmarks(detector: LandmarkNetwork, image: Photo, box: FourNumbers) -> Float[np.ndarray, "68 2"]:
+def find_landmarks(detector: LandmarkDetector, image: Photo, box: FourNumbers) -> Float[np.ndarray, "68 2"]:
     """The 68 landmarks of the face in a box, x and y in the photograph's pixels: means over the crop and its mirror image."""
     window, to_voxels = crop(image, box, detector.preset.grid)
     return _moved(to_voxels.inverse(), landmarks_in(detector, window[None])[0].cpu()).double().numpy()

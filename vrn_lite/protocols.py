@@ -18,11 +18,11 @@ from vrn_lite.frame import Grid, InputError, require
 from vrn_lite.inference import landmarks_in
 from vrn_lite.methods import Answer, Reconstruct, by_guided, by_mean_face, by_network, by_oracle, put_back, told
 from vrn_lite.metrics import iou, landmark_nme, vertex_errors
-from vrn_lite.networks.vrn import GuidedVRN, LandmarkNetwork, Network, UnalignedVRN
+from vrn_lite.networks.base import FaceNetwork, LandmarkDetector
 from vrn_lite.pairs import FacePairs, unaligned
 from vrn_lite.presets import Preset, preset as preset_named
 from vrn_lite.testsets import SIZES, named_set
-from vrn_lite.training import with_threads
+from vrn_lite.training.runtime import with_threads
 
 YAW_EDGES = (-90, -60, -20, 20, 60, 90)
 """Bins of yaw in degrees; the paper's -80, -40, 0, 40 and 80 fall one in each."""
@@ -138,15 +138,15 @@ def _scores(answer: Answer, pairs: FacePairs, index: int, grid: Grid) -> dict[st
     return scores
 
 
-def network_rows(network: Network, pairs: FacePairs, unit: float, first: int = 0, average: bool = True) -> Iterator[Row]:
+def network_rows(network: FaceNetwork, pairs: FacePairs, unit: float, first: int = 0, average: bool = True) -> Iterator[Row]:
     """All rows of a network for a batch; see `evaluate`. `unit` is the source's outer interocular distance."""
     grid = network.preset.grid
-    if isinstance(network, UnalignedVRN):
+    if network.target == "frontal":
         frontal = unaligned(pairs, unit, grid)
         answers = list(by_network(network, average)(frontal))
         yield from score("network", lambda _: answers, frontal, grid, first)
         yield from score("put back", lambda pairs: put_back(answers, frontal, pairs, grid), pairs, grid, first)
-    elif isinstance(network, GuidedVRN):
+    elif network.guided:
         if pairs.found is not None:
             yield from score("network", by_guided(network, told, average), pairs, grid, first)
         yield from score("true landmarks", by_guided(network, lambda pairs: pairs.landmarks, average), pairs, grid, first)
@@ -155,10 +155,10 @@ def network_rows(network: Network, pairs: FacePairs, unit: float, first: int = 0
 
 
 def evaluate(
-    network: Network | None,
+    network: FaceNetwork | None,
     face: MorphableFace | RealSet,
     *,
-    detector: LandmarkNetwork | None = None,
+    detector: LandmarkDetector | None = None,
     protocol: str = "heldout",
     n: int | None = None,
     seed: int = 2017,
@@ -195,7 +195,7 @@ def evaluate(
     chosen = preset_named(wanted)
     if network is not None and network.preset.grid != chosen.grid:
         raise InputError(f"the network belongs to preset {network.preset.name!r}, not {chosen.name!r}: leave `preset` out")
-    networks: dict[str, Network] = {} if network is None else {"": network}
+    networks: dict[str, FaceNetwork] = {} if network is None else {"": network}
     _fitting(networks.values(), detector)
     asked = Asked.of(face, protocol, n, seed, detector, bounds, average)
     rows = _rows(networks, chosen, asked, lambda count: None)
@@ -203,7 +203,7 @@ def evaluate(
 
 
 class Method(NamedTuple):
-    """A way of reconstructing that is not a network of `networks.vrn` alone: a baseline, and the preset whose grid it works on."""
+    """A way of reconstructing that is not a network alone: a baseline, and the preset whose grid it works on."""
 
     preset: Preset
     reconstruct: Reconstruct
@@ -216,13 +216,13 @@ class Asked(NamedTuple):
     protocol: str
     n: int
     seed: int
-    detector: LandmarkNetwork | None
+    detector: LandmarkDetector | None
     bounds: bool
     average: bool
     real: RealSet | None = None
 
     @staticmethod
-    def of(face: MorphableFace | RealSet, protocol: str, n: int | None, seed: int, detector: LandmarkNetwork | None, bounds: bool, average: bool) -> "Asked":
+    def of(face: MorphableFace | RealSet, protocol: str, n: int | None, seed: int, detector: LandmarkDetector | None, bounds: bool, average: bool) -> "Asked":
         """With a set's own size where n is None."""
         if isinstance(face, RealSet):
             return Asked(face.face, face.protocol, face.count(n), seed, detector, bounds, average, face)
@@ -242,10 +242,10 @@ class Asked(NamedTuple):
 
 
 def compare(
-    networks: Mapping[str, Network | Method],
+    networks: Mapping[str, FaceNetwork | Method],
     face: MorphableFace | RealSet,
     *,
-    detector: LandmarkNetwork | None = None,
+    detector: LandmarkDetector | None = None,
     protocol: str = "heldout",
     n: int | None = None,
     seed: int = 2017,
@@ -267,7 +267,7 @@ def compare(
     """
     _fitting([network for network in networks.values() if not isinstance(network, Method)], detector)
     asked = Asked.of(face, protocol, n, seed, detector, bounds, average)
-    groups: dict[Grid, dict[str, Network | Method]] = {}
+    groups: dict[Grid, dict[str, FaceNetwork | Method]] = {}
     for name, network in networks.items():
         groups.setdefault(network.preset.grid, {})[name] = network
     total = asked.n * (sum(_ways(network, detector) for network in networks.values()) + 2 * bounds * len(groups))
@@ -284,11 +284,12 @@ def compare(
     return tables
 
 
-def _fitting(networks: Iterable[Network], detector: LandmarkNetwork | None) -> None:
-    """Refuse networks in training mode."""
-    for network in [*networks, *([] if detector is None else [detector])]:
-        require(isinstance(network, Network), f"a {network.variant!r} network gives no volume by itself: hand it to `compare` as a Method")
-        require(not network.training, "the network is in training mode: call network.eval() first")
+def _fitting(networks: Iterable[FaceNetwork], detector: LandmarkDetector | None) -> None:
+    """Refuse networks in training mode, and those that need more than an image and landmarks."""
+    for network in networks:
+        require(not network.needs_face, f"a {network.variant!r} network gives no volume by itself: hand it to `compare` as a Method")
+    for asked in [*networks, *([] if detector is None else [detector])]:
+        require(not getattr(asked, "training", False), "the network is in training mode: call network.eval() first")
 
 
 def samples(asked: Asked, preset: Preset) -> Iterator[FacePairs]:
@@ -305,12 +306,14 @@ def samples(asked: Asked, preset: Preset) -> Iterator[FacePairs]:
     return map(seen, asked.make(preset), repeat(None) if larger == 1 else asked.make(detector.preset))  # `map` keeps no batch
 
 
-def _ways(network: Network | Method, detector: LandmarkNetwork | None) -> int:
+def _ways(network: FaceNetwork | Method, detector: LandmarkDetector | None) -> int:
     """How many rows a sample gets from a network."""
-    return 2 if isinstance(network, UnalignedVRN) or (isinstance(network, GuidedVRN) and detector is not None) else 1
+    if isinstance(network, Method):
+        return 1
+    return 2 if network.target == "frontal" or (network.guided and detector is not None) else 1
 
 
-def _rows(networks: Mapping[str, Network | Method], preset: Preset, asked: Asked, count: Callable[[int], object]) -> dict[str | None, list[Row]]:
+def _rows(networks: Mapping[str, FaceNetwork | Method], preset: Preset, asked: Asked, count: Callable[[int], object]) -> dict[str | None, list[Row]]:
     """Rows of networks that share a grid, by name, and of the bounds, by None; `count` hears how many rows have come."""
     limits = {"oracle": by_oracle(preset.grid), "mean face": by_mean_face(asked.face, preset.grid)} if asked.bounds else {}
 
@@ -320,7 +323,7 @@ def _rows(networks: Mapping[str, Network | Method], preset: Preset, asked: Asked
         return found | {None: [row for name, method in limits.items() for row in score(name, method, pairs, preset.grid, first)]}
 
     rows: dict[str | None, list[Row]] = {name: [] for name in (*networks, None)}
-    guided = any(isinstance(network, GuidedVRN | Method) for network in networks.values())
+    guided = any(isinstance(network, Method) or network.guided for network in networks.values())
     seen = samples(asked if guided else asked._replace(detector=None), preset)  # others would not look at the landmarks
     for found in _side_by_side(of, _numbered(seen)):
         for key, batch in found.items():
@@ -362,7 +365,7 @@ def _side_by_side(work: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[
         yield from (future.result() for future in waiting)
 
 
-def _rows_of(network: Network | Method, pairs: FacePairs, asked: Asked, first: int) -> Iterator[Row]:
+def _rows_of(network: FaceNetwork | Method, pairs: FacePairs, asked: Asked, first: int) -> Iterator[Row]:
     """All rows of a network, or of another method, for a batch."""
     if isinstance(network, Method):
         return score("network", network.reconstruct, pairs, network.preset.grid, first)

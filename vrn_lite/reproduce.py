@@ -22,20 +22,20 @@ import torch
 from vrn_lite import published
 from vrn_lite.ablations import by_hard_volume, by_soft_oracle, by_unaligned_and_pose, displaced, occluded, perturbed, table_of
 from vrn_lite.baselines.eos import by_eos
-from vrn_lite.baselines.regression import by_parameters, by_vertices
+from vrn_lite.baselines.regression import by_regression
 from vrn_lite.faces.morphable import MorphableFace
+from vrn_lite.files import atomically
 from vrn_lite.frame import Grid, InputError, require
 from vrn_lite.inference import landmarks_in
 from vrn_lite.methods import Reconstruct, by_guided, by_network, by_oracle, told
-from vrn_lite.networks.regression import ParameterRegression, Trainable, VertexRegression, sizes
-from vrn_lite.networks.vrn import GuidedVRN, Network, UnalignedVRN
+from vrn_lite.networks.base import FaceNetwork, build
+from vrn_lite.networks.weights import load, load_detector, save_weights, shipped
 from vrn_lite.pairs import MILD, FacePairs, PoseRange
 from vrn_lite.presets import NetworkSize, Preset, preset as preset_named
 from vrn_lite.protocols import Asked, Method, Table, compare, evaluate, samples
 from vrn_lite.published import PROTOCOLS
-from vrn_lite.store import atomically, build, load, save_weights, shipped
 from vrn_lite.testsets import heldout, heldout_seed
-from vrn_lite.training import train
+from vrn_lite.training.loop import train
 
 
 @dataclass(frozen=True)
@@ -85,24 +85,24 @@ class Lab:
     def __init__(self, folder: Path, study: Study, face: MorphableFace, other: MorphableFace, progress: Progress = lambda what, share: None) -> None:
         self.folder, self.study, self.face, self.other, self.progress = folder, study, face, other, progress
 
-    def network(self, variant: str, seed: int | None = None, preset: Preset | None = None, longer: bool = False) -> Any:  # the variant tells which `Trainable`
+    def network(self, variant: str, seed: int | None = None, preset: Preset | None = None, longer: bool = False) -> FaceNetwork:
         """A trained network: from its file, or trained now, from its checkpoint on where there is one."""
         size, number = preset or preset_named(self.study.preset), self.study.seeds[0] if seed is None else seed
         name = f"{variant}-{size.name}-{number}" + ("-longer" if longer else "")
         path = self.folder / "runs" / f"{name}.safetensors"
         if not path.is_file():
-            network, samples = build(variant, size, number, sizes(variant, self.face)), self.study.longer if longer else self.study.samples
+            network, samples = build(variant, size, number, face=self.face), self.study.longer if longer else self.study.samples
             self._train(network, name, number, samples)
             save_weights(network, path, data=self.face.name, seed=number, samples=samples)
         return load(path)
 
-    def _train(self, network: Trainable, name: str, seed: int, samples: int) -> None:
+    def _train(self, network: FaceNetwork, name: str, seed: int, samples: int) -> None:
         """Train, and keep copies of the weights after 512, 1,024, 2,048... samples for the curve over samples."""
         folder, marks = self.folder / "runs" / name, {512 * 2**power for power in range(20)}
-        for record in train(network, face=self.face, samples=samples, seed=seed, poses=self.study.poses, folder=folder):
-            self.progress(f"training {name}", record.samples / samples)
-            if record.samples in marks:
-                save_weights(network, folder / f"{record.samples}.safetensors", data=self.face.name, seed=seed, samples=record.samples)
+        for metrics in train(network, self.face, samples=samples, seed=seed, poses=self.study.poses, folder=folder):
+            self.progress(f"training {name}", metrics.samples / samples)
+            if metrics.samples in marks:
+                save_weights(network, folder / f"{metrics.samples}.safetensors", data=self.face.name, seed=seed, samples=metrics.samples)
 
     def part(self, name: str) -> Any:
         """A part of the results, from its file or measured now."""
@@ -115,7 +115,7 @@ class Lab:
 
     def held_out(self, preset: Preset) -> Iterator[FacePairs]:
         """The held-out faces of the ablations, with the landmarks that the shipped detector finds."""
-        return samples(Asked(self.face, "heldout", self.study.faces, 2017, load("landmarks"), False, False), preset)
+        return samples(Asked(self.face, "heldout", self.study.faces, 2017, load_detector(), False, False), preset)
 
     def measured(self, what: str, reconstruct: Reconstruct, preset: Preset, batches: Iterator[FacePairs] | None = None) -> Table:
         """One method on the held-out faces, or on these."""
@@ -141,7 +141,7 @@ def _per_face(table: Table, **facts: Any) -> dict[str, Any]:
     return _line(table, **facts) | {"per_face": known | tags}
 
 
-def contestants(networks: Mapping[str, Trainable], model: MorphableFace | None, eos: Preset | None, average: bool = True) -> dict[str, Network | Method]:
+def contestants(networks: Mapping[str, FaceNetwork], model: MorphableFace | None, eos: Preset | None, average: bool = True) -> dict[str, FaceNetwork | Method]:
     """What the table compares, by name: the networks, and the baselines as methods.
 
     Parameters
@@ -152,23 +152,23 @@ def contestants(networks: Mapping[str, Trainable], model: MorphableFace | None, 
     eos : gives the grid on which EOS works; None leaves it out.
     average : whether regression networks are asked about shifted copies too.
     """
-    found: dict[str, Network | Method] = {}
+    found: dict[str, FaceNetwork | Method] = {}
     for name, network in networks.items():
-        if isinstance(network, ParameterRegression):
-            if model is None:
-                raise InputError(f"{name!r} needs the face model that it was trained on")
-            found[name] = Method(network.preset, by_parameters(network, model, average))
-        else:
-            found[name] = Method(network.preset, by_vertices(network, average)) if isinstance(network, VertexRegression) else network
+        if not network.needs_face:
+            found[name] = network
+            continue
+        if model is None:
+            raise InputError(f"{name!r} needs the face model that it was trained on")
+        found[name] = Method(network.preset, by_regression(network, model, average))
     if eos is not None and model is not None:
         found["eos"] = Method(eos, by_eos(model, told, eos.grid))
         found["eos, true landmarks"] = Method(eos, by_eos(model, lambda pairs: pairs.landmarks, eos.grid))
     return found
 
 
-def _table(lab: Lab, competing: Mapping[str, Network | Method], sources: Sequence[MorphableFace], average: bool) -> list[dict[str, Any]]:
+def _table(lab: Lab, competing: Mapping[str, FaceNetwork | Method], sources: Sequence[MorphableFace], average: bool) -> list[dict[str, Any]]:
     """Every method on every protocol, on faces of these sources; the landmarks come from the detector that ships."""
-    detector, lines = load("landmarks"), []
+    detector, lines = load_detector(), []
     for source, protocol in product(sources, PROTOCOLS):
         n = (lab.study.table if source is lab.face else lab.study.table // 2) or None
         hears = partial(lambda where, done, total: lab.progress(where, done / total), f"measuring {protocol}, {source.name} faces")
@@ -202,7 +202,6 @@ def alignment(lab: Lab) -> list[dict[str, Any]]:
     lines = []
     for seed in lab.study.seeds:
         aligned, frontal = lab.network("vrn", seed), lab.network("unaligned", seed)
-        assert isinstance(frontal, UnalignedVRN)
         lines.append(_line(lab.measured(f"vrn, seed {seed}", by_network(aligned, False), aligned.preset), method="aligned", seed=seed))
         lab.progress(f"measuring unaligned, seed {seed}", 0.0)
         table = evaluate(frontal, lab.face, n=lab.study.faces, bounds=False, average=False)
@@ -272,13 +271,11 @@ def by_samples(lab: Lab) -> list[dict[str, Any]]:
     return lines
 
 
-def _asked_once(network: Trainable, model: MorphableFace) -> Reconstruct:
+def _asked_once(network: FaceNetwork, model: MorphableFace) -> Reconstruct:
     """Any trained network as a method, VRN-Guided with detected landmarks."""
-    if isinstance(network, GuidedVRN):
+    if network.guided:
         return by_guided(network, told, False)
-    if isinstance(network, ParameterRegression):
-        return by_parameters(network, model, False)
-    return by_vertices(network, False) if isinstance(network, VertexRegression) else by_network(network, False)
+    return by_regression(network, model, False) if network.needs_face else by_network(network, False)
 
 
 def surfaces(lab: Lab) -> list[dict[str, Any]]:
@@ -290,7 +287,7 @@ def surfaces(lab: Lab) -> list[dict[str, Any]]:
 
 def _guided_and_not(average: bool = False) -> dict[str, tuple[Preset, Reconstruct]]:
     """The shipped VRN-Guided with its detector, and the shipped VRN."""
-    guided, detector, plain = load("guided"), load("landmarks"), load("vrn")
+    guided, detector, plain = load("guided"), load_detector(), load("vrn")
     return {
         "guided": (guided.preset, by_guided(guided, lambda pairs: landmarks_in(detector, pairs.images, average), average)),
         "vrn": (plain.preset, by_network(plain, average)),
@@ -324,9 +321,7 @@ def occlusions(lab: Lab) -> list[dict[str, Any]]:
 def six(lab: Lab) -> list[dict[str, Any]]:
     """The shipped VRN-Guided by expression, frontal faces."""
     lab.progress("measuring expressions", 0.0)
-    table = compare({"guided": load("guided")}, lab.face, detector=load("landmarks"), protocol="expressions", average=False, n=lab.study.table or None)[
-        "guided"
-    ]
+    table = compare({"guided": load("guided")}, lab.face, detector=load_detector(), protocol="expressions", average=False, n=lab.study.table or None)["guided"]
     return [_per_face(table.of(method), method=method) for method in ("network", "true landmarks", "mean face", "oracle")]
 
 

@@ -11,13 +11,14 @@ from vrn_lite.frame import Grid, InputError, require
 from vrn_lite.inference import SHIFTS, shift
 from vrn_lite.mesh import Mesh
 from vrn_lite.methods import Answer, Reconstruct
-from vrn_lite.networks.regression import Estimate, ParameterRegression, Regression, VertexRegression
+from vrn_lite.networks.base import FaceNetwork
+from vrn_lite.networks.regression import Estimate
 from vrn_lite.pairs import FacePairs
 from vrn_lite.testsets import part
 from vrn_lite.volume import voxelize
 
 
-def by_parameters(network: ParameterRegression, face: MorphableFace, average: bool = True) -> Reconstruct:
+def by_parameters(network: FaceNetwork, face: MorphableFace, average: bool = True) -> Reconstruct:
     """The face that the last estimate stands for: its closed mesh, the solid inside it, its landmarks.
 
     Parameters
@@ -34,19 +35,24 @@ def by_parameters(network: ParameterRegression, face: MorphableFace, average: bo
     """
     _check(network)
     grid, model = network.preset.grid, face.to(next(network.parameters()).device)
-    network.start(1, model)  # refuses another face model now, not at the first image
+    network.bind(model)  # refuses another face model
     bounds = face.mesh().solid_triangles().unique().cpu()
 
     def reconstruct(pairs: FacePairs) -> Iterator[Answer]:
         with torch.inference_mode():
-            found = [network.estimates(images, model)[-1] for images in _copies(network, pairs, average)]
+            found = [network.predict(images).extra[-1] for images in _copies(network, pairs, average)]
             meshes = [closed(found, index, model) for index in range(len(pairs))]
         return (_answer(mesh, bounds, grid) for mesh in meshes)
 
     return reconstruct
 
 
-def by_vertices(network: VertexRegression, average: bool = True) -> Reconstruct:
+def by_regression(network: FaceNetwork, face: MorphableFace, average: bool = True) -> Reconstruct:
+    """A network that regresses numbers of a face model, whichever: `by_parameters` where it has estimates, or `by_vertices`."""
+    return by_parameters(network, face, average) if "extra" in network.gives else by_vertices(network, average)
+
+
+def by_vertices(network: FaceNetwork, average: bool = True) -> Reconstruct:
     """The vertices that the network says, and nothing else: they bound no solid.
 
     `average` is that of `by_parameters`.
@@ -76,12 +82,12 @@ def closed(estimates: Sequence[Estimate], index: int, face: MorphableFace) -> Me
     return meshes[0].moved(torch.cat(placed).mean(0))
 
 
-def _check(network: Regression) -> None:
+def _check(network: FaceNetwork) -> None:
     """Refuse a network in training mode."""
     require(not network.training, "the network is in training mode: call network.eval() first")
 
 
-def _copies(network: Regression, pairs: FacePairs, average: bool) -> Iterator[Float[Tensor, "b 3 h w"]]:
+def _copies(network: FaceNetwork, pairs: FacePairs, average: bool) -> Iterator[Float[Tensor, "b 3 h w"]]:
     """Images on the network's device, as they are or shifted; no answer need be shifted back, as `SHIFTS` cancel out in a mean."""
     images = pairs.images.to(next(network.parameters()).device)
     return (shift(images, x, y) for x, y in SHIFTS) if average else iter((images,))

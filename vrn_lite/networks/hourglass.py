@@ -10,6 +10,8 @@ The innermost "level below" is m modules. The recursion hangs on the *pooled* br
 resolution of the one above.
 """
 
+from typing import Any
+
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -18,7 +20,7 @@ from torch import Tensor, nn
 class Residual(nn.Module):
     """Pre-activation bottleneck: BN-ReLU-1x1 to half the width, BN-ReLU-3x3, BN-ReLU-1x1, plus the input.
 
-    A 1x1 convolution carries the input where the widths differ.
+    A 1x1 convolution brings the input to the new width where the widths differ.
     """
 
     def __init__(self, width_in: int, width_out: int) -> None:
@@ -35,11 +37,18 @@ class Residual(nn.Module):
             nn.ReLU(),
             nn.Conv2d(half, width_out, 1),
         )
-        self.carry = nn.Identity() if width_in == width_out else nn.Conv2d(width_in, width_out, 1)
+        self.shortcut = nn.Identity() if width_in == width_out else nn.Conv2d(width_in, width_out, 1)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *others: Any) -> None:
+        """Files of the first edition call the shortcut `carry`."""
+        for name in ("weight", "bias"):
+            if f"{prefix}carry.{name}" in state_dict:
+                state_dict[f"{prefix}shortcut.{name}"] = state_dict.pop(f"{prefix}carry.{name}")
+        super()._load_from_state_dict(state_dict, prefix, *others)
 
     def forward(self, x: Float[Tensor, "b i h w"]) -> Float[Tensor, "b o h w"]:
         """Same height and width, `width_out` channels."""
-        return self.branch(x) + self.carry(x)
+        return self.branch(x) + self.shortcut(x)
 
 
 def modules(count: int, width: int) -> nn.Sequential:
@@ -70,7 +79,7 @@ def projection(width: int) -> nn.Sequential:
 
 
 class Stem(nn.Module):
-    """From the image to the hourglass's width at 1/2 or 1/4 of its size: 7x7 stride 2, then residual modules (max-pool between)."""
+    """From the image to the hourglass's width at 1/2 or 1/4 of its size: 7x7 stride 2, residual modules, max-pool."""
 
     def __init__(self, channels: int, reduction: int, first: int, width: int) -> None:
         super().__init__()
@@ -95,11 +104,11 @@ class Stem(nn.Module):
 
 
 class Refine(nn.Module):
-    """A finer end: twice the resolution at half the width, from the stem's early features too; it adds to coarse logits.
+    """A finer end: twice the resolution at half the width, from the stem's early features too; it adds to the logits.
 
     ::
 
-        coarse logits ------------------------------------------ x2 (bilinear) --(+)-- logits
+        low-res logits ----------------------------------------- x2 (bilinear) --(+)-- logits
         x --BN-ReLU-1x1-- x2 --(+)-- residual modules -- BN-ReLU-1x1 -------------+
         early --------1x1-------+
 
@@ -112,12 +121,15 @@ class Refine(nn.Module):
         self.low = nn.Sequential(nn.BatchNorm2d(width), nn.ReLU(), nn.Conv2d(width, half, 1))
         self.early = nn.Conv2d(early, half, 1)
         self.last = nn.Sequential(*modules(count, half), nn.BatchNorm2d(half), nn.ReLU(), nn.Conv2d(half, outputs, 1))
-        nn.init.zeros_(self.last[-1].weight)
-        nn.init.zeros_(self.last[-1].bias)
+        for weights in self.last[-1].parameters():
+            nn.init.zeros_(weights)
 
     def forward(
-        self, coarse: Float[Tensor, "b o H W"], x: Float[Tensor, "b f H W"], early: Float[Tensor, "b g H2 W2"]
+        self,
+        low_res_logits: Float[Tensor, "b o H W"],
+        x: Float[Tensor, "b f H W"],
+        early: Float[Tensor, "b g H2 W2"],
     ) -> Float[Tensor, "b o H2 W2"]:
-        """Logits ``[b, o, H, W]``, the `x` that they came from, and early features ``[b, g, 2 H, 2 W]``: finer logits."""
+        """Finer logits ``[b, o, 2 H, 2 W]``: of logits, the `x` that they came from, and early features."""
         detail = self.last(self.early(early) + F.interpolate(self.low(x), scale_factor=2, mode="nearest"))
-        return detail + F.interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False)
+        return detail + F.interpolate(low_res_logits, scale_factor=2, mode="bilinear", align_corners=False)

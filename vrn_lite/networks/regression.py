@@ -8,11 +8,11 @@
                                            +--> trunk 2 --> update --> estimate 2 ...
     Vertices    image --stem--> features -----> trunk --> 3 numbers a vertex
 
-`ParameterRegression` follows 3DDFA (Zhu et al., "Face Alignment Across Large Poses: A 3D Solution", CVPR 2016): a cascade
-in which each network sees the image and the projected estimate of the one before, and regresses a better one.
+`ParameterRegression` follows 3DDFA (Zhu et al., "Face Alignment Across Large Poses: A 3D Solution", CVPR 2016): a
+cascade in which each network sees the image and the projected estimate of the one before, and regresses a better one.
 """
 
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -21,16 +21,21 @@ from torch import Tensor, nn
 from vrn_lite.camera import PIVOT_BEHIND_LANDMARKS, Similarity, place
 from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.frame import FACE_SIZE, require
-from vrn_lite.landmarks import COUNT, gaussians
+from vrn_lite.landmarks import NUM_LANDMARKS, gaussians
+from vrn_lite.networks.base import FaceNetwork, Prediction, check_size, register
 from vrn_lite.networks.hourglass import Residual, Stem, modules
-from vrn_lite.networks.vrn import Network, fitting
-from vrn_lite.presets import Preset, preset as preset_named
+from vrn_lite.pairs import FacePairs
+from vrn_lite.presets import Preset
+from vrn_lite.training.losses import coefficient_loss, distance_loss
 
 FEATURES = 256
 """What a trunk boils an image down to."""
 
 SCALE_STEP, SHIFT_STEP, EXPRESSION_STEP = 0.3, 0.2, 0.5
-"""Updates of log scale, position (in sizes of the face) and expression for an output of 1: so outputs are about as large as each other."""
+"""Updates of log scale, position (in sizes of the face) and expression for an output of 1: outputs are alike."""
+
+SPARSE = 1000
+"""About so many vertices of the face patch stand for all in the loss of `ParameterRegression`."""
 
 
 def exactly(values: Tensor) -> torch.autocast:
@@ -57,7 +62,9 @@ class Estimate(NamedTuple):
         mean, identity, expression = face.mean, face.identity, face.expression
         if which is not None:
             mean, identity, expression = mean[which], identity[:, which], expression[:, which]
-        shape = mean + (self.identity @ identity.flatten(1) + self.expression @ expression.flatten(1)).unflatten(-1, (-1, 3))
+        shape = mean + (self.identity @ identity.flatten(1) + self.expression @ expression.flatten(1)).unflatten(
+            -1, (-1, 3)
+        )
         return self.camera(shape)
 
     def detached(self) -> "Estimate":
@@ -67,7 +74,7 @@ class Estimate(NamedTuple):
 
 
 class Trunk(nn.Sequential):
-    """From the stem's features to numbers: residual modules with max-pooling between, as many halvings as an hourglass has.
+    """From the stem's features to numbers: residual modules and max-pooling, as many halvings as an hourglass has.
 
     Parameters
     ----------
@@ -86,14 +93,17 @@ class Trunk(nn.Sequential):
         last = nn.Linear(FEATURES, outputs)
         with torch.no_grad():
             last.weight *= 0.1
-        super().__init__(*layers, nn.BatchNorm2d(width), nn.ReLU(), nn.Flatten(), nn.Linear(cells * width, FEATURES), nn.ReLU(), last)
+        super().__init__(
+            *layers, nn.BatchNorm2d(width), nn.ReLU(), nn.Flatten(), nn.Linear(cells * width, FEATURES), nn.ReLU(), last
+        )
 
 
-class ParameterRegression(nn.Module):
+@register("parameters")
+class ParameterRegression(FaceNetwork):
     """A cascade that regresses the parameters of a face model: pose, identity, expression (after 3DDFA).
 
-    Each round has a trunk of its own, as in the original; the stem, which sees the image, is shared and runs once. Where
-    3DDFA renders the estimate as a picture of its vertices' mean coordinates, the 68 landmarks are drawn here.
+    Each round has a trunk of its own, as in the original; the stem, which sees the image, is shared and runs once.
+    Where 3DDFA renders the estimate as a picture of its vertices' mean coordinates, the 68 landmarks are drawn here.
 
     Parameters
     ----------
@@ -102,32 +112,61 @@ class ParameterRegression(nn.Module):
     rounds : estimates, each from the one before.
     """
 
-    variant = "parameters"
+    gives: ClassVar[tuple[str, ...]] = ("vertices", "extra")
+    mirrors: ClassVar[bool] = False  # the vertices of a mirrored face are in no order
+    needs_face: ClassVar[bool] = True
 
     def __init__(self, preset: Preset | str, identities: int = 100, expressions: int = 53, rounds: int = 3) -> None:
-        super().__init__()
-        self.preset = preset_named(preset)
-        self.arguments = {"identities": identities, "expressions": expressions, "rounds": rounds}
+        super().__init__(preset, identities=identities, expressions=expressions, rounds=rounds)
         size, outputs = self.preset.network, (6, 1, 3, identities, expressions)
         self.parts = outputs
         self.stem = Stem(3, size.stem, size.stem_features, size.features)
-        self.rounds = nn.ModuleList(Trunk(self.preset, size.features + COUNT, sum(outputs)) for _ in range(rounds))
+        width = size.features + NUM_LANDMARKS
+        self.rounds = nn.ModuleList(Trunk(self.preset, width, sum(outputs)) for _ in range(rounds))
+
+    @classmethod
+    def arguments_for(cls, face: MorphableFace) -> dict[str, Any]:
+        """As many coefficients as the face model has."""
+        return {"identities": len(face.identity), "expressions": len(face.expression)}
+
+    def predict(
+        self, images: Float[Tensor, "b 3 h w"], landmarks: Float[Tensor, "... l n"] | None = None
+    ) -> Prediction:
+        """The face patch under the last estimate, which sees no gradient; all estimates, which do, are the `extra`."""
+        face = self.bound()
+        found = self.estimates(images, face)
+        with exactly(images):
+            return Prediction(vertices=found[-1].detached().points(face, face.patch_vertices), extra=tuple(found))
+
+    def loss(self, prediction: Prediction, pairs: FacePairs, phase: int | None = None) -> Float[Tensor, ""]:
+        """Distances of vertices, and how far the coefficients are from the mean face's, over all rounds."""
+        face, truth = self.bound(), self.true_vertices(pairs)
+        some = slice(None, None, max(1, len(face.patch_vertices) // SPARSE))
+        numbers = face.patch_vertices[some]
+
+        def misfit(estimate: Estimate) -> Tensor:
+            distance = distance_loss(estimate.points(face, numbers), truth[:, some], self.face_size)
+            return distance + coefficient_loss(estimate.identity, estimate.expression)
+
+        return torch.stack([misfit(estimate) for estimate in prediction.extra]).sum()
 
     def estimates(self, images: Float[Tensor, "b 3 h w"], face: MorphableFace) -> list[Estimate]:
-        """One estimate for each round, of images in [0, 1]; gradients stay within a round, as each is trained for itself.
+        """One estimate for each round, of images in [0, 1]; gradients stay within a round: each is trained for itself.
 
         Raises
         ------
         InputError : images of another size, or a face model with other numbers of coefficients.
         """
-        features, found = self.stem(fitting(images, self.preset)), [self.start(len(images), face)]
+        features, found = self.stem(check_size(images, self.preset)), [self.start(len(images), face)]
         for trunk in self.rounds:
             before = found[-1].detached()
             update = trunk(torch.cat((features, self.drawn(before, face, features)), 1))
             found.append(self.revised(before, update.float(), face))
         return found[1:]
 
-    def drawn(self, estimate: Estimate, face: MorphableFace, features: Float[Tensor, "b f h w"]) -> Float[Tensor, "b 68 h w"]:
+    def drawn(
+        self, estimate: Estimate, face: MorphableFace, features: Float[Tensor, "b f h w"]
+    ) -> Float[Tensor, "b 68 h w"]:
         """The landmarks of an estimate as Gaussians of 1 cell at the features' resolution."""
         with exactly(features):
             points = estimate.points(face, face.landmarks) / self.preset.network.stem
@@ -135,22 +174,29 @@ class ParameterRegression(nn.Module):
 
     def start(self, count: int, face: MorphableFace) -> Estimate:
         """The mean face, frontal, where `camera.place` puts it; `count` times."""
-        theirs, mine = (len(face.identity), len(face.expression)), (self.arguments["identities"], self.arguments["expressions"])
+        theirs, mine = (
+            (len(face.identity), len(face.expression)),
+            (self.arguments["identities"], self.arguments["expressions"]),
+        )
         require(
             theirs == mine,
             f"the network regresses {mine[0]} identity and {mine[1]} expression coefficients, "
-            f"the face model {face.name!r} has {theirs[0]} and {theirs[1]}: use the face model that it was trained with",
+            f"the face model {face.name!r} has {theirs[0]} and {theirs[1]}: "
+            "use the face model that it was trained with",
         )
         level = torch.zeros(count, device=face.mean.device)
         with exactly(level):
-            camera = place(face.mean[face.landmarks].expand(count, -1, -1), level, level, level, face.unit, self.preset.grid)
+            camera = place(
+                face.mean[face.landmarks].expand(count, -1, -1), level, level, level, face.unit, self.preset.grid
+            )
         return Estimate(camera, face.mean.new_zeros(count, theirs[0]), face.mean.new_zeros(count, theirs[1]))
 
     def revised(self, estimate: Estimate, update: Float[Tensor, "b n"], face: MorphableFace) -> Estimate:
         """An estimate after an update ``[b, 10 + i + e]``: rotation (6), log scale, position (3), identity, expression.
 
-        The rotation's first two columns are changed and made orthonormal again (Zhou et al., "On the Continuity of Rotation
-        Representations in Neural Networks", CVPR 2019). The position is that of the mean face's pivot, which the head turns about.
+        The rotation's first two columns are changed and made orthonormal again (Zhou et al., "On the Continuity of
+        Rotation Representations in Neural Networks", CVPR 2019). The position is that of the mean face's pivot, which
+        the head turns about.
         """
         turn, zoom, shift, identity, expression = update.split(self.parts, -1)
         camera, size = estimate.camera, FACE_SIZE * self.preset.grid.side
@@ -171,15 +217,16 @@ class ParameterRegression(nn.Module):
 
 
 def orthonormal(columns: Float[Tensor, "b 3 2"]) -> Float[Tensor, "b 3 3"]:
-    """The rotation whose first column has the direction of the first given one, and whose second lies in the plane of both."""
+    """The rotation whose first column has the first one's direction, and whose second lies in the plane of both."""
     first, second = columns.unbind(-1)
     x = nn.functional.normalize(first, dim=-1)
     y = nn.functional.normalize(second - (x * second).sum(-1, keepdim=True) * x, dim=-1)
     return torch.stack((x, y, torch.linalg.cross(x, y)), -1)
 
 
-class VertexRegression(nn.Module):
-    """Direct regression of the vertices of the face patch, three numbers each, by one linear layer from the trunk's features.
+@register("vertices")
+class VertexRegression(FaceNetwork):
+    """Direct regression of the vertices of the face patch, three numbers each, by one linear layer from the features.
 
     The network knows nothing of faces before training: all vertices start about the grid's centre.
 
@@ -189,38 +236,24 @@ class VertexRegression(nn.Module):
     vertices : how many, by default ICT-FaceKit's face patch.
     """
 
-    variant = "vertices"
+    gives: ClassVar[tuple[str, ...]] = ("vertices",)
+    mirrors: ClassVar[bool] = False
+    needs_face: ClassVar[bool] = True
 
     def __init__(self, preset: Preset | str, vertices: int = 6706) -> None:
-        super().__init__()
-        self.preset = preset_named(preset)
-        self.arguments = {"vertices": vertices}
+        super().__init__(preset, vertices=vertices)
         size = self.preset.network
         self.stem = Stem(3, size.stem, size.stem_features, size.features)
         self.trunk = Trunk(self.preset, size.features, 3 * vertices)
 
-    def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b v 3"]:
-        """The vertices of the face patch ``[b, vertices, 3]``, voxel frame, of images in [0, 1].
+    @classmethod
+    def arguments_for(cls, face: MorphableFace) -> dict[str, Any]:
+        """As many vertices as the face patch has."""
+        return {"vertices": len(face.patch_vertices)}
 
-        Raises
-        ------
-        InputError : images of another size.
-        """
-        offsets = self.trunk(self.stem(fitting(images, self.preset))).float().unflatten(-1, (-1, 3))
-        return offsets.new_tensor(self.preset.grid.centre) + FACE_SIZE * self.preset.grid.side * offsets
-
-
-Regression = ParameterRegression | VertexRegression
-"""Networks that regress numbers."""
-
-Trainable = Network | Regression
-"""Any network that can be trained and stored."""
-
-
-def sizes(variant: str, face: MorphableFace) -> dict[str, int]:
-    """What the constructor of a variant must be told of a face model; nothing for networks that give volumes or landmarks."""
-    told = {
-        "parameters": {"identities": len(face.identity), "expressions": len(face.expression)},
-        "vertices": {"vertices": len(face.patch_vertices)},
-    }
-    return told.get(variant, {})
+    def predict(
+        self, images: Float[Tensor, "b 3 h w"], landmarks: Float[Tensor, "... l n"] | None = None
+    ) -> Prediction:
+        """The vertices of the face patch ``[b, vertices, 3]``, voxel frame."""
+        offsets = self.trunk(self.stem(check_size(images, self.preset))).float().unflatten(-1, (-1, 3))
+        return Prediction(vertices=offsets.new_tensor(self.preset.grid.centre) + self.face_size * offsets)

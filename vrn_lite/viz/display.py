@@ -13,8 +13,8 @@ import numpy as np
 import plotly.graph_objects as go
 import plotly.io
 
+from vrn_lite.files import atomically
 from vrn_lite.frame import require
-from vrn_lite.store import atomically
 from vrn_lite.viz.still import picture
 
 LINK = Path(__file__).with_name("link.js")

@@ -23,7 +23,8 @@ from torch import Tensor
 from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.frame import InputError, require
 from vrn_lite.landmarks import GROUPS, displaced
-from vrn_lite.networks.vrn import GuidedVRN, LandmarkNetwork, Network
+from vrn_lite.networks.base import FaceNetwork
+from vrn_lite.networks.vrn import GuidedVRN
 from vrn_lite.photo import Reconstruction, checked, reconstruct
 from vrn_lite.portrait import Box, Photo, detect_face, read_photo
 from vrn_lite.viz.display import bundle
@@ -163,8 +164,8 @@ class Photograph(ipywidgets.VBox):
     def __init__(
         self,
         photo: str | Path | np.ndarray | None = None,
-        model: str | Network | None = None,
-        detector: str | LandmarkNetwork | None = None,
+        model: str | FaceNetwork | None = None,
+        detector: str | LandmarkFaceNetwork | None = None,
     ) -> None:
         self.photo: Photo | None = None
         self.result: Reconstruction | None = None

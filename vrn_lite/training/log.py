@@ -7,12 +7,12 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from vrn_lite.files import atomically
 from vrn_lite.frame import InputError
-from vrn_lite.store import atomically
 
 
 @dataclass(frozen=True)
-class Record:
+class StepMetrics:
     """What one step of training reports.
 
     Attributes
@@ -20,13 +20,15 @@ class Record:
     step, samples : so far; samples of all processes together.
     loss : of the batch.
     iou : mean of the batch's first two samples; NaN for a network without a volume.
-    nme : of the surface of one sample, measured now and then and repeated in between (see `metrics.nme`); NaN before the
-        first time, infinite where the volume has no surface yet.
+    nme : of the surface of one sample, measured now and then and repeated in between (see `metrics.nme`); NaN before
+        the first time, infinite where the volume has no surface yet.
     landmark_nme : mean over the batch; NaN for a network without landmarks.
-    rate : learning rate.
+    lr : learning rate.
     samples_per_second : of all processes together, since this run began.
     seconds : since this run began.
     waiting : share of these seconds that the network waited for samples.
+    pair_seconds : that making this step's samples took; on a GPU, beside the step before.
+    step_seconds : from the samples to the weights.
     """
 
     step: int
@@ -35,35 +37,39 @@ class Record:
     iou: float
     nme: float
     landmark_nme: float
-    rate: float
+    lr: float
     samples_per_second: float
     seconds: float
     waiting: float
+    pair_seconds: float = 0.0
+    step_seconds: float = 0.0
 
 
-COLUMNS = [field.name for field in fields(Record)]
+COLUMNS = [field.name for field in fields(StepMetrics)]
 
 
-def logged(records: Iterable[Record], path: str | Path) -> Iterator[Record]:
-    """Pass records on, and add each to a table (CSV, one row a step, a heading).
+def logged(steps: Iterable[StepMetrics], path: str | Path) -> Iterator[StepMetrics]:
+    """Pass steps on, and add each to a table (CSV, one row a step, a heading).
 
-    Of a table that is there already, the steps before the first record are kept, so that a resumed run continues it.
+    Of a table that is there already, the steps before the first metrics are kept, so that a resumed run continues it.
 
     Examples
     --------
     ::
 
-        for record in logged(train("vrn", face=face, samples=20_000, folder="out"), "out/log.csv"):
+        for metrics in logged(train("vrn", face, samples=20_000, folder="out"), "out/log.csv"):
             ...
     """
     file = None
     try:
-        for record in records:
+        for metrics in steps:
             if file is None:
-                _keep_before(Path(path), record.step)
+                _keep_before(Path(path), metrics.step)
                 file = Path(path).open("a", newline="", buffering=1)
-            csv.writer(file, lineterminator="\n").writerow([f"{value:.6g}" if isinstance(value, float) else value for value in asdict(record).values()])
-            yield record
+            values = asdict(metrics).values()
+            shown = [f"{value:.6g}" if isinstance(value, float) else value for value in values]
+            csv.writer(file, lineterminator="\n").writerow(shown)
+            yield metrics
     finally:
         if file is not None:
             file.close()
@@ -79,12 +85,13 @@ def rows(path: str | Path) -> list[dict[str, float]]:
 def _keep_before(path: Path, step: int) -> None:
     """Cut a table off before a step, or begin one."""
     old = path.read_text().splitlines() if path.is_file() else []
-    kept = [line for line in old if line.count(",") == len(COLUMNS) - 1 and line.split(",")[0].isdigit() and int(line.split(",")[0]) < step]
+    whole = [line for line in old if line.count(",") == len(COLUMNS) - 1 and line.split(",")[0].isdigit()]
+    kept = [line for line in whole if int(line.split(",")[0]) < step]
     atomically(path, lambda part: part.write_text("\n".join([",".join(COLUMNS), *kept, ""])))
 
 
-def on_tensorboard(records: Iterable[Record], folder: str | Path) -> Iterator[Record]:
-    """Pass records on, and write each for TensorBoard; a resumed run overwrites the steps that it repeats.
+def on_tensorboard(steps: Iterable[StepMetrics], folder: str | Path) -> Iterator[StepMetrics]:
+    """Pass steps on, and write each for TensorBoard; a resumed run overwrites the steps that it repeats.
 
     Raises
     ------
@@ -93,20 +100,22 @@ def on_tensorboard(records: Iterable[Record], folder: str | Path) -> Iterator[Re
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        raise InputError("TensorBoard is not installed: pip install 'vrn_lite[train]', or leave --tensorboard out") from error
-    return _written(records, lambda first: SummaryWriter(str(folder), purge_step=first))
+        raise InputError(
+            "TensorBoard is not installed: pip install 'vrn_lite[train]', or leave --tensorboard out"
+        ) from error
+    return _written(steps, lambda first: SummaryWriter(str(folder), purge_step=first))
 
 
-def _written(records: Iterable[Record], writer_from: Callable[[int], Any]) -> Iterator[Record]:
-    """Pass records on, and give each to a TensorBoard writer."""
+def _written(steps: Iterable[StepMetrics], writer_from: Callable[[int], Any]) -> Iterator[StepMetrics]:
+    """Pass steps on, and give each to a TensorBoard writer."""
     writer = None
     try:
-        for record in records:
-            writer = writer or writer_from(record.step)
-            for name, value in asdict(record).items():
+        for metrics in steps:
+            writer = writer or writer_from(metrics.step)
+            for name, value in asdict(metrics).items():
                 if name != "step" and isfinite(value):
-                    writer.add_scalar(name, value, record.step)
-            yield record
+                    writer.add_scalar(name, value, metrics.step)
+            yield metrics
     finally:
         if writer is not None:
             writer.close()

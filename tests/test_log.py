@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from vrn_lite.frame import InputError
-from vrn_lite.records import COLUMNS, Record, logged, on_tensorboard, rows
+from vrn_lite.training.log import COLUMNS, StepMetrics, logged, on_tensorboard, rows
 
 
-def records(*steps: int, loss: float = 0.5) -> Iterator[Record]:
+def records(*steps: int, loss: float = 0.5) -> Iterator[StepMetrics]:
     for step in steps:
-        yield Record(step, 4 * step, loss, 0.25, nan if step < 2 else inf, nan, 1e-3, 10.0, 1.0, 0.1)
+        yield StepMetrics(step, 4 * step, loss, 0.25, nan if step < 2 else inf, nan, 1e-3, 10.0, 1.0, 0.1, 0.5, 0.25)
 
 
 def steps_of(path: Path) -> list[float]:
@@ -22,7 +22,7 @@ def test_records_pass_through_and_are_kept(tmp_path):
     passed = list(logged(records(1, 2), tmp_path / "new" / "log.csv"))
     assert [record.step for record in passed] == [1, 2]
     lines = (tmp_path / "new" / "log.csv").read_text().splitlines()
-    assert lines == [",".join(COLUMNS), "1,4,0.5,0.25,nan,nan,0.001,10,1,0.1", "2,8,0.5,0.25,inf,nan,0.001,10,1,0.1"]
+    assert lines == [",".join(COLUMNS), "1,4,0.5,0.25,nan,nan,0.001,10,1,0.1,0.5,0.25", "2,8,0.5,0.25,inf,nan,0.001,10,1,0.1,0.5,0.25"]
     assert rows(tmp_path / "new" / "log.csv")[1]["samples"] == 8
 
 

@@ -1,0 +1,54 @@
+"""Files that are written at once or not at all."""
+
+import os
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from vrn_lite.frame import InputError
+
+
+def atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Write to a temporary neighbour, then rename: `path` holds the old file or the whole new one.
+
+    Raises
+    ------
+    InputError : the folder cannot be written, or the disk is full.
+    """
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(part)
+        os.replace(part, path)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        # torch and safetensors report a read-only or full disk in their own ways
+        reason = str(getattr(error, "strerror", None) or error).splitlines()[0]
+        raise InputError(f"cannot write {path}: {reason}; choose another folder, or free some space") from error
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what processes that were killed while they wrote `atomically` have left in a folder."""
+    for part in folder.glob("*.part"):
+        writer = re.search(r"\.(\d+)\.part$", part.name)
+        if writer and not _runs(int(writer[1])):
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
+
+
+def _runs(process: int) -> bool:
+    """Whether a process of that number exists; where it cannot be asked without harm (Windows), it does."""
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
