@@ -165,7 +165,7 @@ class Photograph(ipywidgets.VBox):
         self,
         photo: str | Path | np.ndarray | None = None,
         model: str | FaceNetwork | None = None,
-        detector: str | LandmarkFaceNetwork | None = None,
+        detector: str | LandmarkDetector | None = None,
     ) -> None:
         self.photo: Photo | None = None
         self.result: Reconstruction | None = None
