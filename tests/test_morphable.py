@@ -155,16 +155,6 @@ def reach(vertices, face):
     return (vertices[..., face.landmarks, 2].mean(-1) - vertices[..., face.patch_vertices, 2].amin(-1)) / face.unit
 
 
-def test_faces_like_the_one_that_once_stopped_a_training(ict_face):
-    """An identity close to the wall stays before it alone, and not with every expression."""
-    expressions = torch.eye(len(ict_face.expression))
-    far = -ict_face.identity[:, ict_face.patch_vertices, 2].sum(1)
-    close = ict_face.before_wall(1000 * far / far.norm()).expand(len(expressions), -1)
-    with pytest.raises(InputError, match="reaches behind its wall"):
-        ict_face.mesh(close, expressions)
-    ict_face.mesh(ict_face.before_wall(close, expressions), expressions)
-
-
 def test_no_mix_of_expressions_takes_the_mean_face_behind_its_wall(face):
     """So that `sample` never fails: each vertex with all expressions that move it back at full strength, and no other."""
     depth = face.expression[..., 2] - face.expression[:, face.landmarks, 2].mean(1, keepdim=True)
