@@ -23,7 +23,7 @@ from torch import Tensor
 from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.frame import InputError, require
 from vrn_lite.landmarks import GROUPS, displaced
-from vrn_lite.networks.base import FaceNetwork
+from vrn_lite.networks.base import FaceNetwork, LandmarkDetector
 from vrn_lite.networks.vrn import GuidedVRN
 from vrn_lite.photo import Reconstruction, checked, reconstruct
 from vrn_lite.portrait import Box, Photo, detect_face, read_photo
