@@ -7,6 +7,7 @@ import json
 import sys
 from collections import deque
 from pathlib import Path
+from statistics import fmean
 from typing import Annotated, Any
 
 import typer
@@ -145,13 +146,13 @@ def train(
             if ranks.rank == 0:  # the other processes only take part
                 steps = logged(on_tensorboard(steps, folder) if tensorboard else steps, folder / "log.csv")
                 steps = _shown(steps, options["samples"])
-            last = deque(steps, maxlen=1)
+            last = deque(steps, maxlen=50)
             if finds_landmarks(network.eval()) and detector is None:
                 guide = network
             if ranks.rank == 0:
                 weights = folder / f"{variant}.safetensors"
                 save_weights(network, weights, **told, samples=_samples_in(folder / "log.csv", options["samples"]))
-                _say(_speed(variant, *last), 0)
+                _say(_speed(variant, list(last)), 0)
                 print(weights, flush=True)
 
 
@@ -169,14 +170,15 @@ def _samples_in(log: Path, asked: int | None) -> int | None:
     return int(steps[-1]["samples"]) if steps else asked
 
 
-def _speed(variant: str, last: Any = None) -> str:
-    """How a training went, in a line: samples, speed, seconds a step, and the memory of a GPU."""
+def _speed(variant: str, steps: list[Any]) -> str:
+    """How a training went, in a line: samples, speed, seconds a step (the mean of the last ones), and a GPU's memory."""
     import torch
 
-    if last is None:
+    if not steps:
         return f"{variant}: nothing left to do"
+    last, pairs, step = steps[-1], fmean(one.pair_seconds for one in steps), fmean(one.step_seconds for one in steps)
     line = f"{variant}: {last.samples:,} samples, {last.samples_per_second:.1f} a second; seconds a step: "
-    line += f"pairs {last.pair_seconds:.3f}, step {last.step_seconds:.3f}"
+    line += f"pairs {pairs:.3f}, step {step:.3f}"
     if torch.cuda.is_available():
         line += f"; peak GPU memory {torch.cuda.max_memory_allocated() / 2**30:.2f} GiB"
         torch.cuda.reset_peak_memory_stats()
