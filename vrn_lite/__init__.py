@@ -24,6 +24,7 @@ _ROOMS = {
     "rasterize": "raster",
     "voxelize": "volume",
     "isosurface": "volume",
+    "Appearance": "synth.appearance",
     "FacePairs": "pairs",
     "make_pairs": "pairs",
     "FaceNetwork": "networks.base",
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
     from vrn_lite.presets import PRESETS, Preset, preset
     from vrn_lite.protocols import evaluate
     from vrn_lite.raster import Fragments, rasterize
+    from vrn_lite.synth.appearance import Appearance
     from vrn_lite.testsets import heldout
     from vrn_lite.training.data import Mixed, Synthetic
     from vrn_lite.training.log import StepMetrics

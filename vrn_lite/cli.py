@@ -4,6 +4,7 @@ What a user got wrong ends in one line on standard error and exit code 2.
 """
 
 import json
+import os
 import sys
 from collections import deque
 from pathlib import Path
@@ -20,6 +21,7 @@ Skins = Annotated[bool, typer.Option("--skins", help="Photographed skins, eyes a
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point: run the command; what a user got wrong becomes one line on standard error and exit code 2."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before PyTorch: threads that spin stand still on busy machines
     try:
         code = app(arguments, prog_name="vrn-lite", standalone_mode=False)
     except KeyboardInterrupt:
