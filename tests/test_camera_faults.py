@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from vrn_lite.camera_faults import (
     FAULTS,
     _blurred,

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from vrn_lite.dice import Dice
 
 

@@ -2,14 +2,14 @@ from dataclasses import replace
 
 import pytest
 import torch
-from vrn_lite.dice import SKIN, Dice
-from vrn_lite.render import albedo, render, shade, vertex_normals
-from vrn_lite.wardrobe import Outfit, dress
 
 from shapes import icosphere, torus, toy_face
+from vrn_lite.dice import SKIN, Dice
 from vrn_lite.faces.morphable import MorphableFace, grow_hair
 from vrn_lite.frame import Grid
 from vrn_lite.raster import nearest, rasterize
+from vrn_lite.render import albedo, render, shade, vertex_normals
+from vrn_lite.wardrobe import Outfit, dress
 
 GRID = Grid(32, 40, 48, 1.5)
 

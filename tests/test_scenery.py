@@ -2,11 +2,11 @@
 
 import pytest
 import torch
+
 from vrn_lite.camera_faults import photograph, pixels
 from vrn_lite.dice import Dice
-from vrn_lite.scenery import OCCLUDERS, _cover, _reach, background, occlude, shoulders, textures
-
 from vrn_lite.frame import Grid
+from vrn_lite.scenery import OCCLUDERS, _cover, _reach, background, occlude, shoulders, textures
 
 GRID = Grid(32, 40, 48, 1.5)
 TINY = Grid(32, 32, 32, 1.5)

@@ -5,7 +5,6 @@ import pytest
 import skimage.data
 import torch
 from skimage.feature import Cascade
-from vrn_lite.render import vertex_normals
 
 from vrn_lite.camera import place
 from vrn_lite.faces.sculpted import procedural
@@ -13,6 +12,7 @@ from vrn_lite.frame import Grid
 from vrn_lite.landmarks import FLIP
 from vrn_lite.mesh import boundary_edges, boundary_loops, signed_volume
 from vrn_lite.raster import nearest, rasterize
+from vrn_lite.render import vertex_normals
 
 MIRROR = torch.tensor([-1.0, 1.0, 1.0])
 

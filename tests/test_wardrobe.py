@@ -2,11 +2,11 @@ import math
 
 import pytest
 import torch
-from vrn_lite.dice import Dice
-from vrn_lite.wardrobe import dress, glasses, hair_triangles, waves
 
 from shapes import toy_face
+from vrn_lite.dice import Dice
 from vrn_lite.faces.morphable import MorphableFace, grow_hair
+from vrn_lite.wardrobe import dress, glasses, hair_triangles, waves
 
 SIDE = 128
 
