@@ -113,7 +113,7 @@ def test_both_ways_compute_the_same_loss_on_the_same_pairs():
 
 def test_the_plain_way_is_float32_and_channels_first():
     plain, seen = plain_trainer(), []
-    plain.network.stem.register_forward_hook(lambda module, inputs, output: seen.append((inputs[0], output)))
+    plain.network.stem.layers[0].register_forward_hook(lambda module, inputs, output: seen.append((inputs[0], output)))
     images, volumes = next(iter(plain.loader))
     assert images.shape == (4, 3, 32, 32)
     assert volumes.shape == (4, 32, 32, 32)
