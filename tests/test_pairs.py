@@ -4,7 +4,6 @@ import torch
 from people import card, rng, wearing
 from shapes import toy_face
 from vrn_lite.camera import PIVOT_BEHIND_LANDMARKS
-from vrn_lite.dice import Dice
 from vrn_lite.faces import procedural
 from vrn_lite.faces.morphable import MorphableFace, grow_hair
 from vrn_lite.frame import Grid, InputError
