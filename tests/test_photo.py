@@ -128,7 +128,27 @@ def test_a_crop_that_is_right_stays_and_another_becomes_right(ramp, points):
         assert locate(Surveyor(points), ramp, box, recrop=False)[0] == box
 
 
-@pytest.mark.parametrize("spoil", [lambda p: 140 + 1.8 * (p - 140), lambda p: 140 + 0.5 * (p - 140), lambda p: p + (0, 105), lambda p: p * np.nan])
+class Hesitant(Surveyor):
+    """A detector that believes the crop's size by half: it tells the root of the size's error, as damped networks do."""
+
+    def seen(self, image):
+        where = super().seen(image)
+        size = (where.amax(0) - where.amin(0)).prod().sqrt()
+        middle = (where.amax(0) + where.amin(0)) / 2
+        return middle + (where - middle) * (FACE_SIZE * 32 / size).sqrt()
+
+
+@pytest.mark.parametrize("size", [0.55, 0.8, 1.27, 1.8])
+def test_a_box_of_the_wrong_size_is_cropped_until_it_stands_still(ramp, points, size):
+    (x0, y0, x1, y1), detector = BOX, Hesitant(points)
+    half = size * np.array([x1 - x0, y1 - y0]) / 2
+    middle = np.array([x0 + x1, y0 + y1]) / 2
+    around, _ = locate(detector, ramp, tuple(map(float, (*(middle - half), *(middle + half)))))
+    ratio = ((around[2] - around[0]) * (around[3] - around[1]) / ((x1 - x0) * (y1 - y0))) ** 0.5
+    assert ratio == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize("spoil", [lambda p: 140 + 2.5 * (p - 140), lambda p: 140 + 0.4 * (p - 140), lambda p: p + (0, 105), lambda p: p * np.nan])
 def test_implausible_landmarks_leave_the_crop_alone(ramp, points, spoil):
     assert locate(Surveyor(spoil(points)), ramp, BOX)[0] == BOX
 
