@@ -99,7 +99,7 @@ def test_the_prior_on_expressions_is_that_of_the_draws(face):
 def test_the_mean_face_comes_back_where_it_was_depth_included(face, pose):
     truth = placed(face, face.mesh(), Grid(), pose)
     found = eos_model(face, "blendshapes").fit(truth.landmark_points(), Grid())  # whose start is the neutral face
-    assert torch.allclose(found.vertices, truth.vertices, atol=0.02)
+    assert torch.allclose(found.vertices, truth.vertices, atol=0.05)  # pixels of 192
 
 
 @pytest.mark.parametrize("pose", POSES)

@@ -39,7 +39,7 @@ face = vrn.reconstruct(skimage.data.astronaut())
 assert len(face.mesh.vertices) > 10_000
 
 source, network = vrn.faces.procedural(), vrn.VRN("tiny")
-(record,) = vrn.train(network, face=source, samples=8, batch=8, seed=0)
+(record,) = vrn.train(network, source, samples=8, batch=8, seed=0)
 assert record.samples == 8
 
 table = vrn.evaluate(network.eval(), source, n=2, bounds=False, average=False)

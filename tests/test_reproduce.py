@@ -15,6 +15,7 @@ from vrn_lite.presets import preset
 from vrn_lite.protocols import Method, compare
 from vrn_lite.published import PAPER_SETS, PROTOCOLS, results
 from vrn_lite.reproduce import PARTS, Lab, Study, contestants, publish, reproduce, resized
+from vrn_lite.synth.appearance import PICTURES
 
 STUDY = Study("tiny", samples=32, longer=48, seeds=(0, 1), faces=16, table=2, oracle_sides=(16,), network_sides=(16,))
 
@@ -165,6 +166,9 @@ def test_means_are_those_of_the_faces(published, part):
 
 def test_published_numbers_are_what_the_shipped_networks_give(published, face):
     """The first three faces of one protocol of one source, all over again; another machine may differ in the last digits."""
+    measured = published["study"]["pictures"]
+    if measured != PICTURES:
+        pytest.skip(f"the published numbers were measured on edition {measured} of the drawn pictures, the package draws edition {PICTURES}")
     networks = {name: load(name) for name in ("vrn", "guided")}
     tables = compare(networks, face, detector=load("landmarks"), protocol="florence", n=3, average=False)
     stored = {(line["model"], line["method"]): line for line in published["shipped_table"] if (line["faces"], line["protocol"]) == ("procedural", "florence")}

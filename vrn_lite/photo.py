@@ -218,7 +218,7 @@ def checked_landmarks(landmarks: object, image: Photo) -> Float[np.ndarray, "68 
     require(points.shape == (NUM_LANDMARKS, 2), f"landmarks must be [{NUM_LANDMARKS}, 2], x and y in the photograph's pixels, got {list(points.shape)}")
     require(bool(np.isfinite(points).all()), "landmarks must be finite numbers, x and y in the photograph's pixels")
     height, width = image.shape[:2]
-    inside = ((points >= 0) & (points <= (width, height))).all(1).mean()
+    inside = float(((points >= 0) & (points <= (width, height))).all(1).mean())
     require(inside >= 0.5, f"the landmarks lie outside the photograph of {width} x {height} pixels ({inside:.0%} inside, 50% needed)")
     return points
 

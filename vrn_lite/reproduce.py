@@ -34,6 +34,7 @@ from vrn_lite.pairs import MILD, FacePairs, PoseRange
 from vrn_lite.presets import NetworkSize, Preset, preset as preset_named
 from vrn_lite.protocols import Asked, Method, Table, compare, evaluate, samples
 from vrn_lite.published import PROTOCOLS
+from vrn_lite.synth.appearance import PICTURES
 from vrn_lite.testsets import heldout, heldout_seed
 from vrn_lite.training.loop import train
 
@@ -351,7 +352,7 @@ def reproduce(lab: Lab, parts: Sequence[str] | None = None) -> Path:
     ------
     InputError : unknown part; a face model or an extra that a baseline needs is missing.
     """
-    found = {"study": asdict(lab.study) | {"source": lab.face.name, "other": lab.other.name}} | {name: lab.part(name) for name in parts or PARTS}
+    found = {"study": asdict(lab.study) | {"source": lab.face.name, "other": lab.other.name, "pictures": PICTURES}} | {name: lab.part(name) for name in parts or PARTS}
     path = lab.folder / "results.json"
     atomically(path, lambda temporary: temporary.write_text(json.dumps(found, separators=(",", ":"))))
     return path

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from vrn_lite.frame import require
 
-Range = tuple[float, float]
+PICTURES = 2
+"""Edition of the drawn pictures: one more whenever the same seeds give other images. Results name theirs."""
 
 
 @dataclass(frozen=True)
