@@ -352,7 +352,8 @@ def reproduce(lab: Lab, parts: Sequence[str] | None = None) -> Path:
     ------
     InputError : unknown part; a face model or an extra that a baseline needs is missing.
     """
-    found = {"study": asdict(lab.study) | {"source": lab.face.name, "other": lab.other.name, "pictures": PICTURES}} | {name: lab.part(name) for name in parts or PARTS}
+    study = asdict(lab.study) | {"source": lab.face.name, "other": lab.other.name, "pictures": PICTURES}
+    found = {"study": study} | {name: lab.part(name) for name in parts or PARTS}
     path = lab.folder / "results.json"
     atomically(path, lambda temporary: temporary.write_text(json.dumps(found, separators=(",", ":"))))
     return path
