@@ -99,7 +99,9 @@ def test_the_prior_on_expressions_is_that_of_the_draws(face):
 def test_the_mean_face_comes_back_where_it_was_depth_included(face, pose):
     truth = placed(face, face.mesh(), Grid(), pose)
     found = eos_model(face, "blendshapes").fit(truth.landmark_points(), Grid())  # whose start is the neutral face
-    assert torch.allclose(found.vertices, truth.vertices, atol=0.05)  # pixels of 192
+    apart = (found.vertices - truth.vertices).norm(dim=-1)  # pixels of 192; from the front, depth is told by little
+    assert float(apart.mean()) < 0.01
+    assert float(apart.max()) < 0.3
 
 
 @pytest.mark.parametrize("pose", POSES)
