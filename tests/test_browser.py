@@ -351,8 +351,8 @@ WIDGET = "widgets.explore(lambda size: viz.curves_figure({'a': ([0, 1], [0, size
 SOUND = (IMPORTS, "viz.show(figure, 'A ball.')", "viz.show(slices, 'A ball in slices.')", WIDGET)
 BROKEN = (
     IMPORTS,
-    "figure.data[0].lightposition = None\nfigure.data[0].opacity = 0\nfigures.show(figure, 'A scene with a ball that nobody sees.')",
-    "for step in slices.layout.sliders[0].steps:\n    step.args = [{'name': ['the same']}, [0]]\nfigures.show(slices, 'A slider that changes nothing.')",
+    "figure.data[0].lightposition = None\nfigure.data[0].opacity = 0\nviz.show(figure, 'A scene with a ball that nobody sees.')",
+    "for step in slices.layout.sliders[0].steps:\n    step.args = [{'name': ['the same']}, [0]]\nviz.show(slices, 'A slider that changes nothing.')",
     "widgets.explore(lambda size: viz.curves_figure({'a': ([0, 1], [0, 1])}, 'x', 'y'), size=(1.0, 9.0, 1.0))",
     "display(HTML('<script>console.error(\\'a figure broke\\')</script><img src=\"https://example.org/a.png\" alt=\"\">'))",
     "1 / 0",
