@@ -205,10 +205,7 @@ def unchanged(change):
 
 
 def test_plain_pictures_are_the_same_for_the_same_seed(face):
-    one, again, other = (
-        make_pairs(face, SMALL, 4, torch.Generator().manual_seed(seed), appearance=Appearance.plain()).images
-        for seed in (5, 5, 6)
-    )
+    one, again, other = (make_pairs(face, SMALL, 4, torch.Generator().manual_seed(seed), appearance=Appearance.plain()).images for seed in (5, 5, 6))
     assert torch.equal(one, again)
     assert not torch.equal(one, other)
 

@@ -99,9 +99,7 @@ def test_clothes_hang_below_the_chin():
 
 
 def test_clothes_come_as_often_as_their_factor_says():
-    clothed = [
-        (shoulders(unpainted(300), chins(300), GRID, rng(15, 300), None, f) != -1).any(1) for f in (0.0, 0.3, 1.0)
-    ]
+    clothed = [(shoulders(unpainted(300), chins(300), GRID, rng(15, 300), None, f) != -1).any(1) for f in (0.0, 0.3, 1.0)]
     shares = [float(worn.flatten(1).any(1).float().mean()) for worn in clothed]
     assert shares[0] == 0
     assert shares[1] == pytest.approx(1 - (1 - 0.3 * 0.5) * (1 - 0.3 * 0.85), abs=0.08)

@@ -144,9 +144,7 @@ def test_mixed_skins_lie_between_two_and_differ_in_gain_tint_and_gamma(head):
 @pytest.mark.parametrize("heldout", [False, True])
 def test_photographs_without_skins_or_eyes_leave_them_drawn(head, heldout):
     none = replace(head.photographs, skins=head.photographs.skins[:0], skin_names=(), eyes=head.photographs.eyes[:0])
-    one, other = (
-        coloured(replace(head, photographs=p), 11, 8, skins=1.0, eyes=1.0, heldout=heldout) for p in (none, None)
-    )
+    one, other = (coloured(replace(head, photographs=p), 11, 8, skins=1.0, eyes=1.0, heldout=heldout) for p in (none, None))
     assert torch.equal(one, other)
 
 
@@ -203,9 +201,7 @@ def test_one_more_spot_leaves_the_others_as_they_are(head, monkeypatch):
 
 
 def test_make_up_scales_the_shares_of_the_spots(head):
-    none, usual, much = (
-        coloured(head, 17, 200, skins=0, make_up=factor)[:, head.patch_vertices] for factor in (0.0, 1.0, 10.0)
-    )
+    none, usual, much = (coloured(head, 17, 200, skins=0, make_up=factor)[:, head.patch_vertices] for factor in (0.0, 1.0, 10.0))
     changed = [(none != made_up).any(2) for made_up in (usual, much)]
     assert changed[0].any(1).float().mean() > 0.8  # lashes alone are three of four
     assert changed[1].any(1).all()

@@ -76,12 +76,7 @@ def test_most_pictures_are_snapshots_and_the_rough_ones_are_farther_from_what_wa
     """By how far the faults alone move a pixel."""
     images = 0.2 + 0.6 * noisy(300, 24, 24)
     moved = [
-        (
-            degrade(images, rng(7, 300), Appearance(rough=rough))
-            - degrade(images, rng(7, 300), Appearance(rough=rough, degradations=0))
-        )
-        .abs()
-        .mean((1, 2, 3))
+        (degrade(images, rng(7, 300), Appearance(rough=rough)) - degrade(images, rng(7, 300), Appearance(rough=rough, degradations=0))).abs().mean((1, 2, 3))
         for rough in (0.0, 1.0)
     ]
     assert moved[1].median() > 1.5 * moved[0].median()
@@ -223,9 +218,7 @@ def test_a_picture_has_gain_per_channel_and_stays_in_range(rough):
 def test_a_snapshot_has_less_of_a_cast_than_a_rough_picture():
     """The paper's gains, 0.6 to 1.4 for each channel (section 3.4), belong to rough pictures."""
     flat = torch.full((300, 3, 8, 8), 0.5)
-    snapshot, poor = (
-        degrade(flat, rng(19, 300), Appearance(rough=rough, degradations=0)).mean((2, 3)) for rough in (0, 1)
-    )
+    snapshot, poor = (degrade(flat, rng(19, 300), Appearance(rough=rough, degradations=0)).mean((2, 3)) for rough in (0, 1))
     cast = [(images[:, 0] - images[:, 2]).std() for images in (snapshot, poor)]
     assert 0.005 < cast[0] < 0.4 * cast[1]
     assert cast[1] > 0.05

@@ -46,9 +46,7 @@ def test_changed_file_is_asked_for_again(tmp_path, server):
 
 
 def test_file_may_lie_at_another_address_under_another_name(tmp_path, server):
-    source = Download(
-        "http://127.0.0.1:9/", {"folder/two.bin": None}, "it", {"folder/two.bin": f"{server.url}one.bin"}, 0
-    )
+    source = Download("http://127.0.0.1:9/", {"folder/two.bin": None}, "it", {"folder/two.bin": f"{server.url}one.bin"}, 0)
     assert download(source, ["folder/two.bin"], tmp_path) == [tmp_path / "folder" / "two.bin"]
 
 

@@ -89,23 +89,15 @@ def test_long_hair_hangs_lower_and_an_afro_stands_off(head):
         head.regions["hair"] > 0,
         dict.fromkeys(("bald", "hats", "headscarves", "fringes", "long_hair", "afros"), 0.0),
     )
-    short, long, afro = (
-        haired(head, 7, 40, **none | named).vertices[:, shell] for named in ({}, {"long_hair": 1.0}, {"afros": 1.0})
-    )
+    short, long, afro = (haired(head, 7, 40, **none | named).vertices[:, shell] for named in ({}, {"long_hair": 1.0}, {"afros": 1.0}))
     assert (long[..., 1].amin(1) < short[..., 1].amin(1) - 0.2 * head.unit).float().mean() > 0.9
     wide = [part[..., 0].amax(1) - part[..., 0].amin(1) for part in (short, afro)]
     assert (wide[1] > wide[0] + 0.1 * head.unit).all()
 
 
 def test_a_fringe_hangs_over_the_forehead_before_the_skin(head):
-    forehead = (
-        (head.regions["hair"] > 0)
-        & (head.mean[:, 2] > head.mean[head.landmarks[0], 2])
-        & (head.mean[:, 0].abs() < 0.3 * head.unit)
-    )
-    none, fringe = (
-        haired(head, 8, 40, bald=0, hats=0, headscarves=0, fringes=share).vertices[:, forehead] for share in (0.0, 1.0)
-    )
+    forehead = (head.regions["hair"] > 0) & (head.mean[:, 2] > head.mean[head.landmarks[0], 2]) & (head.mean[:, 0].abs() < 0.3 * head.unit)
+    none, fringe = (haired(head, 8, 40, bald=0, hats=0, headscarves=0, fringes=share).vertices[:, forehead] for share in (0.0, 1.0))
     assert (fringe[..., 1].amin(1) <= none[..., 1].amin(1)).all()
     assert (fringe[..., 1].amin(1) < none[..., 1].amin(1) - 0.02 * head.unit).float().mean() > 0.6
 
@@ -275,9 +267,7 @@ def test_a_haircut_follows_a_quarter_turn_of_the_head(head):
     alpha = torch.zeros(8, 8, dtype=torch.uint8)
     alpha[:4, 4:] = 255
     bare, quarter = wearing(head, card(head, alpha)), torch.tensor([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])
-    before, after = (
-        pictured(seen(bare, worn(bare), c))[0] for c in (front(bare), moved(front(bare), quarter, torch.zeros(3)))
-    )
+    before, after = (pictured(seen(bare, worn(bare), c))[0] for c in (front(bare), moved(front(bare), quarter, torch.zeros(3))))
     different = after.isfinite() ^ before.rot90(-1).isfinite()
     assert different.sum() <= 0.1 * after.isfinite().sum()  # edges on pixel centres belong to one side
 

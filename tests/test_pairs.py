@@ -269,8 +269,7 @@ def test_volumes_landmarks_and_truth_do_not_depend_on_the_appearance(face):
     shell = worn.regions["hair"] > 0
     full, cut = Appearance(), Appearance(heldout=True, haircuts=1)
     plain, *others = (
-        make_pairs(worn, WIDE, 6, seeded(14), appearance=appearance)
-        for appearance in (Appearance.plain(), full, cut, Appearance(bald=1), Appearance(hats=1))
+        make_pairs(worn, WIDE, 6, seeded(14), appearance=appearance) for appearance in (Appearance.plain(), full, cut, Appearance(bald=1), Appearance(hats=1))
     )
     for other in others:
         for name in ("volumes", "landmarks", "yaw", "pitch", "mirrored"):

@@ -282,6 +282,4 @@ def test_conversion_crops_the_head(converted):
     assert converted["eyes"].shape == (len(EYES), 128, 128, 3)
     assert converted["hair_textures"].shape == (len(HAIRCUTS), 4, 512, 512)
     base = base_head(converted)
-    assert np.linalg.norm(base.points[base.landmarks[45]] - base.points[base.landmarks[36]]) == pytest.approx(
-        0.876, abs=0.01
-    )
+    assert np.linalg.norm(base.points[base.landmarks[45]] - base.points[base.landmarks[36]]) == pytest.approx(0.876, abs=0.01)

@@ -60,9 +60,7 @@ def placed(face: MorphableFace, vertices: Tensor, scale: float) -> tuple[Fragmen
     return nearest(rasterize(vertices, face.triangles, GRID.height, GRID.width)), vertices, camera
 
 
-def rendered(
-    face: MorphableFace, seed: int, batch: int = 6, haircut: int | None = None, **changes: float
-) -> tuple[Fragments, Image]:
+def rendered(face: MorphableFace, seed: int, batch: int = 6, haircut: int | None = None, **changes: float) -> tuple[Fragments, Image]:
     numbers, appearance = rng(seed, batch), Appearance(**changes)
     hair = add_hair(face.mean.expand(batch, -1, -1), face, numbers, appearance)
     if haircut is not None:
@@ -146,9 +144,7 @@ def test_an_opaque_haircut_covers_its_square_and_nothing_else(head, bare_picture
     changed = (none != solid).any(1)
     assert torch.equal(changed, changed[:1].expand_as(changed))
     rows, columns = changed[0].nonzero().unbind(1)
-    assert (
-        len(rows) == (rows.max() - rows.min() + 1) * (columns.max() - columns.min() + 1) == pytest.approx(121, abs=12)
-    )
+    assert len(rows) == (rows.max() - rows.min() + 1) * (columns.max() - columns.min() + 1) == pytest.approx(121, abs=12)
     covered = solid.permute(0, 2, 3, 1)[changed].view(6, -1, 3)
     torch.testing.assert_close(covered, covered[:, :1].expand_as(covered), rtol=0, atol=1e-3)  # of one colour
 
@@ -268,9 +264,7 @@ def test_harmonics_have_the_exact_moments_of_the_clamped_cosine():
     n, s = sphere(200_000), F.normalize(torch.tensor([[0.3, -0.8, 0.5], [0, 0, -1.0]], dtype=torch.float64), dim=1)
     x, y, z = n.unbind(-1)
     moments = torch.stack([torch.ones_like(x), x, y, z, x * y, y * z, x * z, x * x, y * y, z * z], -1) / len(n)
-    torch.testing.assert_close(
-        (harmonics(s) @ harmonics(n).T) @ moments, (s @ n.T).clamp(min=0) @ moments, rtol=0, atol=1e-5
-    )
+    torch.testing.assert_close((harmonics(s) @ harmonics(n).T) @ moments, (s @ n.T).clamp(min=0) @ moments, rtol=0, atol=1e-5)
     assert float((harmonics(s) @ harmonics(n).T)[0].mean()) == pytest.approx(0.25, abs=1e-5)
 
 
@@ -278,17 +272,13 @@ def test_harmonics_are_orthogonal():
     found = harmonics(sphere(100_000))
     gram = found.T @ found / len(found)
     torch.testing.assert_close(gram, torch.diag(gram.diagonal()), rtol=0, atol=1e-4)
-    torch.testing.assert_close(
-        gram.diagonal(), torch.tensor([1 / 4] + 3 * [1 / 6] + 5 * [1 / 16], dtype=torch.float64), rtol=1e-3, atol=0
-    )
+    torch.testing.assert_close(gram.diagonal(), torch.tensor([1 / 4] + 3 * [1 / 6] + 5 * [1 / 16], dtype=torch.float64), rtol=1e-3, atol=0)
 
 
 def test_harmonics_of_turned_directions_have_the_same_products():
     one, other = sphere(50).float(), sphere(70).float()
     for turn in turns(3):
-        torch.testing.assert_close(
-            harmonics(one @ turn) @ harmonics(other @ turn).T, harmonics(one) @ harmonics(other).T
-        )
+        torch.testing.assert_close(harmonics(one @ turn) @ harmonics(other @ turn).T, harmonics(one) @ harmonics(other).T)
 
 
 def balls(batch: int) -> Surface:
@@ -450,9 +440,7 @@ def test_light_from_the_viewers_side_leaves_the_back_darker():
     assert front.mean() > 1.3 * back.mean()
 
 
-@pytest.mark.parametrize(
-    "changes", [{"hard_light": 1.0}, {"soft_light": 1.0, "hard_light": 0.0}, {"soft_light": 0.0, "hard_light": 0.0}]
-)
+@pytest.mark.parametrize("changes", [{"hard_light": 1.0}, {"soft_light": 1.0, "hard_light": 0.0}, {"soft_light": 0.0, "hard_light": 0.0}])
 def test_every_kind_of_light_is_finite_and_not_negative(changes):
     depth = torch.cat((ball_over_plane()[0], masked()))
     seen = surface_of(depth)
@@ -467,9 +455,7 @@ def test_hard_light_has_more_contrast_than_soft_light():
     seen, depth = balls(200), torch.full((200, 20, 20), 40.0)
     grid = Grid(64, 20, 20, 1.5)
     hard, soft = (
-        lights(seen, depth, rng(15, 200), Appearance(hard_light=hard, soft_light=1, shadows=0, softness=0), grid)[0]
-        .view(200, 400, 3)
-        .mean(2)
+        lights(seen, depth, rng(15, 200), Appearance(hard_light=hard, soft_light=1, shadows=0, softness=0), grid)[0].view(200, 400, 3).mean(2)
         for hard in (1.0, 0.0)
     )
     contrast = [(part.std(1) / part.mean(1)).median() for part in (hard, soft)]
@@ -479,9 +465,7 @@ def test_hard_light_has_more_contrast_than_soft_light():
 def test_shadows_darken_and_never_brighten():
     depth = ball_over_plane()[0].repeat(20, 1, 1)
     seen = surface_of(depth)
-    with_them, without = (
-        lights(seen, depth, rng(16, 20), Appearance(shadows=s, softness=0), LEVEL)[0] for s in (1.0, 0.0)
-    )
+    with_them, without = (lights(seen, depth, rng(16, 20), Appearance(shadows=s, softness=0), LEVEL)[0] for s in (1.0, 0.0))
     assert (with_them <= without + 1e-6).all()
     darker = (with_them < without - 0.02).any(1).view(20, -1).float().mean(1)
     assert 0.005 < darker.median() < 0.5
@@ -490,9 +474,6 @@ def test_shadows_darken_and_never_brighten():
 def test_gloss_scales_what_shines():
     depth = ball_over_plane()[0]
     seen = surface_of(depth)
-    (light, shine), (same, twice) = (
-        lights(seen._replace(gloss=factor * seen.gloss), depth, rng(17, 1), Appearance(), LEVEL)
-        for factor in (1.0, 2.0)
-    )
+    (light, shine), (same, twice) = (lights(seen._replace(gloss=factor * seen.gloss), depth, rng(17, 1), Appearance(), LEVEL) for factor in (1.0, 2.0))
     assert torch.equal(light, same)
     torch.testing.assert_close(twice, 2 * shine)

@@ -52,10 +52,7 @@ def test_pages_bring_the_script_that_links_while_dragging_and_notebooks_do_not(t
     assert "plotly_relayouting" not in json.dumps(shown._repr_mimebundle_())
     viz.write_html(linked(), tmp_path / "two.html")
     viz.write_html(drawn, tmp_path / "one.html")
-    own = [
-        text.split("</script>")[-2]
-        for text in ((tmp_path / name).read_text(encoding="utf-8") for name in ("two.html", "one.html"))
-    ]
+    own = [text.split("</script>")[-2] for text in ((tmp_path / name).read_text(encoding="utf-8") for name in ("two.html", "one.html"))]
     assert ["plotly_relayouting" in script for script in own] == [True, False]
     monkeypatch.setenv("COLAB_NOTEBOOK_ID", "x")
     page = shown._repr_mimebundle_()["text/html"]

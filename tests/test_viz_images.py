@@ -36,9 +36,7 @@ def test_a_full_volume_fits_the_budget():
 
 
 def test_images_stand_side_by_side_with_their_landmarks():
-    figure = viz.images_figure(
-        {"a": torch.rand(3, 32, 32), "b": np.zeros((32, 48))}, landmarks={"b": torch.rand(68, 3) * 32}
-    )
+    figure = viz.images_figure({"a": torch.rand(3, 32, 32), "b": np.zeros((32, 48))}, landmarks={"b": torch.rand(68, 3) * 32})
     assert [trace.type for trace in figure.data] == ["image", "image", "scatter"]
     assert figure.layout.xaxis.domain[1] < figure.layout.xaxis2.domain[0]
     assert tuple(figure.layout.yaxis2.range) == (32, 0)
@@ -66,9 +64,7 @@ def test_pages_of_different_sizes_are_refused():
 
 def test_a_sheet_has_a_named_column_for_each_kind_and_a_row_for_each_face():
     points = torch.rand(2, 68, 3) * 16
-    figure = viz.image_grid(
-        {"image": torch.rand(2, 3, 16, 20), "truth": torch.rand(2, 3, 16, 20)}, landmarks={"truth": points}
-    )
+    figure = viz.image_grid({"image": torch.rand(2, 3, 16, 20), "truth": torch.rand(2, 3, 16, 20)}, landmarks={"truth": points})
     assert list(figure.layout.xaxis.ticktext) == ["image", "truth"]
     assert list(figure.layout.xaxis.tickvals) == [10, 30]
     assert tuple(figure.layout.xaxis.range) == (0, 40)
@@ -80,9 +76,7 @@ def test_a_sheet_has_a_named_column_for_each_kind_and_a_row_for_each_face():
 
 
 def test_landmarks_that_are_missing_are_not_drawn():
-    figure = viz.image_grid(
-        {"image": torch.rand(1, 3, 16, 16)}, landmarks={"image": torch.full((1, 68, 2), float("nan"))}
-    )
+    figure = viz.image_grid({"image": torch.rand(1, 3, 16, 16)}, landmarks={"image": torch.full((1, 68, 2), float("nan"))})
     assert json.loads(figure.to_json())["data"][1]["type"] == "scatter"
     assert pixels(figure).std() > 0
 

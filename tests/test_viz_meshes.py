@@ -52,9 +52,7 @@ def test_camera_looks_along_z_with_y_down():
 def test_clustering_keeps_the_shape_and_averages_what_is_carried():
     fine = trimesh.creation.icosphere(subdivisions=5, radius=20.0)
     height = fine.vertices[:, 1:2]
-    points, triangles, (carried,) = viz.cluster_vertices(
-        np.asarray(fine.vertices), np.asarray(fine.faces), 1500, [height]
-    )
+    points, triangles, (carried,) = viz.cluster_vertices(np.asarray(fine.vertices), np.asarray(fine.faces), 1500, [height])
     assert 500 < len(points) <= 1500
     assert triangles.max() < len(points)
     np.testing.assert_allclose(np.linalg.norm(points, axis=1), 20, atol=0.6)
@@ -79,9 +77,7 @@ def test_colours_are_taken_as_shares_or_bytes():
 
 
 def test_intensity_has_a_colour_bar_in_true_units():
-    mesh = viz.mesh_figure(
-        POINTS, TRIANGLES, intensity=POINTS[:, 2], intensity_name="z (px)", intensity_range=(20, 60)
-    ).data[0]
+    mesh = viz.mesh_figure(POINTS, TRIANGLES, intensity=POINTS[:, 2], intensity_name="z (px)", intensity_range=(20, 60)).data[0]
     assert mesh.colorbar.title.text == "z (px)"
     for label, value in zip(mesh.colorbar.ticktext, mesh.colorbar.tickvals, strict=True):
         assert value == pytest.approx(255 * (float(label) - 20) / 40)
@@ -150,13 +146,9 @@ def test_the_slider_turns_all_scenes_together():
 
 
 def test_meshes_abreast_stand_apart_in_their_order():
-    moved = viz.abreast(
-        {name: {"vertices": POINTS, "triangles": TRIANGLES, "landmarks": POINTS[:68]} for name in "abc"}, gap=0.25
-    )
+    moved = viz.abreast({name: {"vertices": POINTS, "triangles": TRIANGLES, "landmarks": POINTS[:68]} for name in "abc"}, gap=0.25)
     spans = [(part["vertices"][:, 0].min(), part["vertices"][:, 0].max()) for part in moved.values()]
-    assert [after[0] - before[1] for before, after in zip(spans, spans[1:], strict=False)] == pytest.approx(
-        [10, 10], abs=1e-3
-    )
+    assert [after[0] - before[1] for before, after in zip(spans, spans[1:], strict=False)] == pytest.approx([10, 10], abs=1e-3)
     assert spans[0][0] == pytest.approx(-spans[2][1])
     np.testing.assert_allclose(moved["b"]["landmarks"] - moved["b"]["vertices"][:68], 0, atol=1e-5)
     np.testing.assert_allclose(moved["c"]["vertices"][:, 1:], POINTS[:, 1:])

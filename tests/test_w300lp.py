@@ -170,8 +170,7 @@ def test_training_pairs_are_reproducible_and_jittered(face, folder):
 def test_photographs_come_in_a_finders_crops_too(face, folder):
     """Of 0.55 to 1.8 times the right size, as rendered faces do."""
     right, loose = (
-        pairs_from(folder, face, "tiny", 12, torch.Generator().manual_seed(2), poses=poses)
-        for poses in (STEADY, PoseRange(loose=1, angle=0, mirror=0))
+        pairs_from(folder, face, "tiny", 12, torch.Generator().manual_seed(2), poses=poses) for poses in (STEADY, PoseRange(loose=1, angle=0, mirror=0))
     )
     zoom = loose.camera.scale / right.camera.scale
     assert 0.55 - 1e-4 <= zoom.min() < 0.75

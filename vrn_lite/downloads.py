@@ -75,9 +75,7 @@ def locked(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def fetch_once(
-    target: Path, source: Download, convert: Callable[[Path], Mapping[str, Any]], progress: str | None = None
-) -> Path:
+def fetch_once(target: Path, source: Download, convert: Callable[[Path], Mapping[str, Any]], progress: str | None = None) -> Path:
     """The file `target`, made once from a source's files, which are then removed; a second call finds it.
 
     Parameters
@@ -140,9 +138,7 @@ def _one(store: pooch.Pooch, source: Download, name: str) -> Path:
     except OSError as error:
         raise InputError(f"cannot write {store.path}/{name}: {error}") from None
     except ValueError:
-        raise InputError(
-            f"{url} is not the known file or is cut short (SHA-256 differs); it is removed: {again}"
-        ) from None
+        raise InputError(f"{url} is not the known file or is cut short (SHA-256 differs); it is removed: {again}") from None
 
 
 @contextmanager

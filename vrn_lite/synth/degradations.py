@@ -189,9 +189,7 @@ def convolved(images: Float[Tensor, "b c h w"], kernels: Float[Tensor, "b k l"])
     return F.conv2d(flat, kernels.repeat_interleave(c, 0)[:, None], groups=b * c).reshape(b, c, h, w)
 
 
-def blurred(
-    images: Float[Tensor, "b c h w"], sigma: Float[Tensor, " b"], radius: int = 4
-) -> Float[Tensor, "b c h w"]:
+def blurred(images: Float[Tensor, "b c h w"], sigma: Float[Tensor, " b"], radius: int = 4) -> Float[Tensor, "b c h w"]:
     """Gaussian blur with one sigma (pixels) per image."""
     offset = torch.arange(-radius, radius + 1, device=images.device)
     kernels = torch.softmax(-0.5 * (offset / sigma[:, None].clamp(min=0.05)) ** 2, -1)
