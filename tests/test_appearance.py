@@ -65,6 +65,12 @@ def test_drawing_more_from_one_stream_moves_no_other(name):
     assert torch.equal(used.stream("b").stream("d").normal(9), fresh.stream("b").stream("d").normal(9))
 
 
+@pytest.mark.parametrize("name", ["skins", "shadows", "glasses", "rough"])
+def test_a_share_above_one_is_refused(name):
+    with pytest.raises(InputError, match=f"{name} is a share of the images, from 0 to 1, got 1.5"):
+        Appearance(**{name: 1.5})
+
+
 def test_streams_within_streams_have_names_of_their_own():
     drawn = [rng(6).stream("a").stream("b"), rng(6).stream("b").stream("a"), rng(6).stream("a b"), rng(6).stream("b")]
     assert torch.pdist(torch.stack([r.normal(3).flatten() for r in drawn])).min() > 0.1

@@ -15,6 +15,10 @@ PICTURES = 2
 """Edition of the drawn pictures: one more whenever the same seeds give other images. Results name theirs."""
 
 
+FACTORS = ("make_up", "softness", "clothes", "occluders", "degradations", "surroundings")
+"""Fields of `Appearance` that are no shares: they may be above 1."""
+
+
 @dataclass(frozen=True)
 class Appearance:
     """How people, light, surroundings and cameras look: shares of the images in [0, 1], and ranges.
@@ -69,6 +73,7 @@ class Appearance:
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             require(value >= 0, f"{name} must not be negative, got {value}")
+            require(value <= 1 or name in FACTORS, f"{name} is a share of the images, from 0 to 1, got {value}")
 
     @staticmethod
     def plain() -> "Appearance":
