@@ -170,7 +170,7 @@ class Rng:
         return (mixed * (1 + spread / 3 * self.normal(3))).clamp(0, 1)
 
     def field(self, channels: int, height: int, width: int, cells: int, across: int | None = None) -> Tensor:
-        """Smooth noise ``[b, channels, height, width]`` in -1 to 1, `cells` bumps high and `across` (or as many) wide."""
+        """Smooth noise ``[b, channels, height, width]`` in -1 to 1: `cells` bumps high, `across` (or as many) wide."""
         coarse = self.dense_uniform01(channels, cells + 3, (across or cells) + 3) * 2 - 1
         return F.interpolate(coarse, (height, width), mode="bilinear", align_corners=False)
 
