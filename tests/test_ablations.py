@@ -6,7 +6,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from vrn_lite.ablations import (
+from vrn_lite.camera import place
+from vrn_lite.evaluation.predictors import by_oracle
+from vrn_lite.evaluation.testsets import heldout
+from vrn_lite.frame import InputError
+from vrn_lite.networks.base import Prediction
+from vrn_lite.networks.vrn import VRN, UnalignedVRN
+from vrn_lite.presets import preset
+from vrn_lite.samples import unaligned
+from vrn_lite.studies.ablations import (
     by_hard_volume,
     by_soft_oracle,
     by_unaligned_and_pose,
@@ -17,14 +25,6 @@ from vrn_lite.ablations import (
     spread,
     table_of,
 )
-from vrn_lite.camera import place
-from vrn_lite.frame import InputError
-from vrn_lite.methods import by_oracle
-from vrn_lite.networks.base import Prediction
-from vrn_lite.networks.vrn import VRN, UnalignedVRN
-from vrn_lite.pairs import unaligned
-from vrn_lite.presets import preset
-from vrn_lite.testsets import heldout
 
 TINY = preset("tiny")
 

@@ -9,8 +9,8 @@ from torch import Tensor
 from people import card, rng, wearing
 from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.frame import Grid, InputError
-from vrn_lite.pairs import FacePairs, PoseRange, make_pairs
 from vrn_lite.presets import NetworkSize, Preset
+from vrn_lite.samples import FacePairs, PoseRange, make_pairs
 from vrn_lite.synth import background, degradations, occluders
 from vrn_lite.synth.appearance import CLOTH, DARK_HAIR, HAIR, IRIS, LIPS, MAKEUP, SKIN, Appearance, Rng, palette
 

@@ -13,9 +13,9 @@ from vrn_lite.networks import base
 from vrn_lite.networks.base import VARIANTS, FaceNetwork, LandmarkNetwork, Prediction, build, finds_landmarks, register
 from vrn_lite.networks.vrn import GuidedVRN, LandmarkHourglass
 from vrn_lite.networks.weights import load, load_detector, save_weights
-from vrn_lite.pairs import FacePairs, make_pairs
-from vrn_lite.photo import networks_for, reconstruct
+from vrn_lite.photo.reconstruct import networks_for, reconstruct
 from vrn_lite.presets import NetworkSize, Preset
+from vrn_lite.samples import FacePairs, make_pairs
 from vrn_lite.training.loop import train
 from vrn_lite.training.losses import PRIOR, landmark_loss, voxel_loss
 from vrn_lite.training.optim import OptimConfig

@@ -7,14 +7,14 @@ from scipy.io import loadmat, savemat
 
 import licensed
 from licensed import EXPRESSIONS, IDENTITIES, MICROMETRES, SIGMA, SIGMA_EXP, arrays, bald, write_model
+from vrn_lite.evaluation.testsets import heldout
 from vrn_lite.faces import basel
 from vrn_lite.faces.basel import REACH, BaselFace
 from vrn_lite.faces.ict import SPANS
 from vrn_lite.faces.patch import face_region, facing, open_patch
 from vrn_lite.frame import InputError
 from vrn_lite.mesh import boundary_edges, boundary_loops
-from vrn_lite.pairs import make_pairs
-from vrn_lite.testsets import heldout
+from vrn_lite.samples import make_pairs
 
 
 @pytest.fixture(scope="module")

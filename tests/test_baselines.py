@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 from shapes import toy_face
-from vrn_lite.baselines.regression import by_parameters, by_vertices
+from vrn_lite.evaluation.evaluate import score
+from vrn_lite.evaluation.regression import by_parameters, by_vertices
 from vrn_lite.frame import InputError
 from vrn_lite.inference import SHIFTS
 from vrn_lite.networks.base import Prediction
 from vrn_lite.networks.regression import Estimate, ParameterRegression, VertexRegression
-from vrn_lite.pairs import FacePairs, PoseRange, draw_pairs, draw_view, make_pairs
 from vrn_lite.presets import preset
-from vrn_lite.protocols import score
+from vrn_lite.samples import FacePairs, PoseRange, draw_pairs, draw_view, make_pairs
 from vrn_lite.synth.appearance import Appearance, Rng
 
 FACE, TINY = toy_face(), preset("tiny")

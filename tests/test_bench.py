@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from shapes import icosphere, toy_face
-from vrn_lite import bench
 from vrn_lite.faces import procedural
 from vrn_lite.frame import InputError
 from vrn_lite.mesh import boundary_edges, signed_volume
 from vrn_lite.networks.base import build
-from vrn_lite.pairs import make_pairs
 from vrn_lite.presets import preset
+from vrn_lite.samples import make_pairs
+from vrn_lite.studies import bench
 from vrn_lite.training.loop import train
 from vrn_lite.training.optim import OPTIMS
 

@@ -15,8 +15,8 @@ from shapes import toy_face
 from vrn_lite.frame import InputError
 from vrn_lite.networks.base import FaceNetwork, build
 from vrn_lite.networks.weights import save_weights
-from vrn_lite.pairs import STEADY
 from vrn_lite.presets import preset
+from vrn_lite.samples import STEADY
 from vrn_lite.training.log import StepMetrics
 from vrn_lite.training.loop import train
 from vrn_lite.training.optim import OPTIMS

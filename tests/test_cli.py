@@ -16,10 +16,10 @@ import trimesh
 from PIL import Image
 from safetensors.torch import save_file
 
-from vrn_lite import photo, portrait
 from vrn_lite.networks.base import build
 from vrn_lite.networks.vrn import VRN
 from vrn_lite.networks.weights import load, save_weights, shipped, weights_metadata
+from vrn_lite.photo import image_io as portrait, reconstruct as photo
 from vrn_lite.presets import preset
 from vrn_lite.training.log import rows
 
@@ -166,7 +166,7 @@ def test_evaluate_takes_several_protocols_and_sets_the_papers_numbers_beside(run
 def test_reproduce_goes_on_where_it_was(run, monkeypatch):
     asked = []
     monkeypatch.setattr(
-        "vrn_lite.reproduce.PARTS", {"surfaces": lambda lab: asked.append(lab.study) or [{"nme": 0.5}], "crops": lambda lab: asked.append(lab.study)}
+        "vrn_lite.studies.reproduce.PARTS", {"surfaces": lambda lab: asked.append(lab.study) or [{"nme": 0.5}], "crops": lambda lab: asked.append(lab.study)}
     )
     options = ("--preset", "tiny", "--samples", 32, "--longer", 48, "--faces", "procedural", "--n", 16, "--out", "lab")
     for _ in range(2):

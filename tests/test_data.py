@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from shapes import toy_face
+from vrn_lite.evaluation.testsets import heldout_seed
 from vrn_lite.frame import InputError
 from vrn_lite.landmarks import mirror
 from vrn_lite.networks.base import build
-from vrn_lite.pairs import FacePairs, PoseRange, make_pairs, unaligned
 from vrn_lite.presets import preset
+from vrn_lite.samples import FacePairs, PoseRange, make_pairs, unaligned
 from vrn_lite.synth.appearance import Appearance
-from vrn_lite.testsets import heldout_seed
 from vrn_lite.training.data import Mixed, StepPairs, Synthetic, facts_of, recoloured, step_seed, stream_of, suited, varied
 
 FACE, CPU = toy_face(), torch.device("cpu")

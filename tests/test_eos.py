@@ -8,17 +8,17 @@ import pytest
 import torch
 
 from shapes import toy_face
-from vrn_lite.baselines import eos as baseline
-from vrn_lite.baselines.eos import by_eos, eos_model
 from vrn_lite.camera import place
+from vrn_lite.evaluation import eos as baseline
+from vrn_lite.evaluation.eos import by_eos, eos_model
+from vrn_lite.evaluation.evaluate import score
+from vrn_lite.evaluation.predictors import by_mean_face
+from vrn_lite.evaluation.testsets import heldout
 from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.faces.procedural import bald
 from vrn_lite.frame import Grid, InputError
-from vrn_lite.methods import by_mean_face
-from vrn_lite.pairs import PoseRange, make_pairs
 from vrn_lite.presets import PRESETS
-from vrn_lite.protocols import score
-from vrn_lite.testsets import heldout
+from vrn_lite.samples import PoseRange, make_pairs
 
 pytest.importorskip("eos")
 

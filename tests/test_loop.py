@@ -13,8 +13,8 @@ from vrn_lite.frame import InputError
 from vrn_lite.metrics import iou, landmark_nme, nme
 from vrn_lite.networks.base import VARIANTS, FaceNetwork, Prediction, build
 from vrn_lite.networks.vrn import LandmarkHourglass
-from vrn_lite.pairs import FacePairs, PoseRange, make_pairs, unaligned
 from vrn_lite.presets import preset
+from vrn_lite.samples import FacePairs, PoseRange, make_pairs, unaligned
 from vrn_lite.training.data import Synthetic, stream_of
 from vrn_lite.training.log import StepMetrics
 from vrn_lite.training.loop import Trainer, surface_error, train

@@ -89,7 +89,7 @@ def test_measured_memory_is_below_the_limit(name):
 
 
 TRAIN = """
-from vrn_lite.pairs import MILD
+from vrn_lite.samples import MILD
 from vrn_lite.networks.base import build
 for record in vrn.train(build("multitask", "lite", seed=0), face, samples=64, batch=16, poses=MILD): pass
 """

@@ -22,15 +22,18 @@ COLAB = dict(line.split("==") for line in (ROOT / "tests" / "colab_constraints.t
 CONDA = {"torch": "pytorch-cpu", "matplotlib": "matplotlib-base"}
 IMPORTED_AS = {"skimage": "scikit-image", "PIL": "pillow", "IPython": "ipython"}
 OPTIONAL = {"eos", "pyvista"}
-ROOMS = ("frame files downloads memory presets mesh faces camera raster synth volume landmarks pairs training.losses networks "
-         "inference align metrics training testsets portrait datasets methods protocols baselines ablations published reproduce "
-         "photo bench viz exercises cli").split()  # fmt: skip
+ROOMS = ("frame files downloads memory presets mesh faces camera raster synth volume landmarks samples training.losses networks "
+         "inference align metrics training evaluation.testsets photo.image_io datasets evaluation photo studies viz exercises "
+         "cli").split()  # fmt: skip
 INNER = {
     "faces": "photographs morphable patch basel ict procedural",
     "faces/procedural": "anatomy surface triangulate mesh_builder head modes builder",
     "synth": "appearance degradations background occluders eyewear hair skin render registration assets photographed",
     "networks": "base hourglass vrn regression weights",
     "training": "losses optim log data runtime checkpoint loop",
+    "photo": "image_io reconstruct",
+    "evaluation": "testsets predictors evaluate regression eos",
+    "studies": "ablations published reproduce bench",
 }
 """Order within folders, like that of `ROOMS`."""
 

@@ -2,9 +2,9 @@
 
 import pytest
 
+from vrn_lite.evaluation.evaluate import evaluate, summary
 from vrn_lite.faces import procedural
-from vrn_lite.protocols import evaluate, summary
-from vrn_lite.published import METHODS, PROTOCOLS, markdown, paper_nme, spread_table, table_1
+from vrn_lite.studies.published import METHODS, PROTOCOLS, markdown, paper_nme, spread_table, table_1
 
 
 @pytest.fixture(scope="module")

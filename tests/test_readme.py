@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from vrn_lite.networks.weights import shipped, weights_metadata
-from vrn_lite.published import results, spread_table, table_1
+from vrn_lite.studies.published import results, spread_table, table_1
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -11,11 +11,11 @@ import vrn_lite as vrn
 from licensed import bald, pose, write_model, write_photo, write_ply
 from vrn_lite.datasets.real import RealSet, files_in
 from vrn_lite.datasets.scans import levelled
+from vrn_lite.evaluation.evaluate import compare, evaluate, summary
+from vrn_lite.evaluation.testsets import florence
 from vrn_lite.faces import procedural
 from vrn_lite.frame import InputError
 from vrn_lite.networks.base import build
-from vrn_lite.protocols import compare, evaluate, summary
-from vrn_lite.testsets import florence
 
 
 @pytest.fixture(scope="module")

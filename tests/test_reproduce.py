@@ -7,14 +7,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from vrn_lite import published as published_numbers, reproduce as room
+from vrn_lite.evaluation.evaluate import Method, compare
 from vrn_lite.faces import procedural
 from vrn_lite.frame import InputError
 from vrn_lite.networks.weights import load, shipped, weights_metadata
 from vrn_lite.presets import preset
-from vrn_lite.protocols import Method, compare
-from vrn_lite.published import PAPER_SETS, PROTOCOLS, results
-from vrn_lite.reproduce import PARTS, Lab, Study, contestants, publish, reproduce, resized
+from vrn_lite.studies import published as published_numbers, reproduce as room
+from vrn_lite.studies.published import PAPER_SETS, PROTOCOLS, results
+from vrn_lite.studies.reproduce import PARTS, Lab, Study, contestants, publish, reproduce, resized
 from vrn_lite.synth.appearance import PICTURES
 
 STUDY = Study("tiny", samples=32, longer=48, seeds=(0, 1), faces=16, table=2, oracle_sides=(16,), network_sides=(16,))

@@ -14,7 +14,7 @@ import torch.distributed as dist
 from shapes import toy_face
 from vrn_lite.networks.base import build
 from vrn_lite.networks.weights import load
-from vrn_lite.pairs import FacePairs, make_pairs
+from vrn_lite.samples import FacePairs, make_pairs
 from vrn_lite.training.loop import train
 from vrn_lite.training.runtime import Ranks, Runtime, process_group, ranks
 

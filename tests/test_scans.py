@@ -11,14 +11,14 @@ import trimesh
 from licensed import bald, colours_of, head, turned, write_obj, write_ply, write_vrml
 from vrn_lite.datasets import bu4dfe, florence
 from vrn_lite.datasets.scans import levelled, read_landmarks, read_scan, read_surface, shown
+from vrn_lite.evaluation.evaluate import score
+from vrn_lite.evaluation.predictors import by_mean_face, by_oracle
+from vrn_lite.evaluation.testsets import CHUNK, expression
 from vrn_lite.faces import procedural
 from vrn_lite.frame import InputError
 from vrn_lite.mesh import boundary_edges
-from vrn_lite.methods import by_mean_face, by_oracle
-from vrn_lite.pairs import unaligned
 from vrn_lite.presets import PRESETS
-from vrn_lite.protocols import score
-from vrn_lite.testsets import CHUNK, expression
+from vrn_lite.samples import unaligned
 from vrn_lite.volume import voxelize
 
 LITE, TINY = PRESETS["lite"].grid, PRESETS["tiny"].grid

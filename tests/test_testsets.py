@@ -5,9 +5,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from vrn_lite.faces import procedural
-from vrn_lite.frame import InputError
-from vrn_lite.testsets import (
+from vrn_lite.evaluation.testsets import (
     EXPRESSIONS,
     SIZES,
     TEST_SETS,
@@ -20,6 +18,8 @@ from vrn_lite.testsets import (
     named_set,
     six_expressions,
 )
+from vrn_lite.faces import procedural
+from vrn_lite.frame import InputError
 
 RENDERED = {"florence": florence, "bu4dfe": bu4dfe, "expressions": six_expressions}
 

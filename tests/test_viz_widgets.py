@@ -15,7 +15,7 @@ from vrn_lite import viz
 from vrn_lite.camera import Similarity
 from vrn_lite.frame import InputError
 from vrn_lite.networks.base import build
-from vrn_lite.photo import Reconstruction
+from vrn_lite.photo.reconstruct import Reconstruction
 from vrn_lite.viz import widgets
 
 # ipywidgets 7.7.1, Colab's, opens its channel to the browser in a way that a newer ipykernel calls old.

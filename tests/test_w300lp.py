@@ -10,13 +10,13 @@ from licensed import EXPRESSIONS, IDENTITIES, SIGMA, SIGMA_EXP, SPOTS, pose, pro
 from vrn_lite.camera import place, rotation_matrix
 from vrn_lite.datasets import aflw2000, pairs_from
 from vrn_lite.datasets.w300lp import angles_of, fitted_camera, paired, photographs, read_sample, samples, window
+from vrn_lite.evaluation.evaluate import score
+from vrn_lite.evaluation.predictors import by_mean_face, by_oracle
+from vrn_lite.evaluation.testsets import CHUNK
 from vrn_lite.faces import basel
 from vrn_lite.frame import Grid, InputError
-from vrn_lite.methods import by_mean_face, by_oracle
-from vrn_lite.pairs import STEADY, PoseRange, make_pairs
 from vrn_lite.presets import PRESETS
-from vrn_lite.protocols import score
-from vrn_lite.testsets import CHUNK
+from vrn_lite.samples import STEADY, PoseRange, make_pairs
 from vrn_lite.volume import voxelize
 
 PAPER = PRESETS["paper"].grid

@@ -25,8 +25,8 @@ _ROOMS = {
     "voxelize": "volume",
     "isosurface": "volume",
     "Appearance": "synth.appearance",
-    "FacePairs": "pairs",
-    "make_pairs": "pairs",
+    "FacePairs": "samples",
+    "make_pairs": "samples",
     "FaceNetwork": "networks.base",
     "Prediction": "networks.base",
     "VRN": "networks.vrn",
@@ -41,10 +41,10 @@ _ROOMS = {
     "Synthetic": "training.data",
     "Mixed": "training.data",
     "train": "training.loop",
-    "heldout": "testsets",
-    "evaluate": "protocols",
-    "Reconstruction": "photo",
-    "reconstruct": "photo",
+    "heldout": "evaluation.testsets",
+    "evaluate": "evaluation.evaluate",
+    "Reconstruction": "photo.reconstruct",
+    "reconstruct": "photo.reconstruct",
 }
 _WHOLE_ROOMS = ("faces", "datasets", "exercises", "viz")
 
@@ -54,6 +54,8 @@ if TYPE_CHECKING:
     from vrn_lite import datasets, exercises, faces, viz
     from vrn_lite.align import icp
     from vrn_lite.camera import Similarity
+    from vrn_lite.evaluation.evaluate import evaluate
+    from vrn_lite.evaluation.testsets import heldout
     from vrn_lite.faces.morphable import MorphableFace
     from vrn_lite.frame import Grid, InputError
     from vrn_lite.mesh import Mesh
@@ -61,13 +63,11 @@ if TYPE_CHECKING:
     from vrn_lite.networks.base import FaceNetwork, Prediction, build, register
     from vrn_lite.networks.vrn import VRN
     from vrn_lite.networks.weights import load
-    from vrn_lite.pairs import FacePairs, make_pairs
-    from vrn_lite.photo import Reconstruction, reconstruct
+    from vrn_lite.photo.reconstruct import Reconstruction, reconstruct
     from vrn_lite.presets import PRESETS, Preset, preset
-    from vrn_lite.protocols import evaluate
     from vrn_lite.raster import Fragments, rasterize
+    from vrn_lite.samples import FacePairs, make_pairs
     from vrn_lite.synth.appearance import Appearance
-    from vrn_lite.testsets import heldout
     from vrn_lite.training.data import Mixed, Synthetic
     from vrn_lite.training.log import StepMetrics
     from vrn_lite.training.loop import train

@@ -65,7 +65,7 @@ def reconstruct(
     import skimage.data
 
     from vrn_lite.frame import InputError, require
-    from vrn_lite.photo import networks_for, reconstruct as reconstruct_one
+    from vrn_lite.photo.reconstruct import networks_for, reconstruct as reconstruct_one
 
     jobs: list[tuple[str, Any]] = [(photo.stem, photo) for photo in photos or []] or [("astronaut", skimage.data.astronaut())]
     names = [name for name, _ in jobs]
@@ -224,11 +224,11 @@ def evaluate(
     """
     from tqdm import tqdm
 
+    from vrn_lite.evaluation.evaluate import Table, compare, summary
+    from vrn_lite.evaluation.testsets import named_set
     from vrn_lite.files import atomically
     from vrn_lite.frame import require
-    from vrn_lite.protocols import Table, compare, summary
-    from vrn_lite.published import markdown
-    from vrn_lite.testsets import named_set
+    from vrn_lite.studies.published import markdown
 
     chosen, tables = protocol or ["heldout"], {}
     for name in chosen:
@@ -274,7 +274,7 @@ def _competing(models: list[str] | None, detector: str | None, average: bool) ->
     from vrn_lite.faces import ict
     from vrn_lite.frame import require
     from vrn_lite.networks.weights import load, shipped
-    from vrn_lite.reproduce import contestants
+    from vrn_lite.studies.reproduce import contestants
 
     names = models or list(shipped())
     networks = {name: load(name) for name in names if name != "eos"}
@@ -306,7 +306,7 @@ def reproduce(
     from vrn_lite.faces import procedural
     from vrn_lite.frame import require
     from vrn_lite.presets import preset as preset_named
-    from vrn_lite.reproduce import Lab, Study, publish as replace_published, reproduce as run
+    from vrn_lite.studies.reproduce import Lab, Study, publish as replace_published, reproduce as run
 
     require(count % 16 == 0, f"--n must be a multiple of 16, got {count}")
     source = _source(faces)
@@ -351,7 +351,7 @@ def preview(
     import torch
 
     from vrn_lite.files import atomically
-    from vrn_lite.pairs import LOOSE, make_pairs
+    from vrn_lite.samples import LOOSE, make_pairs
     from vrn_lite.viz import contact_sheet
 
     source, generator = _source(faces, skins), torch.Generator().manual_seed(seed)
@@ -385,8 +385,8 @@ def bench(
     steps: Annotated[int, typer.Option(min=1, help="Steps of one run of training.")] = 8,
 ) -> None:
     """Time voxelize beside other libraries, make_pairs at three sizes, and training beside the plain way."""
-    from vrn_lite.bench import run
     from vrn_lite.faces import procedural
+    from vrn_lite.studies.bench import run
 
     faces = tuple(face for face in (_fetched(), procedural()) if face is not None)
     print("| task | by | median | unit | runs | volume error | note |\n|---|---|---|---|---|---|---|")

@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from vrn_lite.evaluation.testsets import beginning
 from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.frame import Grid, InputError, require
-from vrn_lite.pairs import FacePairs
 from vrn_lite.presets import Preset, preset as preset_named
-from vrn_lite.testsets import beginning
+from vrn_lite.samples import FacePairs
 
 
 @dataclass(frozen=True)

@@ -32,12 +32,12 @@ from torch import Tensor
 
 from vrn_lite.align import rigid
 from vrn_lite.datasets.real import RealSet, files_in
+from vrn_lite.evaluation.testsets import CHUNK, STREAM, Rendered, bu4dfe as rendered_bu4dfe, florence as rendered_florence, heldout_seed, straight
 from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.faces.patch import face_region, facing, open_patch
 from vrn_lite.frame import Grid, InputError, require
-from vrn_lite.pairs import FacePairs, draw_pairs
+from vrn_lite.samples import FacePairs, draw_pairs
 from vrn_lite.synth.appearance import Appearance, Rng
-from vrn_lite.testsets import CHUNK, STREAM, Rendered, bu4dfe as rendered_bu4dfe, florence as rendered_florence, heldout_seed, straight
 
 SCANS, LANDMARKS = (".obj", ".ply", ".wrl"), (".txt", ".npy", ".npz", ".json", ".ljson")
 """Endings of scans, and of the files with their landmarks."""

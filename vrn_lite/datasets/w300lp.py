@@ -22,14 +22,14 @@ from torch import Tensor
 
 from vrn_lite.camera import Similarity, place, rotation_matrix
 from vrn_lite.datasets.real import RealSet, files_in
+from vrn_lite.evaluation.testsets import CHUNK, part
 from vrn_lite.faces.basel import BaselFace, array, read_mat
 from vrn_lite.frame import Grid, Image, InputError, require
 from vrn_lite.mesh import Mesh
-from vrn_lite.pairs import JITTERED, FacePairs, PoseRange, draw_jitter, flip_marked
-from vrn_lite.portrait import read_photo
+from vrn_lite.photo.image_io import read_photo
 from vrn_lite.presets import Preset, preset as preset_named
+from vrn_lite.samples import JITTERED, FacePairs, PoseRange, draw_jitter, flip_marked
 from vrn_lite.synth.appearance import Rng
-from vrn_lite.testsets import CHUNK, part
 from vrn_lite.volume import voxelize
 
 IMAGES = (".jpg", ".jpeg", ".png")

@@ -26,8 +26,8 @@ from torch import Tensor, nn
 from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.frame import FACE_SIZE, require
 from vrn_lite.landmarks import decode
-from vrn_lite.pairs import FacePairs
 from vrn_lite.presets import Preset, preset as preset_named
+from vrn_lite.samples import FacePairs
 from vrn_lite.training.losses import landmark_loss, square_loss, voxel_loss
 
 

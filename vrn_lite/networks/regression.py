@@ -24,8 +24,8 @@ from vrn_lite.frame import FACE_SIZE, require
 from vrn_lite.landmarks import NUM_LANDMARKS, gaussians
 from vrn_lite.networks.base import FaceNetwork, Prediction, check_size, register
 from vrn_lite.networks.hourglass import Residual, Stem, modules
-from vrn_lite.pairs import FacePairs
 from vrn_lite.presets import Preset
+from vrn_lite.samples import FacePairs
 from vrn_lite.training.losses import coefficient_loss, distance_loss
 
 FEATURES = 256

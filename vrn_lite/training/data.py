@@ -25,8 +25,8 @@ from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.frame import Image, InputError, require
 from vrn_lite.landmarks import mirror
 from vrn_lite.networks.base import FaceNetwork
-from vrn_lite.pairs import JITTERED, FacePairs, PoseRange, make_pairs, unaligned
 from vrn_lite.presets import Preset, preset as preset_named
+from vrn_lite.samples import JITTERED, FacePairs, PoseRange, make_pairs, unaligned
 from vrn_lite.synth.appearance import Appearance
 
 # Streams

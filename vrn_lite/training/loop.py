@@ -23,8 +23,8 @@ from vrn_lite.networks.base import (
     upsample,
     variant_named,
 )
-from vrn_lite.pairs import FacePairs, PoseRange
 from vrn_lite.presets import Preset
+from vrn_lite.samples import FacePairs, PoseRange
 from vrn_lite.synth.appearance import Appearance
 from vrn_lite.training.checkpoint import kept, resume
 from vrn_lite.training.data import Data, PairStream, StepPairs, faces_of, step_seed, stream_of, suited

@@ -21,7 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from vrn_lite.frame import require
 from vrn_lite.memory import trim_malloc
 from vrn_lite.networks.base import FaceNetwork, Prediction
-from vrn_lite.pairs import FacePairs
+from vrn_lite.samples import FacePairs
 
 TRIM_EVERY = 20
 """Steps on a CPU between two times that free memory is given back: in a long run it frays, and more of it is held."""

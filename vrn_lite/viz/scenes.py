@@ -10,14 +10,14 @@ from jaxtyping import Float
 from matplotlib.colors import to_rgb
 from torch import Tensor
 
+from vrn_lite.evaluation.testsets import heldout_seed, straight
 from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.frame import AUTHORS_DEPTH_SCALE, Grid, require
 from vrn_lite.inference import probabilities
 from vrn_lite.networks.vrn import GuidedVRN
-from vrn_lite.pairs import FacePairs, draw_pairs
 from vrn_lite.presets import preset
+from vrn_lite.samples import FacePairs, draw_pairs
 from vrn_lite.synth.appearance import Appearance, Rng
-from vrn_lite.testsets import heldout_seed, straight
 from vrn_lite.viz.images import images_figure
 from vrn_lite.viz.meshes import meshes_figure
 from vrn_lite.viz.shading import shade_mesh, shade_volume

@@ -21,8 +21,8 @@ from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.frame import AUTHORS_DEPTH_SCALE, AUTHORS_SHAPE, Grid, Triangles, Vertices, require
 from vrn_lite.mesh import signed_volume
 from vrn_lite.networks.base import build
-from vrn_lite.pairs import make_pairs
 from vrn_lite.presets import Preset, preset as preset_named
+from vrn_lite.samples import make_pairs
 from vrn_lite.training.loop import train
 from vrn_lite.training.optim import OPTIMS
 from vrn_lite.volume import voxelize

@@ -11,17 +11,17 @@ from torch import Tensor
 
 from vrn_lite.align import orthographic
 from vrn_lite.camera import PIVOT_BEHIND_LANDMARKS, Similarity, augmentation, place
+from vrn_lite.evaluation.evaluate import Row, Table, score
+from vrn_lite.evaluation.predictors import Answer, Reconstruct, by_network, put_back, told
+from vrn_lite.evaluation.testsets import CHUNK, heldout_seed
 from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.frame import Grid, require
 from vrn_lite.inference import probabilities
 from vrn_lite.landmarks import mirror
-from vrn_lite.methods import Answer, Reconstruct, by_network, put_back, told
 from vrn_lite.networks.base import FaceNetwork
-from vrn_lite.pairs import STEADY, FacePairs, View, draw_pairs, draw_view, unaligned
 from vrn_lite.presets import Preset, preset as preset_named
-from vrn_lite.protocols import Row, Table, score
+from vrn_lite.samples import STEADY, FacePairs, View, draw_pairs, draw_view, unaligned
 from vrn_lite.synth.appearance import Appearance, Rng
-from vrn_lite.testsets import CHUNK, heldout_seed
 from vrn_lite.volume import isosurface, voxelize
 
 

@@ -6,13 +6,13 @@ from dataclasses import replace
 import pytest
 import torch
 
+from vrn_lite.evaluation.evaluate import score
+from vrn_lite.evaluation.predictors import Answer, by_guided, by_mean_face, by_network, by_oracle, put_back, told
+from vrn_lite.evaluation.testsets import heldout
 from vrn_lite.frame import InputError
-from vrn_lite.methods import Answer, by_guided, by_mean_face, by_network, by_oracle, put_back, told
 from vrn_lite.networks.base import build
-from vrn_lite.pairs import make_pairs, unaligned
 from vrn_lite.presets import PRESETS
-from vrn_lite.protocols import score
-from vrn_lite.testsets import heldout
+from vrn_lite.samples import make_pairs, unaligned
 
 
 def test_the_mean_face_of_the_mean_face_is_exact(ict_face):

@@ -9,7 +9,8 @@ from vrn_lite.faces.morphable import MorphableFace, grow_hair
 from vrn_lite.frame import Grid, InputError
 from vrn_lite.landmarks import FLIP, mirror
 from vrn_lite.mesh import signed_volume
-from vrn_lite.pairs import (
+from vrn_lite.presets import NetworkSize, Preset, preset
+from vrn_lite.samples import (
     JITTERED,
     LOOSE,
     MILD,
@@ -22,7 +23,6 @@ from vrn_lite.pairs import (
     make_pairs,
     unaligned,
 )
-from vrn_lite.presets import NetworkSize, Preset, preset
 from vrn_lite.synth.appearance import Appearance, Rng
 from vrn_lite.volume import voxelize
 
@@ -128,7 +128,7 @@ def depth_picture(fragments, *others, painted=None):
 def shallow(face):
     """Frontal depth pictures with their volumes; every head lies inside the grid."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("vrn_lite.pairs.render", depth_picture)
+        patch.setattr("vrn_lite.samples.render", depth_picture)
         roomy = Preset("roomy", Grid(128, 64, 64, 1.5), NetworkSize(stem=2, levels=4, features=16, modules=1))
         bald = toy_face() if face.name == "toy" else face
         return make_pairs(bald, roomy, 8, seeded(5), poses=PoseRange(yaw=0, pitch=0, mirror=0.5)), roomy.grid

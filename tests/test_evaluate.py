@@ -8,14 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from vrn_lite.faces.morphable import MorphableFace
-from vrn_lite.frame import InputError
-from vrn_lite.methods import Answer, by_guided, told
-from vrn_lite.networks.base import Prediction, build
-from vrn_lite.networks.vrn import VRN, LandmarkHourglass, UnalignedVRN
-from vrn_lite.pairs import STEADY, make_pairs, unaligned
-from vrn_lite.presets import PRESETS
-from vrn_lite.protocols import (
+from vrn_lite.evaluation.evaluate import (
     SCORES,
     Asked,
     Method,
@@ -27,7 +20,14 @@ from vrn_lite.protocols import (
     samples,
     summary,
 )
-from vrn_lite.testsets import CHUNK, heldout, heldout_seed
+from vrn_lite.evaluation.predictors import Answer, by_guided, told
+from vrn_lite.evaluation.testsets import CHUNK, heldout, heldout_seed
+from vrn_lite.faces.morphable import MorphableFace
+from vrn_lite.frame import InputError
+from vrn_lite.networks.base import Prediction, build
+from vrn_lite.networks.vrn import VRN, LandmarkHourglass, UnalignedVRN
+from vrn_lite.presets import PRESETS
+from vrn_lite.samples import STEADY, make_pairs, unaligned
 from vrn_lite.training.data import step_seed
 
 
@@ -214,7 +214,7 @@ def test_a_detector_of_another_size_looks_at_the_same_faces_at_its_own(ict_face,
 
 
 def test_rows_do_not_depend_on_the_number_of_threads_and_come_in_order(ict_face, monkeypatch):
-    monkeypatch.setattr("vrn_lite.testsets.CHUNK", 2)
+    monkeypatch.setattr("vrn_lite.evaluation.testsets.CHUNK", 2)
     network, threads, tables = VRN("tiny").eval(), torch.get_num_threads(), []
     try:
         for count in (1, 3):
@@ -239,8 +239,8 @@ def test_with_one_thread_no_batch_is_held_while_the_next_is_made(ict_face, monke
         made.append(weakref.ref(pairs.volumes))
         return pairs
 
-    monkeypatch.setattr("vrn_lite.testsets.CHUNK", 2)
-    monkeypatch.setattr("vrn_lite.testsets.make_pairs", spy)
+    monkeypatch.setattr("vrn_lite.evaluation.testsets.CHUNK", 2)
+    monkeypatch.setattr("vrn_lite.evaluation.testsets.make_pairs", spy)
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(1)

@@ -6,15 +6,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vrn_lite.evaluation.predictors import Answer, Reconstruct
+from vrn_lite.evaluation.testsets import part
 from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.frame import Grid, InputError, require
 from vrn_lite.inference import SHIFTS, shift
 from vrn_lite.mesh import Mesh
-from vrn_lite.methods import Answer, Reconstruct
 from vrn_lite.networks.base import FaceNetwork
 from vrn_lite.networks.regression import Estimate
-from vrn_lite.pairs import FacePairs
-from vrn_lite.testsets import part
+from vrn_lite.samples import FacePairs
 from vrn_lite.volume import voxelize
 
 

@@ -9,12 +9,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vrn_lite.camera import Similarity
+from vrn_lite.evaluation.testsets import part
 from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.frame import Grid, InputError, Volume
 from vrn_lite.inference import iter_probabilities, landmarks_in
 from vrn_lite.networks.base import FaceNetwork, finds_landmarks
-from vrn_lite.pairs import FacePairs
-from vrn_lite.testsets import part
+from vrn_lite.samples import FacePairs
 from vrn_lite.volume import isosurface, voxelize
 
 

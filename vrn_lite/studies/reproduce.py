@@ -19,23 +19,23 @@ from typing import Any
 
 import torch
 
-from vrn_lite import published
-from vrn_lite.ablations import by_hard_volume, by_soft_oracle, by_unaligned_and_pose, displaced, occluded, perturbed, table_of
-from vrn_lite.baselines.eos import by_eos
-from vrn_lite.baselines.regression import by_regression
+from vrn_lite.evaluation.eos import by_eos
+from vrn_lite.evaluation.evaluate import Asked, Method, Table, compare, evaluate, samples
+from vrn_lite.evaluation.predictors import Reconstruct, by_guided, by_network, by_oracle, told
+from vrn_lite.evaluation.regression import by_regression
+from vrn_lite.evaluation.testsets import heldout, heldout_seed
 from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.files import atomically
 from vrn_lite.frame import Grid, InputError, require
 from vrn_lite.inference import landmarks_in
-from vrn_lite.methods import Reconstruct, by_guided, by_network, by_oracle, told
 from vrn_lite.networks.base import FaceNetwork, build
 from vrn_lite.networks.weights import load, load_detector, save_weights, shipped
-from vrn_lite.pairs import MILD, FacePairs, PoseRange
 from vrn_lite.presets import NetworkSize, Preset, preset as preset_named
-from vrn_lite.protocols import Asked, Method, Table, compare, evaluate, samples
-from vrn_lite.published import PROTOCOLS
+from vrn_lite.samples import MILD, FacePairs, PoseRange
+from vrn_lite.studies import published
+from vrn_lite.studies.ablations import by_hard_volume, by_soft_oracle, by_unaligned_and_pose, displaced, occluded, perturbed, table_of
+from vrn_lite.studies.published import PROTOCOLS
 from vrn_lite.synth.appearance import PICTURES
-from vrn_lite.testsets import heldout, heldout_seed
 from vrn_lite.training.loop import train
 
 

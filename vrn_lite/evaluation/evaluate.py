@@ -13,15 +13,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vrn_lite.datasets.real import RealSet
+from vrn_lite.evaluation.predictors import Answer, Reconstruct, by_guided, by_mean_face, by_network, by_oracle, put_back, told
+from vrn_lite.evaluation.testsets import SIZES, named_set
 from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.frame import Grid, InputError, require
 from vrn_lite.inference import landmarks_in
-from vrn_lite.methods import Answer, Reconstruct, by_guided, by_mean_face, by_network, by_oracle, put_back, told
 from vrn_lite.metrics import iou, landmark_nme, vertex_errors
 from vrn_lite.networks.base import FaceNetwork, LandmarkDetector
-from vrn_lite.pairs import FacePairs, unaligned
 from vrn_lite.presets import Preset, preset as preset_named
-from vrn_lite.testsets import SIZES, named_set
+from vrn_lite.samples import FacePairs, unaligned
 from vrn_lite.training.runtime import with_threads
 
 YAW_EDGES = (-90, -60, -20, 20, 60, 90)

@@ -13,14 +13,14 @@ import torch
 import trimesh
 from PIL import Image
 
-from vrn_lite import photo
 from vrn_lite.frame import FACE_SIZE, Grid, InputError, voxel_centres
 from vrn_lite.inference import probabilities
 from vrn_lite.landmarks import FLIP
 from vrn_lite.networks.base import Prediction, build
 from vrn_lite.networks.vrn import VRN, GuidedVRN, LandmarkHourglass, UnalignedVRN
 from vrn_lite.networks.weights import save_weights
-from vrn_lite.photo import best, crop, detect_face, find_landmarks, largest_part, locate, networks_for, paint, reconstruct
+from vrn_lite.photo import reconstruct as photo
+from vrn_lite.photo.reconstruct import best, crop, detect_face, find_landmarks, largest_part, locate, networks_for, paint, reconstruct
 from vrn_lite.volume import isosurface
 
 GRID = Grid(32, 32, 32)
@@ -95,7 +95,7 @@ def ball(ramp):
 
 LARGE = """
 import sys, torch
-from vrn_lite.photo import reconstruct
+from vrn_lite.photo.reconstruct import reconstruct
 result = reconstruct(sys.argv[1], recrop=False)
 memory = [line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")]
 print(*result.box, *memory)

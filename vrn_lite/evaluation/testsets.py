@@ -16,8 +16,8 @@ from torch import Tensor
 from vrn_lite.camera import Similarity, place
 from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.frame import Grid, require
-from vrn_lite.pairs import STEADY, FacePairs, PoseRange, View, draw_pairs, make_pairs
 from vrn_lite.presets import Preset, preset as preset_named
+from vrn_lite.samples import STEADY, FacePairs, PoseRange, View, draw_pairs, make_pairs
 from vrn_lite.synth.appearance import Appearance, Rng
 
 CHUNK = 16

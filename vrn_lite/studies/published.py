@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
-from vrn_lite.ablations import spread
+from vrn_lite.studies.ablations import spread
 
 RESULTS = files("vrn_lite") / "results"
 """Where the published numbers are: `results.json` (ours), `paper.json` (the paper's, with their source)."""

@@ -28,11 +28,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vrn_lite.camera import PIVOT_BEHIND_LANDMARKS, Similarity
+from vrn_lite.evaluation.predictors import Answer, Reconstruct
 from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.frame import Grid, InputError, require
 from vrn_lite.mesh import Mesh
-from vrn_lite.methods import Answer, Reconstruct
-from vrn_lite.pairs import FacePairs
+from vrn_lite.samples import FacePairs
 from vrn_lite.volume import voxelize
 
 SIDE = 192

@@ -6,10 +6,10 @@ import skimage.data
 import torch
 from PIL import Image
 
-from vrn_lite import portrait
 from vrn_lite.frame import InputError
-from vrn_lite.pairs import PoseRange, make_pairs
-from vrn_lite.portrait import detect_face, read_photo
+from vrn_lite.photo import image_io as portrait
+from vrn_lite.photo.image_io import detect_face, read_photo
+from vrn_lite.samples import PoseRange, make_pairs
 
 
 @pytest.fixture(scope="module")

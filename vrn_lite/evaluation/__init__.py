@@ -1,0 +1,1 @@
+"""Test sets, predictors, and the measurement of the one on the other (paper section 4)."""

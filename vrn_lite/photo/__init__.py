@@ -1,0 +1,1 @@
+"""One photograph in, one 3D face out."""

@@ -1,0 +1,1 @@
+"""What is measured with all of it: ablations, the paper's tables made again, benchmarks."""
