@@ -22,7 +22,7 @@ PIVOT_BEHIND_LANDMARKS = 0.4
 
 @dataclass(frozen=True)
 class Similarity:
-    """x -> scale * rotation @ x + translation, batched: scale ``[b]``, rotation ``[b, 3, 3]``, translation ``[b, 3]``."""
+    """x -> scale * rotation @ x + translation, batched: ``[b]``, ``[b, 3, 3]`` and ``[b, 3]``."""
 
     scale: Float[Tensor, " b"]
     rotation: Float[Tensor, "b 3 3"]
@@ -47,7 +47,9 @@ class Similarity:
         return Similarity(self.scale.to(device), self.rotation.to(device), self.translation.to(device))
 
 
-def rotation_matrix(yaw: Float[Tensor, " b"], pitch: Float[Tensor, " b"], roll: Float[Tensor, " b"]) -> Float[Tensor, "b 3 3"]:
+def rotation_matrix(
+    yaw: Float[Tensor, " b"], pitch: Float[Tensor, " b"], roll: Float[Tensor, " b"]
+) -> Float[Tensor, "b 3 3"]:
     """Rz(roll) Rx(pitch) Ry(yaw) in the model frame, angles in degrees.
 
     Examples
@@ -93,7 +95,9 @@ def crop_camera(
     return Similarity(scale, rotation, centre - scale[:, None] * anchor)
 
 
-def jitter(angle: Float[Tensor, " b"], shift: Float[Tensor, "b 2"], zoom: Float[Tensor, " b"], grid: Grid) -> Similarity:
+def jitter(
+    angle: Float[Tensor, " b"], shift: Float[Tensor, "b 2"], zoom: Float[Tensor, " b"], grid: Grid
+) -> Similarity:
     """The paper's jitter in the voxel frame (section 3.4), about the image's centre and the pivot's depth.
 
     Parameters

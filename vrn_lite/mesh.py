@@ -136,7 +136,7 @@ class Closing:
         return Closing(tuple(hole.to(device) for hole in self.holes), self.rim.to(device), self.triangles.to(device))
 
     def extend(self, vertices: Vertices, wall: Float[Tensor, "*b"]) -> Float[Tensor, "*b n 3"]:
-        """Append the hole centres, the rim's copies at depth `wall` and the cap's centre: ``[..., v + holes + r + 1, 3]``."""
+        """Append hole centres, the rim's copies at depth `wall`, the cap's centre: ``[..., v + holes + r + 1, 3]``."""
         centres = [vertices[..., hole, :].mean(-2, keepdim=True) for hole in self.holes]
         back = vertices[..., self.rim, :].clone()
         back[..., 2] = wall[..., None]
@@ -178,7 +178,9 @@ def close(mesh: Mesh, wall: float) -> Mesh:
     InputError : the wall does not lie behind every vertex, or the boundary is no set of loops.
     """
     rearmost = float(mesh.vertices[..., 2].min())
-    require(rearmost > wall, f"the wall at z = {wall:g} must lie behind every vertex; the rearmost is at z = {rearmost:g}")
+    require(
+        rearmost > wall, f"the wall at z = {wall:g} must lie behind every vertex; the rearmost is at z = {rearmost:g}"
+    )
     closing = closing_of(mesh.triangles, mesh.vertices.shape[-2])
     vertices = closing.extend(mesh.vertices, torch.full(mesh.vertices.shape[:-2], wall, dtype=mesh.vertices.dtype))
     added = vertices.shape[-2] - mesh.vertices.shape[-2]

@@ -22,7 +22,7 @@ from vrn_lite.synth.render import render
 from vrn_lite.volume import fill, voxelize
 
 MANY = 2**24
-"""Voxels of a batch from which on the memory that making it took is given back at once; a training of minutes has fewer."""
+"""Voxels of a batch from which on the memory that making it took is given back at once."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,8 @@ class PoseRange:
     shift : largest translation, pixels of a 192 px image.
     zoom : largest change of scale.
     mirror : share of mirrored samples.
-    loose : share of samples with a crop as face finders give them, before any correction by landmarks: 0.55 to 1.8 times
-        the right size, and up to a third of the face off to any side.
+    loose : share of samples with a crop as face finders give them, before landmarks correct it: 0.55 to 1.8 times the
+        right size, and up to a third of the face off to any side.
     """
 
     yaw: float = 90
@@ -98,7 +98,7 @@ PAPER_JITTER = PoseRange()
 """Training poses with the paper's augmentation."""
 
 MILD_JITTER = PoseRange(angle=10, shift=5, zoom=0.05)
-"""Training poses with less augmentation, for trainings of minutes: upright crops need fewer samples than turned ones."""
+"""Training poses with less augmentation, for trainings of minutes: upright crops need fewer samples."""
 
 LOOSE_JITTER = PoseRange(angle=30, shift=6, zoom=0.08, loose=0.25)
 """Training poses of the shipped networks: heads as upright as people hold them, every fourth in a finder's crop."""
@@ -146,7 +146,7 @@ def make_pairs(
 
 
 class View(NamedTuple):
-    """From where heads are seen: the camera from the model frame to the voxel frame; yaw and pitch ``[b]`` in degrees."""
+    """From where heads are seen: the camera from model to voxel frame; yaw and pitch ``[b]`` in degrees."""
 
     camera: Similarity
     yaw: Float[Tensor, " b"]
@@ -224,7 +224,10 @@ def unaligned(pairs: FacePairs, interocular: float, grid: Grid) -> FacePairs:
     upright, back = torch.zeros(len(pairs), device=pairs.images.device), pairs.camera.inverse()
     camera = crop_camera(back(pairs.truth.landmark_points()), upright, upright, upright, interocular, grid)
     truth = pairs.truth.with_vertices(back.compose(camera)(pairs.truth.vertices))
-    volumes, landmarks = voxelize(truth.vertices, truth.solid_triangles(), grid.shape, grid.depth_scale), truth.landmark_points()
+    volumes, landmarks = (
+        voxelize(truth.vertices, truth.solid_triangles(), grid.shape, grid.depth_scale),
+        truth.landmark_points(),
+    )
     flip = pairs.mirrored
     volumes[flip], landmarks[flip] = volumes[flip].flip(-1), mirror(landmarks[flip], grid.width)
     if volumes.numel() >= MANY:
