@@ -47,7 +47,7 @@ def test_the_model_is_the_face_it_was_written_from(face):
     assert torch.equal(face.landmarks, bald.landmarks)
     torch.testing.assert_close(face.identity, MICROMETRES * bald.identity[:IDENTITIES], atol=1e-2, rtol=0)
     assert torch.equal(face.patch_vertices, bald.patch_vertices)
-    assert face.unit == pytest.approx(MICROMETRES * bald.unit)
+    assert face.interocular == pytest.approx(MICROMETRES * bald.interocular)
     assert len(face.expression_names) == len(face.expression) == 2 * EXPRESSIONS
 
 

@@ -75,7 +75,7 @@ class VertexErrors:
         return float(self.aligned.norm(dim=-1).mean() / self.normaliser)
 
     @property
-    def levelled(self) -> float:
+    def depth_aligned(self) -> float:
         """`nme` after removing the mean z difference: for faces of a source that puts its depth origin elsewhere."""
         shift = self.offsets.mean(0) * self.offsets.new_tensor([0.0, 0.0, 1.0])
         return float((self.offsets - shift).norm(dim=-1).mean() / self.normaliser)
@@ -108,7 +108,7 @@ def _points(shape: trimesh.Trimesh | Mesh | Vertices, name: str) -> Float[Tensor
     return vertices.detach().cpu().double()
 
 
-def nme(predicted: trimesh.Trimesh | Mesh | Vertices, truth: Mesh, *, rigid: bool = False, levelled: bool = False) -> float:
+def nme(predicted: trimesh.Trimesh | Mesh | Vertices, truth: Mesh, *, rigid: bool = False, depth_aligned: bool = False) -> float:
     """Normalised mean error of a reconstruction, both in the voxel frame (paper section 4, equation 2).
 
     The mean, over the truth's vertices in its `face` mask, of the distance to the paired predicted vertex, divided by
@@ -121,15 +121,15 @@ def nme(predicted: trimesh.Trimesh | Mesh | Vertices, truth: Mesh, *, rigid: boo
     predicted : a mesh or vertices ``[v, 3]``, pixels.
     truth : one mesh with `face` mask and `landmarks`.
     rigid : keep ICP's motion (the paper's supplement).
-    levelled : remove the pairs' mean z difference first (between sources with different depth origins; say so beside the number).
+    depth_aligned : remove the pairs' mean z difference first (between sources with different depth origins; say so beside the number).
 
     Raises
     ------
     InputError : see `vertex_errors`, which also gives the error at each vertex.
     """
-    require(not (rigid and levelled), "choose rigid or levelled, not both: the rigid motion levels the depth already")
+    require(not (rigid and depth_aligned), "choose rigid or depth_aligned, not both: the rigid motion levels the depth already")
     errors = vertex_errors(predicted, truth)
-    return errors.rigid if rigid else errors.levelled if levelled else errors.nme
+    return errors.rigid if rigid else errors.depth_aligned if depth_aligned else errors.nme
 
 
 @dataclass(frozen=True)
