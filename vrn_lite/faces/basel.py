@@ -9,7 +9,7 @@ z to the viewer. Nobody may pass it on. One folder holds the files, in any of th
                  01_MorphableModel.mat  the university's, with 3DDFA's model_info.mat (trimIndex, keypoints)
                  u_shp.npy              3DDFA's Python parts: w_shp_sim.npy, keypoints_sim.npy, tri.mat, param_std.npy
     expressions  Model_Exp.mat          3DDFA's; Model_Expression.mat with AFLW2000-3D
-                 Exp_Pca.bin            Guo et al.'s (github.com/Juyong/3DFace), with std_exp.txt of Deep3DFaceReconstruction
+                 Exp_Pca.bin            Guo et al.'s (github.com/Juyong/3DFace); std_exp.txt: Deep3DFaceReconstruction's
                  u_exp.npy              with w_exp_sim.npy
 
 An array that its file lacks may lie beside it in a file of its own (sigma_exp.mat, tri.mat, keypoints.txt). The
