@@ -23,8 +23,8 @@ def trim_malloc(voxels: int = MANY) -> None:
 
     The GNU C library keeps what it was given by blocks of up to 32 MB, about as large as a batch of volumes or of a
     network's activations, and it fits new blocks of other sizes beside them instead of into them. After a training of
-    minutes, half of what a process holds is such free memory. Giving it back takes milliseconds; no value changes. Where
-    the C library has no such call, nothing happens.
+    minutes, half of what a process holds is such free memory. Giving it back takes milliseconds; no value changes.
+    Where the C library has no such call, nothing happens.
     """
     trim = _trim()
     if trim is not None and voxels >= MANY:

@@ -55,7 +55,8 @@ class Fragments(NamedTuple):
 
     def where(self, keep: Tensor) -> "Fragments":
         """The fragments selected by a mask or by numbers."""
-        return Fragments(*(field[keep] for field in self[:6]), self.shape)
+        sample, triangle, row, column, depth, weights = (field[keep] for field in self[:6])
+        return Fragments(sample, triangle, row, column, depth, weights, self.shape)
 
 
 def rasterize(

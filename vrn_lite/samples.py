@@ -186,13 +186,13 @@ def draw_jitter(poses: PoseRange, grid: Grid, rng: Rng) -> Similarity:
     zoom = rng.uniform(1 - poses.zoom, 1 + poses.zoom)
     # A finder's crop: sizes are uniform in their logarithm, places in a third of the face.
     loose = rng.bernoulli(poses.loose)
-    zoom = torch.where(loose > 0, rng.uniform(*map(math.log, FINDER_ZOOM)).exp(), zoom)
+    zoom = torch.where(loose > 0, rng.uniform(*FINDER_ZOOM).exp(), zoom)
     shift = torch.where(loose[:, None] > 0, rng.uniform(-FINDER_SHIFT, FINDER_SHIFT, 2), shift)
     return jitter(angle, shift, zoom, grid)
 
 
-FINDER_ZOOM = (0.55, 1.8)
-"""Range of a finder's sizes, of the right one, as seen on real photographs."""
+FINDER_ZOOM = (math.log(0.55), math.log(1.8))
+"""Range of the logarithm of a finder's size error, as seen on real photographs."""
 
 FINDER_SHIFT = 192 * FACE_SIZE / 3
 """A third of the face, in pixels of a 192 px image."""
