@@ -178,7 +178,8 @@ def close(mesh: Mesh, wall: float) -> Mesh:
     InputError : the wall does not lie behind every vertex, or the boundary is no set of loops.
     """
     rearmost = float(mesh.vertices[..., 2].min())
-    require(rearmost > wall, f"the wall at z = {wall:g} must lie behind every vertex; the rearmost is at {rearmost:g}")
+    reason = f"the wall at z = {wall:g} must lie behind every vertex; the rearmost is at z = {rearmost:g}"
+    require(rearmost > wall, reason)
     closing = closing_of(mesh.triangles, mesh.vertices.shape[-2])
     vertices = closing.extend(mesh.vertices, torch.full(mesh.vertices.shape[:-2], wall, dtype=mesh.vertices.dtype))
     count, added = mesh.vertices.shape[-2], vertices.shape[-2] - mesh.vertices.shape[-2]
