@@ -88,20 +88,6 @@ def landmark_loss(
     return F.kl_div(logits.float().flatten(-2).log_softmax(-1), truth, reduction="none").sum(-1).mean()
 
 
-PRIOR = 1e-4
-"""Weight of the mean squares of identity and expression coefficients against the vertices' distances."""
-
-
-def distance_loss(found: Float[Tensor, "b n 3"], truth: Float[Tensor, "b n 3"], size: float) -> Float[Tensor, ""]:
-    """Mean Euclidean distance of vertices, over the face's size: 3DDFA's vertex distance cost."""
-    return (found - truth).norm(dim=-1).mean() / size
-
-
 def square_loss(found: Float[Tensor, "b n 3"], truth: Float[Tensor, "b n 3"], size: float) -> Float[Tensor, ""]:
     """Mean squared Euclidean distance of vertices, over the face's size squared: plain L2."""
     return ((found - truth) / size).square().sum(-1).mean()
-
-
-def coefficient_loss(identity: Float[Tensor, "b i"], expression: Float[Tensor, "b e"]) -> Float[Tensor, ""]:
-    """How far coefficients are from the mean face's: their mean squares, times `PRIOR`."""
-    return PRIOR * (identity.square().mean() + expression.square().mean())
