@@ -351,3 +351,11 @@ def test_numpy_and_torch_give_the_same_surface():
 def test_volumes_without_a_surface_are_refused(volume, message):
     with pytest.raises(InputError, match=message):
         isosurface(volume)
+
+
+@pytest.mark.parametrize("shift", [[60.0, 4, 4], [4, -50, 4], [4, 4, 90], [4, 4, -40]])
+def test_a_mesh_beside_the_grid_is_told(shift):
+    vertices, triangles = icosphere(3.0, 1)
+    with pytest.warns(UserWarning, match="nothing of the mesh .* lies inside the grid of 8 x 8 x 4 px: place it there first"):
+        volume = voxelize(vertices + torch.tensor(shift), triangles, (8, 8, 8), 2.0)
+    assert not volume.any()
