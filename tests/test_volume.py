@@ -230,6 +230,7 @@ def test_the_winding_does_not_change_the_solid():
     assert torch.equal(voxelize(placed, triangles), voxelize(placed, triangles.flip(1)))
 
 
+@pytest.mark.filterwarnings("ignore:nothing of the mesh")
 @pytest.mark.parametrize("shift", [(0, 0, -30), (0, 0, 34), (0, 0, 200), (0, 0, -200), (11, -9, 0), (-25, 0, 3)])
 def test_a_cut_off_solid_is_the_whole_one_seen_through_the_grid(shift):
     """Depths before and behind the grid are clamped: a window of a larger grid holds the same voxels."""
