@@ -39,7 +39,7 @@ from vrn_lite import exercises, landmarks, viz
 from vrn_lite.inference import probabilities
 from vrn_lite.metrics import landmark_nme
 from vrn_lite.networks.base import build
-from vrn_lite.samples import JITTERED, MILD
+from vrn_lite.samples import MILD_JITTER, PAPER_JITTER
 from vrn_lite.viz import widgets
 
 if "BINDER_SERVICE_HOST" in os.environ:
@@ -64,7 +64,7 @@ preset, samples, batch = {
     "gpu": ("colab", 60_000, 32),
 }[profile]
 # notebook 04: less augmentation for minutes
-poses = {"ci": MILD, "cpu": MILD, "gpu": JITTERED}[profile]
+poses = {"ci": MILD_JITTER, "cpu": MILD_JITTER, "gpu": PAPER_JITTER}[profile]
 
 grid = vrn.preset(preset).grid
 network = build("guided", preset, seed=0)
@@ -336,7 +336,7 @@ def score(chances, pairs, depth_scale):
         for chance in chances
     ]
     found = [
-        vrn.nme(mesh, pairs.mesh(i), levelled=True)
+        vrn.nme(mesh, pairs.mesh(i), depth_aligned=True)
         for i, mesh in enumerate(meshes)
         if mesh is not None
     ]

@@ -228,7 +228,7 @@ errors = vertex_errors(found, truth)
 for name, mine, package in zip(
     ("NME", "rigid NME", "levelled NME"),
     by_hand,
-    (errors.nme, errors.rigid, errors.levelled),
+    (errors.nme, errors.rigid, errors.depth_aligned),
     strict=True,
 ):
     print(f"{name:13} by hand {mine:.4f}   vertex_errors {package:.4f}")
@@ -918,7 +918,7 @@ for chunk, batch in enumerate(testsets.aflw2000(face, last + 1, preset=network.p
             cases[name, which] = made_again(models[name], batch, number % testsets.CHUNK)
 for key, (number, before) in wanted.items():
     errors = cases[key][5]
-    now = errors.nme if score == "nme" else errors.levelled
+    now = errors.nme if score == "nme" else errors.depth_aligned
     print(
         f"{', '.join(key):24} picture {number:3}: stored {before:.4f}, now {now:.4f}; rigid"
         f" {errors.rigid:.4f}; detected landmarks {cases[key][6]:.4f}"

@@ -119,7 +119,8 @@ scenes = {
         "colours": viz.COLOURS[5],
     },
 }
-title = f"One face: IoU {float(overlap[one]):.3f}, NME {vrn.nme(surface, truth, levelled=True):.3f}"
+nme = vrn.nme(surface, truth, depth_aligned=True)
+title = f"One face: IoU {float(overlap[one]):.3f}, NME {nme:.3f}"
 viz.show(
     viz.linked_figure(
         scenes, title, intensity_name="error (px)", intensity_range=(0, 6), most_vertices=6000
@@ -239,7 +240,7 @@ for batch in vrn.heldout(face, crowd, preset=guided.preset):
             vrn.nme(
                 vrn.isosurface(answer[0], depth_scale=grid.depth_scale),
                 batch.mesh(i),
-                levelled=True,
+                depth_aligned=True,
             )
             if meets
             else float("inf")
