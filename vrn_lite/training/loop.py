@@ -15,7 +15,7 @@ from vrn_lite.networks.base import FaceNetwork, LandmarkDetector, Prediction, bu
 from vrn_lite.presets import Preset
 from vrn_lite.samples import FacePairs, PoseRange
 from vrn_lite.synth.appearance import Appearance
-from vrn_lite.training.checkpoint import kept, resume
+from vrn_lite.training.checkpoint import resume, run
 from vrn_lite.training.data import Data, PairStream, StepPairs, faces_of, step_seed, stream_of, suited
 from vrn_lite.training.log import StepMetrics
 from vrn_lite.training.optim import OptimConfig, optim_named
@@ -240,10 +240,4 @@ def train(
     path = None if folder is None else Path(folder) / "checkpoint.pt"
     if path is not None:
         resume(trainer, path)
-    return _run(trainer, path, save_every)
-
-
-def _run(trainer: Trainer, path: Path | None, save_every: float) -> Iterator[StepMetrics]:
-    """A trainer's steps, with checkpoints where they are wanted, to the end."""
-    yield from trainer.steps() if path is None else kept(trainer, trainer.steps(), path, save_every)
-    trainer.finish()
+    return run(trainer, path, save_every)
