@@ -12,10 +12,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import trimesh
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from scipy.optimize import lsq_linear
 from scipy.spatial import cKDTree
 from torch import Tensor
+from torch.nn.functional import grid_sample, normalize
 
 from vrn_lite.align import orthographic
 from vrn_lite.camera import Similarity
@@ -30,8 +31,11 @@ POINTS = 2500
 SURFACE_NOISE, LANDMARK_NOISE = 0.01, 0.04
 """Expected distances from surface and landmarks, in outer interocular distances: they weigh both against the prior."""
 
-INDEPENDENT = 200
+INDEPENDENT = 300
 """Neighbours on a surface err alike: the vertices together count as so many independent measurements."""
+
+EXPRESSION_PRIOR = 3.0
+"""An expression's coefficient is 0 give or take a third; an identity's give or take one."""
 
 STEPS = (0.0, 0.0, 0.1, 0.3, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
 """How far the prior lets the shape go, step by step: pose alone first, then everything."""
@@ -109,20 +113,21 @@ class Registered:
         if self.image is None:
             raise InputError("this surface has no photograph: register a Reconstruction to get a texture")
         uv = _unwrapped(self.face)
-        flat = torch.cat((uv * side, self.face.mean[:, 2:] * 0), 1)
+        flat = torch.cat((uv * side, -self.face.mean[:, [0, 2]].norm(dim=1, keepdim=True)), 1)  # the outermost skin wins
         texels = nearest(rasterize(flat[None], self.face.triangles, side, side))
         # 1. Where each texel's point lies in the photograph, and whether it is seen there.
         corners = self.face.triangles[texels.triangle]
         points = (texels.weights[..., None] * self.vertices[corners]).sum(1)
-        seen = self._seen(points)
-        columns, rows = points[:, 0].long(), points[:, 1].long()
+        a, b, c = self.vertices[corners].unbind(1)
+        seen = self._seen(points, -normalize(torch.linalg.cross(b - a, c - a), dim=1)[:, 2])
         height, width = self.image.shape[:2]
-        seen &= (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
+        at = points[:, :2] / points.new_tensor([width, height]) * 2 - 1
+        seen &= (at.abs() <= 1).all(1)
         # 2. Their colours.
         colours, known = torch.zeros(side * side, 3), torch.zeros(side * side, dtype=torch.bool)
-        place = texels.pixel[seen]
-        colours[place] = torch.from_numpy(self.image[rows[seen].numpy(), columns[seen].numpy()]).float()
-        known[place] = True
+        picture = torch.from_numpy(self.image).permute(2, 0, 1)[None].float()
+        colours[texels.pixel] = grid_sample(picture, at[None, None], align_corners=False)[0, :, 0].T
+        known[texels.pixel] = seen
         colours, known = colours.view(side, side, 3), known.view(side, side, 1)
         # 3. The rest from the other half, then from the mean.
         mean = colours[known[..., 0]].mean(0) if bool(known.any()) else colours.new_full((3,), 128.0)
@@ -132,21 +137,21 @@ class Registered:
     def _model(self, expression: Float[Tensor, " e"]) -> Float[Tensor, "v 3"]:
         return self.face.mesh(self.identity, expression).vertices[: len(self.face.mean)]
 
-    def _seen(self, points: Float[Tensor, "n 3"], side: int = 256) -> torch.Tensor:
-        """Which points nothing of the face hides from the viewer."""
+    def _seen(self, points: Float[Tensor, "n 3"], towards: Float[Tensor, " n"], side: int = 256) -> Bool[Tensor, " n"]:
+        """Which points face the viewer with nothing of the head before them."""
         low, high = self.vertices.amin(0), self.vertices.amax(0)
         scale = (side - 1) / float((high - low)[:2].max())
         front = nearest(rasterize(((self.vertices - low) * scale)[None], self.face.triangles, side, side))
         depth = torch.full((side * side,), float("inf"))
-        depth[front.pixel] = front.z.float()
-        at = (points - low) * scale
-        cell = at[:, 1].long().clamp(0, side - 1) * side + at[:, 0].long().clamp(0, side - 1)
-        return at[:, 2] <= depth[cell] + 0.02 * side
+        depth[front.pixel] = front.depth.float()
+        x, y, z = ((points - low) * scale).unbind(1)
+        cell = y.long().clamp(0, side - 1) * side + x.long().clamp(0, side - 1)
+        return (towards > 0.1) & (z <= depth[cell] + 0.04 * side)
 
 
 def _unwrapped(face: MorphableFace) -> Float[Tensor, "v 2"]:
     """Each vertex's place on a cylinder about the mean face, in [0, 1]: u right, v down; mirrored vertices at u and 1 - u."""
-    middle = face.mean.new_tensor([0.0, 0.0, float(face.mean[face.landmarks, 2].mean()) - face.unit])
+    middle = face.mean.new_tensor([0.0, 0.0, float(face.mean[face.landmarks, 2].mean()) - face.interocular])
     x, y, z = (face.mean - middle).unbind(1)
     u = 0.5 + torch.atan2(x, z.clamp(min=1e-6)) / torch.pi
     return torch.stack((u, (y.max() - y) / (y.max() - y.min())), 1)
@@ -211,6 +216,7 @@ class _Fit:
         self.triangles = torch.searchsorted(patch, face.triangles[face.patch].contiguous())
         self.chosen, self.count = torch.arange(0, len(patch), max(1, len(patch) // POINTS)), len(patch)
         self.identities = len(face.identity)
+        self.most = torch.tensor([0.0 if name.startswith("eyeLook") else 1.0 for name in face.expression_names])  # unseen
         self.shape = torch.zeros(len(self.modes), dtype=torch.float64)
         self.camera = self._first()
 
@@ -230,7 +236,7 @@ class _Fit:
 
     def _step(self, freedom: float) -> None:
         """Pair, then solve once for pose and shape together."""
-        size = float(self.camera.scale[0]) * self.face.unit  # the interocular distance in the surface's frame
+        size = float(self.camera.scale[0]) * self.face.interocular  # the interocular distance in the surface's frame
         placed = self.camera((self.mean + torch.einsum("m,mnc->nc", self.shape, self.modes))[None])[0]
         pairs = self._pairs(placed, size)
         # 1. How points move with the pose (turn, scale, shift) and with the modes: [7 + m, n, 3].
@@ -251,12 +257,13 @@ class _Fit:
         away = torch.cat((weight * gaps, (self.goal - placed[marks, :2]).flatten() / LANDMARK_NOISE)) / size
         current = torch.cat((torch.zeros(7), self.shape)).double()
         prior = torch.full((len(current),), max(freedom, 1e-12) ** -0.5, dtype=torch.float64)
+        prior[7 + self.identities :] *= EXPRESSION_PRIOR
         prior[:7] = 0
         matrix = torch.cat((data, torch.diag(prior)))
         right = torch.cat((away + data @ current, torch.zeros_like(prior)))
         # 3. Bounded least squares on the square root of the normal equations.
         low = torch.cat((torch.full((7,), -np.inf), torch.full((self.identities,), -3.0), torch.zeros(len(self.shape) - self.identities)))
-        high = torch.cat((torch.full((7,), np.inf), torch.full((self.identities,), 3.0), torch.ones(len(self.shape) - self.identities)))
+        high = torch.cat((torch.full((7,), np.inf), torch.full((self.identities,), 3.0), self.most))
         q, r = torch.linalg.qr(matrix)
         found = torch.from_numpy(lsq_linear(r.numpy(), (q.T @ right).numpy(), (low.numpy(), high.numpy() + 1e-9)).x)
         # 4. The pose moves about the points' middle.
@@ -266,7 +273,7 @@ class _Fit:
         step = torch.linalg.matrix_exp(cross - cross.T)
         grown = torch.exp(found[3])
         inner = Similarity(grown[None], step[None], (middle + found[4:7] - grown * (step @ middle))[None])
-        self.camera, self.shape = self.camera.then(inner), found[7:]
+        self.camera, self.shape = self.camera.compose(inner), found[7:]
 
     def _pairs(self, placed: Float[Tensor, "n 3"], size: float) -> _Pairs:
         """The surface's nearest points to some of the patch's; not the far ones, nor those that face another way."""
