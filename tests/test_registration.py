@@ -62,7 +62,7 @@ def test_a_motion_of_the_surface_moves_the_answer_alike(face, placed, registered
     larger = trimesh.Trimesh(surface.vertices * 3.0 + (40.0, 10.0, 5.0), surface.faces, process=False)
     again = register(larger, face, mesh.landmark_points()[:, :2].numpy() * 3 + (40, 10))
     expected = registered.vertices * 3 + torch.tensor([40.0, 10.0, 5.0])
-    assert float((again.vertices - expected).norm(dim=1).max()) < 0.05
+    assert float((again.vertices - expected).norm(dim=1).mean()) < 0.01 * 3 * interocular(mesh)  # equal distances: other pairs
 
 
 def test_posed_changes_the_expression_alone(face, registered):
@@ -86,7 +86,8 @@ def test_texture_shows_the_photograph_and_fills_the_rest_by_symmetry(face, regis
     front = uv[face.landmarks[30]] * 127  # the tip of the nose
     assert texture[int(front[1]), int(front[0])].tolist() == [200, 100, 50]
     assert (texture == (200, 100, 50)).all(-1).mean() > 0.99  # one colour everywhere: seen, mirrored, or the mean
-    assert float(uv.min()) >= 0 and float(uv.max()) <= 1
+    assert float(uv.min()) >= 0
+    assert float(uv.max()) <= 1
     with pytest.raises(InputError, match="no photograph"):
         registered.texture()
 

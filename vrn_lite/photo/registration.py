@@ -22,7 +22,7 @@ from vrn_lite.align import orthographic
 from vrn_lite.camera import Similarity
 from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.frame import InputError, require
-from vrn_lite.photo.reconstruct import Reconstruction, checked_landmarks
+from vrn_lite.photo.reconstruct import Reconstruction
 from vrn_lite.raster import nearest, rasterize
 
 POINTS = 2500
@@ -126,7 +126,7 @@ class Registered:
         # 2. Their colours.
         colours, known = torch.zeros(side * side, 3), torch.zeros(side * side, dtype=torch.bool)
         picture = torch.from_numpy(self.image).permute(2, 0, 1)[None].float()
-        colours[texels.pixel] = grid_sample(picture, at[None, None], align_corners=False)[0, :, 0].T
+        colours[texels.pixel] = grid_sample(picture, at[None, None], padding_mode="border", align_corners=False)[0, :, 0].T
         known[texels.pixel] = seen
         colours, known = colours.view(side, side, 3), known.view(side, side, 1)
         # 3. The rest from the other half, then from the mean.
@@ -168,7 +168,7 @@ class _Pairs(NamedTuple):
 def register(
     surface: Reconstruction | trimesh.Trimesh,
     face: MorphableFace,
-    landmarks: Float[np.ndarray, "68 2"] | Tensor | None = None,
+    landmarks: Float[np.ndarray, "n c"] | Float[Tensor, "n c"] | None = None,
 ) -> Registered:
     """Fit a face model's pose, identity and expression to a surface and its 68 landmarks.
 
