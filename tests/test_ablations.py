@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from vrn_lite.camera import crop_camera, rotation_matrix
+from vrn_lite.camera import crop_camera
 from vrn_lite.evaluation.predictors import by_oracle
 from vrn_lite.evaluation.testsets import heldout
 from vrn_lite.frame import InputError
@@ -21,7 +21,6 @@ from vrn_lite.studies.ablations import (
     displaced,
     found_camera,
     occluded,
-    orthographic,
     perturbed,
     spread,
     table_of,
@@ -156,24 +155,3 @@ def test_spread_is_the_sample_standard_deviation():
     assert spread([1.0, 2.0, 3.0]) == {"mean": 2.0, "std": 1.0}
     assert spread([0.5]) == {"mean": 0.5}
     assert spread([1.0, 4.0])["std"] == pytest.approx(math.sqrt(4.5))
-
-
-def test_orthographic_gives_back_the_camera_that_made_the_image():
-    generator = torch.Generator().manual_seed(5)
-    points = torch.randn(6, 68, 3, generator=generator, dtype=torch.float64)
-    rotation = rotation_matrix(*(360 * torch.rand(6, generator=generator, dtype=torch.float64) for _ in range(3)))
-    scale, shift = 1 + torch.rand(6, generator=generator, dtype=torch.float64), torch.randn(6, 1, 3, generator=generator, dtype=torch.float64)
-    image = (scale[:, None, None] * points @ rotation.mT + shift)[..., :2]
-    camera = orthographic(points, image)
-    torch.testing.assert_close(camera.scale, scale)
-    torch.testing.assert_close(camera.rotation, rotation)
-    torch.testing.assert_close(camera(points)[..., :2], image)
-    assert float(camera(points)[..., 2].mean(1).abs().max()) < 1e-9
-
-
-def test_orthographic_rotations_are_proper_whatever_the_image():
-    generator = torch.Generator().manual_seed(6)
-    camera = orthographic(torch.randn(32, 20, 3, generator=generator), torch.randn(32, 20, 2, generator=generator))
-    torch.testing.assert_close(torch.linalg.det(camera.rotation), torch.ones(32))
-    torch.testing.assert_close(camera.rotation @ camera.rotation.mT, torch.eye(3).expand(32, 3, 3), atol=1e-5, rtol=0)
-    assert bool((camera.scale > 0).all())

@@ -18,6 +18,7 @@ from vrn_lite.frame import Grid, require
 from vrn_lite.inference import probabilities
 from vrn_lite.landmarks import mirror
 from vrn_lite.networks.base import FaceNetwork
+from vrn_lite.photo.registration import orthographic
 from vrn_lite.presets import Preset, preset as preset_named
 from vrn_lite.samples import NO_JITTER, FacePairs, View, draw_pairs, draw_view, unaligned
 from vrn_lite.synth.appearance import Appearance, Rng
@@ -87,33 +88,6 @@ def perturbed(landmarks: Float[Tensor, "b 68 n"], pixels: float, generator: torc
     moved = landmarks.clone()
     moved[..., :2] += noise * pixels * width / 192 / (torch.pi / 2) ** 0.5  # the mean length of a normal vector in the plane
     return moved
-
-
-def orthographic(points: Float[Tensor, "b n 3"], image: Float[Tensor, "b n 2"]) -> Similarity:
-    """The scaled orthographic camera that projects points closest to where an image shows them, up to its depth.
-
-    Parameters
-    ----------
-    points : ``[b, n, 3]``, the model's points, not in one plane; in the model frame.
-    image : ``[b, n, 2]``, x and y in pixels.
-
-    Returns
-    -------
-    Similarity whose x and y are the projection; points' mean goes to depth 0, which an orthographic image cannot tell.
-
-    Notes
-    -----
-    The best linear map A = image^T points (points^T points)^-1 of the centred points, with its two singular values set
-    to their mean, the scale; the third row of the rotation is the cross product of the first two.
-    """
-    middle, goal = points.mean(1, keepdim=True), image.mean(1, keepdim=True)
-    linear = torch.linalg.lstsq(points - middle, image - goal).solution.mT  # [b, 2, 3]
-    u, sizes, vt = torch.linalg.svd(linear, full_matrices=False)
-    rows = u @ vt
-    rotation = torch.cat((rows, torch.linalg.cross(rows[:, :1], rows[:, 1:])), 1)
-    scale = sizes.mean(-1)
-    shift = torch.cat((goal, torch.zeros_like(goal[..., :1])), -1) - scale[:, None, None] * (middle @ rotation.mT)
-    return Similarity(scale, rotation, shift[:, 0])
 
 
 def found_camera(face: MorphableFace, points: Float[Tensor, "b 68 n"], grid: Grid) -> Similarity:
