@@ -15,9 +15,11 @@ import trimesh
 from jaxtyping import Float, Int
 from PIL import Image as Pillow
 from scipy.ndimage import map_coordinates
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
 
 from vrn_lite.frame import InputError, require
-from vrn_lite.mesh import weld
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif")
 """Endings of a texture that bears the scan's name."""
@@ -281,3 +283,23 @@ def _sampled(at: Float[np.ndarray, "t 3 2"], picture: Path) -> Float[np.ndarray,
     rows, columns = (1 - v) * pixels.shape[0] - 0.5, u * pixels.shape[1] - 0.5
     found = [map_coordinates(pixels[..., channel], (rows, columns), order=1, mode="nearest") for channel in range(3)]
     return np.stack(found, -1).clip(0, 1)
+
+
+def weld(points: Float[np.ndarray, "v n"], within: float = 0.0) -> Int[np.ndarray, " v"]:
+    """For each point the first one at the same place, or reached from there in steps of at most `within`.
+
+    Examples
+    --------
+    >>> weld(np.array([[0.0, 0, 0], [1, 0, 0], [0, 0, 0]])).tolist()
+    [0, 1, 0]
+    """
+    places, first, number = np.unique(points, axis=0, return_index=True, return_inverse=True)
+    number = number.reshape(-1)
+    if within > 0:
+        near = cKDTree(places).query_pairs(within, output_type="ndarray")
+        joined = coo_matrix((np.ones(len(near)), near.T), shape=(len(places), len(places)))
+        label = connected_components(joined, directed=False)[1]
+        earliest = np.full(label.max() + 1, len(points))
+        np.minimum.at(earliest, label, first)
+        first = earliest[label]
+    return first[number]
