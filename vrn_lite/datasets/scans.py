@@ -9,9 +9,9 @@ files, each with a .jpg of the same name. Beside it lie its 68 landmarks, in its
 
 BU-4DFE's own .bnd files hold 83 points without the tip and the bridge of the nose, and cannot stand in for them.
 
-A scan becomes a `MorphableFace` without modes: the whole scan is seen, and its face (`face_region`, by the landmarks) is
-closed to a solid by the same rules as every other source's. The landmarks turn it to the front, put their mean at the
-origin and give the unit, the outer interocular distance; a scan's own axes and unit do not matter.
+A scan becomes a `MorphableFace` without modes: the whole scan is seen, and its face (`face_region`, by the landmarks)
+is closed to a solid by the same rules as every other source's. The landmarks turn it to the front, put their mean at
+the origin and give the unit, the outer interocular distance; a scan's own axes and unit do not matter.
 """
 
 import json
@@ -24,18 +24,30 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from vrn_lite.align import rigid
 from vrn_lite.datasets.real import RealSet, files_in
 from vrn_lite.datasets.surfaces import read_surface, without_gz
-from vrn_lite.evaluation.testsets import CHUNK, STREAM, Rendered, bu4dfe as rendered_bu4dfe, florence as rendered_florence, heldout_seed, straight
+from vrn_lite.evaluation.testsets import (
+    CHUNK,
+    STREAM,
+    Rendered,
+    bu4dfe as rendered_bu4dfe,
+    florence as rendered_florence,
+    heldout_seed,
+    straight,
+)
 from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.faces.patch import face_region, facing, open_patch
-from vrn_lite.frame import Grid, InputError, require
+from vrn_lite.frame import Grid, InputError, Triangles, require
+from vrn_lite.mesh import boundary_edges
 from vrn_lite.samples import FacePairs, draw_pairs
 from vrn_lite.synth.appearance import Appearance, Rng
+from vrn_lite.volume import voxelize
 
 SCANS = tuple(kind + gz for kind in (".obj", ".ply", ".wrl", ".wrz") for gz in ("", ".gz"))
 LANDMARKS = (".txt", ".npy", ".npz", ".json", ".ljson")
@@ -45,8 +57,8 @@ LABELS = {"jaw": 17, "left_eyebrow": 5, "right_eyebrow": 5, "nose": 9, "left_eye
 """What menpo calls the parts of a face in iBUG order, and how many landmarks each has."""
 
 FARTHEST_OFF = 0.2
-"""Landmarks may differ from an average face's by so much, in outer interocular distances, root mean square; further off, they
-are no face in iBUG order."""
+"""Landmarks may differ from an average face's by so much, in outer interocular distances, root mean square; further
+off, they are no face in iBUG order."""
 
 
 class Scan(NamedTuple):
@@ -57,11 +69,13 @@ class Scan(NamedTuple):
     name : of the file.
     face : a model without modes; its mean holds the scan's vertices, then the 68 landmarks, which no triangle uses.
     colours : ``[v, 3]`` in [0, 1], of the model's vertices.
+    parts : triangles of closed surfaces in the face beside its own: eyeballs.
     """
 
     name: str
     face: MorphableFace
     colours: Float[Tensor, "v 3"]
+    parts: tuple[Int[Tensor, "_ 3"], ...] = ()
 
 
 def florence(folder: str | Path, face: MorphableFace) -> RealSet:
@@ -78,8 +92,8 @@ def florence(folder: str | Path, face: MorphableFace) -> RealSet:
 def bu4dfe(folder: str | Path, face: MorphableFace) -> RealSet:
     """BU-4DFE, or any folder of happy and surprised scans, in the paper's three pitches and seven yaws.
 
-    The expression must stand in the file's or in a folder's name: ``F001/Happy/012.wrl``, ``F001_Surprise.obj``. Parameters
-    as in `florence`.
+    The expression must stand in the file's or in a folder's name: ``F001/Happy/012.wrl``, ``F001_Surprise.obj``.
+    Parameters as in `florence`.
     """
     return _rendered("bu4dfe", "BU-4DFE", folder, face, rendered_bu4dfe)
 
@@ -94,7 +108,9 @@ def _rendered(protocol: str, source: str, folder: str | Path, face: MorphableFac
         for number, (path, tag) in enumerate(zip(paths, tags, strict=True)):
             scan = read_scan(path, front)
             for start in range(0, len(poses), CHUNK):
-                generator = torch.Generator().manual_seed(heldout_seed(seed, STREAM * rendered.stream + 2 * number + start // CHUNK))
+                generator = torch.Generator().manual_seed(
+                    heldout_seed(seed, STREAM * rendered.stream + 2 * number + start // CHUNK)
+                )
                 yield shown(scan, poses[start : start + CHUNK], grid, generator, tag)
 
     return RealSet(protocol, source, front, len(paths) * len(poses), batches)
@@ -116,25 +132,43 @@ def expression_of(path: Path, expressions: Sequence[str]) -> str:
         return expressions[0]
     words = {word.lower() for word in re.split(r"[^a-zA-Z]+", str(path))}
     found = [name for name in expressions if name.lower() in words]
-    require(len(found) == 1, f"{path}: its path must name its expression, one of {', '.join(expressions)}, as in F001/Happy/012.wrl")
+    require(
+        len(found) == 1,
+        f"{path}: its path must name its expression, one of {', '.join(expressions)}, as in F001/Happy/012.wrl",
+    )
     return found[0]
 
 
 def levelled(face: MorphableFace) -> MorphableFace:
-    """A face model in the scans' frame: the mean's landmarks about the origin, one unit being its outer interocular distance."""
+    """A face model in the scans' frame: the mean's landmarks about the origin, its outer interocular distance the unit."""
     middle = face.mean[face.landmarks].mean(0)
-    return replace(face, mean=(face.mean - middle) / face.interocular, identity=face.identity / face.interocular, expression=face.expression / face.interocular)
+    return replace(
+        face,
+        mean=(face.mean - middle) / face.interocular,
+        identity=face.identity / face.interocular,
+        expression=face.expression / face.interocular,
+    )
 
 
-def shown(scan: Scan, poses: Sequence[tuple[float, float]], grid: Grid, generator: torch.Generator, tag: str = "") -> FacePairs:
+def shown(
+    scan: Scan, poses: Sequence[tuple[float, float]], grid: Grid, generator: torch.Generator, tag: str = ""
+) -> FacePairs:
     """A scan in a batch of poses (pitch, yaw), under the light and before the background of the rendered test sets."""
     device = scan.face.mean.device
     pitch, yaw = torch.tensor(poses, dtype=torch.float32, device=device).T
     mesh = scan.face.mesh()
-    colours = torch.cat((scan.colours, scan.colours.new_zeros(len(mesh.vertices) - len(scan.colours), 3)))  # the closing is never seen
+    colours = torch.cat(
+        (scan.colours, scan.colours.new_zeros(len(mesh.vertices) - len(scan.colours), 3))
+    )  # the closing is never seen
     mesh = replace(mesh, vertices=mesh.vertices.expand(len(poses), -1, -1), colours=colours.expand(len(poses), -1, -1))
     view = straight(mesh.landmark_points(), scan.face, grid, yaw, pitch)
     pairs = draw_pairs(mesh, view, scan.face, grid, Rng.of(generator, len(poses), device), Appearance.plain())
+    for (
+        part
+    ) in scan.parts:  # what lies mostly in the face belongs to it, wherever it comes out; crumbs beside it do not
+        solid = voxelize(pairs.truth.vertices, part, grid.shape, grid.depth_scale)
+        within = 2 * (solid & pairs.volumes).sum((1, 2, 3)) > solid.sum((1, 2, 3))
+        pairs = replace(pairs, volumes=pairs.volumes | (solid & within[:, None, None, None]))
     return replace(pairs, tags=(tag,) * len(poses), truth=replace(pairs.truth, colours=None))
 
 
@@ -148,29 +182,49 @@ def read_scan(path: str | Path, front: MorphableFace) -> Scan:
 
     Raises
     ------
-    InputError : the scan, its texture or its landmarks are missing or cannot be read, the landmarks are no face's, or no
-        face is left around them. The message begins with the file's name.
+    InputError : the scan, its texture or its landmarks are missing or cannot be read, the landmarks are no face's, or
+        no face is left around them. The message begins with the file's name.
     """
     path = Path(path)
     landmarks, surface = read_landmarks(path), read_surface(path)
     goal = front.mean[front.landmarks].double().cpu()
-    points, colours, triangles = (torch.from_numpy(np.ascontiguousarray(values)) for values in (surface.points, surface.colours, surface.triangles))
+    points, colours, triangles = (
+        torch.from_numpy(np.ascontiguousarray(values))
+        for values in (surface.points, surface.colours, surface.triangles)
+    )
     middle, unit = landmarks.mean(0), (landmarks[36] - landmarks[45]).norm()
     require(float(unit) > 0, f"{path}: its landmarks 37 and 46, the outer corners of the eyes, are the same point")
     marks = (landmarks - middle) / unit
     turn = rigid(marks[None], goal[None]).rotation[0]
     marks = marks @ turn.T
     away = float((marks - goal).square().sum(-1).mean().sqrt())
-    require(away <= FARTHEST_OFF, f"{path}: its landmarks are no face in iBUG order: {away:.2f} outer interocular distances from an average face's")
+    where = f"{away:.2f} outer interocular distances from an average face's"
+    require(away <= FARTHEST_OFF, f"{path}: its landmarks are no face in iBUG order: {where}")
     points = (points - middle) / unit @ turn.T
+    region = face_region(points, marks)
     try:
-        patch = open_patch(triangles, face_region(points, marks))
+        patch = open_patch(triangles, region)
         model = _model(torch.cat((points, marks)).float(), facing(points, triangles, patch), patch)
         model.mesh()
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
+    device = front.mean.device
+    others = model.triangles[~patch & region[triangles].all(1)]
+    parts = tuple(part.to(device) for part in closed_parts(others))
     painted = torch.cat((colours, torch.zeros(68, 3, dtype=colours.dtype))).float()
-    return Scan(without_gz(path).stem, model.to(front.mean.device), painted.to(front.mean.device))
+    return Scan(without_gz(path).stem, model.to(device), painted.to(device), parts)
+
+
+def closed_parts(triangles: Triangles) -> list[Int[Tensor, "_ 3"]]:
+    """The surfaces without a boundary among triangles."""
+    if len(triangles) == 0:
+        return []
+    a, b, c = triangles.numpy().T
+    size = int(triangles.max()) + 1
+    links = coo_matrix((np.ones(2 * len(a)), (np.concatenate((a, b)), np.concatenate((b, c)))), shape=(size, size))
+    label = torch.from_numpy(connected_components(links, directed=False)[1])[triangles[:, 0]]
+    parts = [triangles[label == number] for number in label.unique()]
+    return [part for part in parts if len(boundary_edges(part)) == 0]
 
 
 def _model(mean: Float[Tensor, "v 3"], triangles: Tensor, patch: Tensor) -> MorphableFace:
