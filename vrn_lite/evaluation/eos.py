@@ -18,7 +18,7 @@ EOS can also let the jaw line's points slide along the outline that the camera s
 outline. Ours mark one fixed vertex at every yaw ("3D" landmarks), so each of the 68 stays with its vertex.
 """
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -28,24 +28,24 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vrn_lite.camera import PIVOT_BEHIND_LANDMARKS, Similarity
-from vrn_lite.evaluation.predictors import Answer, Reconstruct
+from vrn_lite.evaluation.predictors import LandmarkSource, Prediction3D, Predictor, solid_of
 from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.frame import Grid, InputError, require
 from vrn_lite.mesh import Mesh
+from vrn_lite.presets import Preset
 from vrn_lite.samples import FacePairs
-from vrn_lite.volume import voxelize
 
 SIDE = 192
 """EOS is told of an image of so many pixels a side at every preset: its weights count in pixels of a landmark's error."""
 
 STRENGTH = 0.5
-"""Weight of the priors, in EOS's unit: 1 for landmarks that are off by sqrt(3) px. Of 32 ICT faces (not the held-out ones), fitted
-with weights from 0.05 to EOS's own default of 30: 0.1 has 6 % less error for true landmarks and 17 % more for landmarks that
-are 3 % off; larger weights have more for both."""
+"""Weight of the priors, in EOS's unit: 1 for landmarks that are off by sqrt(3) px. Of 32 ICT faces (not the held-out ones),
+fitted with weights from 0.05 to EOS's own default of 30: 0.1 has 6 % less error for true landmarks and 17 % more for
+landmarks that are 3 % off; larger weights have more for both."""
 
 ITERATIONS = 20
-"""Rounds of pose, identity and expression. On the same faces EOS's own default of 5 has 14 % more error for true landmarks and 5 %
-more for landmarks that are 3 % off; 50 have as much for the former and 5 % more for the latter."""
+"""Rounds of pose, identity and expression. On the same faces EOS's own default of 5 has 14 % more error for true landmarks
+and 5 % more for landmarks that are 3 % off; 50 have as much for the former and 5 % more for the latter."""
 
 Expressions = Literal["blendshapes", "prior"]
 
@@ -69,14 +69,18 @@ class Part(NamedTuple):
         return (self.start + self.turn @ torch.tensor(found, dtype=torch.float64)).float()
 
 
-def gaussian_part(mean: Float[Tensor, "l 3"], modes: Float[Tensor, "m l 3"], start: Float[Tensor, " m"], spread: Float[Tensor, " m"]) -> Part:
+def gaussian_part(
+    mean: Float[Tensor, "l 3"], modes: Float[Tensor, "m l 3"], start: Float[Tensor, " m"], spread: Float[Tensor, " m"]
+) -> Part:
     """The faces ``mean + sum (coefficients - start) * modes``, coefficients ~ N(start, spread^2), over an orthonormal basis.
 
     With ``modes * spread = basis @ diag(size) @ axes`` (singular values), EOS's coefficients along `axes` are N(0, 1) each
     and independent, which is the prior that EOS assumes, and its eigenvalues are `size` squared.
     """
     pack = _eos().morphablemodel
-    basis, size, axes = torch.linalg.svd((modes.double() * spread.double()[:, None, None]).flatten(1).T, full_matrices=False)
+    basis, size, axes = torch.linalg.svd(
+        (modes.double() * spread.double()[:, None, None]).flatten(1).T, full_matrices=False
+    )
     model = pack.PcaModel(_column(mean.flatten()), _column(basis), _column(size**2), [])
     return Part(model, start.double(), spread.double()[:, None] * axes.T)
 
@@ -97,7 +101,9 @@ class EosModel:
     identity: Part
     expression: Part
 
-    def fit(self, points: Float[Tensor, "68 n"], grid: Grid, strength: float = STRENGTH, iterations: int = ITERATIONS) -> Mesh | None:
+    def fit(
+        self, points: Float[Tensor, "68 n"], grid: Grid, strength: float = STRENGTH, iterations: int = ITERATIONS
+    ) -> Mesh | None:
         """The closed mesh, in the voxel frame, whose landmarks are seen at `points` (x, y and what may follow, pixels).
 
         Expression coefficients are clamped to [0, 1], and identity coefficients shrunk where the face would reach behind
@@ -112,11 +118,15 @@ class EosModel:
         eos, zoom = _eos(), SIDE / grid.side
         marks = [eos.core.Landmark(str(k), point) for k, point in enumerate(_column(zoom * points[:, :2]))]
         weights = {"num_iterations": iterations, "lambda_identity": strength, "lambda_expressions": strength}
-        _, pose, identity, expression = eos.fitting.fit_shape_and_pose(self.model, marks, eos.core.LandmarkMapper(), SIDE, SIDE, **weights)
+        _, pose, identity, expression = eos.fitting.fit_shape_and_pose(
+            self.model, marks, eos.core.LandmarkMapper(), SIDE, SIDE, **weights
+        )
         seen = torch.tensor(eos.fitting.get_3x4_affine_camera_matrix(pose, SIDE, SIDE)[:2], dtype=torch.float64) / zoom
         return self._placed(self.identity.coefficients(identity), self.expression.coefficients(expression), seen, grid)
 
-    def _placed(self, identity: Float[Tensor, " i"], expression: Float[Tensor, " e"], seen: Float[Tensor, "2 4"], grid: Grid) -> Mesh | None:
+    def _placed(
+        self, identity: Float[Tensor, " i"], expression: Float[Tensor, " e"], seen: Float[Tensor, "2 4"], grid: Grid
+    ) -> Mesh | None:
         """The mesh under the camera whose rows x and y are `seen`, or None if it cannot be built."""
         if not all(bool(found.isfinite().all()) for found in (identity, expression, seen)):
             return None
@@ -145,71 +155,71 @@ def camera_of(seen: Float[Tensor, "2 4"], landmarks: Float[Tensor, "68 3"], unit
 
 
 def eos_model(face: MorphableFace, expressions: Expressions = "prior") -> EosModel:
-    """Hand a face model to EOS; see `by_eos` for `expressions`.
+    """Hand a face model to EOS; see `eos_predictor` for `expressions`.
 
     Raises
     ------
     InputError : eos-py is not installed, or no such kind of expressions.
     """
-    require(expressions in ("blendshapes", "prior"), f"expressions must be 'blendshapes' or 'prior', got {expressions!r}")
+    require(
+        expressions in ("blendshapes", "prior"), f"expressions must be 'blendshapes' or 'prior', got {expressions!r}"
+    )
     pack, face = _eos().morphablemodel, face.to("cpu")
     modes, count = face.expression[:, face.landmarks], len(face.identity)
-    identity = gaussian_part(face.mean[face.landmarks], face.identity[:, face.landmarks], torch.zeros(count), torch.ones(count))
+    identity = gaussian_part(
+        face.mean[face.landmarks], face.identity[:, face.landmarks], torch.zeros(count), torch.ones(count)
+    )
     if expressions == "blendshapes":
-        shapes = [pack.Blendshape(name, _column(mode.flatten())) for name, mode in zip(face.expression_names, modes, strict=True)]
-        expression = Part(shapes, torch.zeros(len(modes), dtype=torch.float64), torch.eye(len(modes), dtype=torch.float64))
+        shapes = [
+            pack.Blendshape(name, _column(mode.flatten()))
+            for name, mode in zip(face.expression_names, modes, strict=True)
+        ]
+        expression = Part(
+            shapes, torch.zeros(len(modes), dtype=torch.float64), torch.eye(len(modes), dtype=torch.float64)
+        )
     else:
         drawn = face.draw_expression(torch.Generator().manual_seed(0), 4096)
         expression = gaussian_part(torch.einsum("m,mlc->lc", drawn.mean(0), modes), modes, drawn.mean(0), drawn.std(0))
     return EosModel(face, pack.MorphableModel(identity.model, expression.model, pack.PcaModel()), identity, expression)
 
 
-def by_eos(
+def eos_predictor(
     face: MorphableFace,
-    landmarks: Callable[[FacePairs], Float[Tensor, "b 68 n"]],
-    grid: Grid,
+    landmarks: LandmarkSource,
+    preset: Preset,
     *,
     expressions: Expressions = "prior",
     strength: float = STRENGTH,
     iterations: int = ITERATIONS,
-) -> Reconstruct:
-    """What EOS makes of the landmarks that a function has for the samples; it runs on the CPU.
+) -> Predictor:
+    """What EOS makes of landmarks: the fitted mesh, the solid inside it, and the landmarks it was fitted to; on the CPU.
+
+    A sample whose landmarks are not finite, or lie as no face's do, gets an empty solid and no surface.
 
     Parameters
     ----------
     face : the morphable model to fit.
-    landmarks : the 68 points of each sample as the image shows them, in pixels; only x and y are used. The true ones, or a detector's::
-
-            by_eos(face, lambda pairs: pairs.landmarks, grid)
-            by_eos(face, lambda pairs: landmarks_in(detector, pairs.images), grid)
-
-    grid : of the samples.
-    expressions : "prior" for a linear model with a Gaussian prior, of the mean and spread that `MorphableFace.draw_expression`
-        has; "blendshapes" for non-negative least squares without any prior, the way of the paper's time. Made for a handful of
-        blendshapes, it gives those of a face with fifty what belongs to identity and noise, and it diverges
-        where two of them undo each other.
+    landmarks : the 68 points of each sample as the image shows them, in pixels; only x and y are used.
+    preset : gives the grid.
+    expressions : "prior" for a linear model with a Gaussian prior, of the mean and spread that
+        `MorphableFace.draw_expression` has; "blendshapes" for non-negative least squares without any prior, the way of
+        the paper's time. Made for a handful of blendshapes, it gives those of a face with fifty what belongs to identity
+        and noise, and it diverges where two of them undo each other.
     strength : weight of the priors on identity and expression.
     iterations : rounds of fitting.
-
-    Returns
-    -------
-    Reconstruct: the solid of the fitted mesh, that mesh's vertices, and the landmarks it was fitted to. A sample whose
-    landmarks are not finite, or lie as no face's do, gets an empty solid and no surface.
 
     Raises
     ------
     InputError : eos-py is not installed, or no such kind of expressions.
     """
-    model = eos_model(face, expressions)
+    model, grid = eos_model(face, expressions), preset.grid
     bounds = face.mesh().solid_triangles().unique().cpu()
 
-    def answer(points: Float[Tensor, "68 n"]) -> Answer:
-        mesh = model.fit(points, grid, strength, iterations)
-        if mesh is None:
-            return Answer(torch.zeros(grid.shape, dtype=torch.bool), None, points)
-        return Answer(voxelize(mesh.vertices, mesh.solid_triangles(), grid.shape, grid.depth_scale), mesh.vertices[bounds], points)
+    def predict(pairs: FacePairs) -> Iterator[Prediction3D]:
+        for points in landmarks(pairs).detach().cpu():
+            yield solid_of(model.fit(points, grid, strength, iterations), bounds, grid, points)
 
-    return lambda pairs: (answer(points) for points in landmarks(pairs).detach().cpu())
+    return Predictor(preset, predict)
 
 
 def _eos() -> Any:

@@ -1,12 +1,13 @@
-"""Test sets with fixed seeds, from any face model: the held-out faces, the paper's three protocols, the six expressions.
+"""Test sets with fixed seeds: the held-out faces, the paper's three protocols, the six expressions (paper section 4).
 
-Every set is a function ``(source, n, seed, *, preset, device)`` that yields `FacePairs` of up to 16 samples. Sample i is
-the same however many are asked for and at whatever preset, and no training ever sees it. ``TEST_SETS`` names them all.
+A `TestSet` is the same for whatever is measured on it, rendered from a face model (here) or read from files (`datasets`).
+Sample i is the same however many are asked for and at whatever preset, and no training ever sees it. ``TEST_SETS`` names
+those that are rendered.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from itertools import product
+from itertools import count, product, repeat
 from typing import Any
 
 import torch
@@ -16,12 +17,100 @@ from torch import Tensor
 from vrn_lite.camera import Similarity, place
 from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.frame import Grid, require
+from vrn_lite.inference import landmarks_in
+from vrn_lite.networks.base import LandmarkDetector
 from vrn_lite.presets import Preset, preset as preset_named
 from vrn_lite.samples import STEADY, FacePairs, PoseRange, View, draw_pairs, make_pairs
 from vrn_lite.synth.appearance import Appearance, Rng
 
 CHUNK = 16
 """Faces of a test set are made so many at a time, always: face i is then the same however many are asked for."""
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """Samples in a fixed order, for any preset.
+
+    Attributes
+    ----------
+    name : of the protocol: heldout, florence, bu4dfe, aflw2000, expressions, or your own.
+    source : where the faces come from, in a word.
+    face : a face model in the samples' model frame: its mean is the bound "mean face", its `unit` the samples'.
+    size : how many samples.
+    make : from a preset to batches of samples in order; what comes after `size` samples is never made.
+    detector : whose landmarks the samples carry (see `seen_by`).
+    """
+
+    name: str
+    source: str
+    face: MorphableFace
+    size: int
+    make: Callable[[Preset], Iterator[FacePairs]]
+    detector: LandmarkDetector | None = None
+
+    __test__ = False  # pytest takes classes of this name for tests
+
+    def __post_init__(self) -> None:
+        require(self.size > 0, f"a test set needs faces, got n = {self.size}")
+
+    def batches(self, preset: Preset | str) -> Iterator[FacePairs]:
+        """The samples for a preset's grid.
+
+        Raises
+        ------
+        InputError : unknown preset; a file cannot be read (its name is in the message).
+        """
+        batches, left = self.make(preset_named(preset)), self.size
+        while left > 0:
+            pairs = beginning(next(batches), left)
+            left -= len(pairs)
+            yield pairs
+            del pairs  # before the next batch is made: two at a time would take much memory
+
+    def first(self, n: int) -> "TestSet":
+        """The set's first n samples.
+
+        Raises
+        ------
+        InputError : it has fewer.
+        """
+        require(0 < n <= self.size, f"{self.source} has {self.size} samples here, got n = {n}")
+        return replace(self, size=n)
+
+    def seen_by(self, detector: LandmarkDetector, test_time_augmentation: bool = True) -> "TestSet":
+        """The same samples with `found`: the landmarks that a detector finds in them, drawn at the detector's own size."""
+        require(
+            not getattr(detector, "training", False), "the detector is in training mode: call detector.eval() first"
+        )
+
+        def make(preset: Preset) -> Iterator[FacePairs]:
+            larger = detector.preset.grid.width / preset.grid.width
+
+            def seen(pairs: FacePairs, wide: FacePairs | None) -> FacePairs:
+                points = landmarks_in(detector, (wide or pairs).images, test_time_augmentation)
+                return replace(pairs, found=points.to(pairs.images) / larger)
+
+            own = repeat(None) if larger == 1 else self.batches(detector.preset)
+            return map(seen, self.batches(preset), own)  # `map` keeps no batch
+
+        return replace(self, make=make, detector=detector)
+
+
+def beginning(pairs: FacePairs, count: int) -> FacePairs:
+    """The first `count` samples of a batch, copied, so that the memory of the others is free."""
+    if count >= len(pairs):
+        return pairs
+    kept = {f.name: getattr(pairs, f.name) for f in fields(pairs) if f.name not in ("truth", "camera")}
+    copies: dict[str, Any] = {
+        k: v[:count].clone() if isinstance(v, Tensor) else v and v[:count] for k, v in kept.items()
+    }
+    truth = pairs.truth.moved(pairs.truth.vertices[:count].clone())
+    return FacePairs(**copies, truth=truth, camera=part(pairs.camera, slice(count)))
+
+
+def part(motion: Similarity, which: slice) -> Similarity:
+    """Some motions of a batch."""
+    return Similarity(motion.scale[which], motion.rotation[which], motion.translation[which])
 
 
 def heldout_seed(seed: int, chunk: int) -> int:
@@ -34,61 +123,52 @@ def heldout_seed(seed: int, chunk: int) -> int:
 
 
 STREAM = 10_000
-"""Every set after the held-out one draws its chunks from numbers of its own, this far apart, so that no two sets share faces."""
+"""Every set after the held-out one draws its chunks from numbers of its own, this far apart: no two sets share faces."""
 
 IDENTITIES = 5_000
 """Where, in a set's numbers, those of its identities begin."""
 
 
+def generators(seed: int, stream: int = 0) -> Iterator[torch.Generator]:
+    """A generator for each chunk of a set."""
+    return (torch.Generator().manual_seed(heldout_seed(seed, STREAM * stream + chunk)) for chunk in count())
+
+
 def heldout(
-    source: MorphableFace,
+    face: MorphableFace,
     n: int = 256,
     seed: int = 2017,
     *,
-    preset: Preset | str = "lite",
     poses: PoseRange = STEADY,
     appearance: Appearance | None = None,
-    device: torch.device | str | None = None,
-) -> Iterator[FacePairs]:
+) -> TestSet:
     """Faces that no training has seen: yaw uniform in -90 to 90, pitch normal 15 clipped at 40, full appearance, no jitter.
 
     Parameters
     ----------
-    source : where identities and expressions come from; another one than the training's makes the test cross-database.
+    face : where identities and expressions come from, and on whose device samples are made; another one than the
+        training's makes the test cross-database.
     n : number of faces; a smaller set is the beginning of a larger one.
-    seed : of the set.
-    preset : gives the grid; shapes, poses and lights are the same at every preset.
+    seed : of the set. Shapes, poses and lights are the same at every preset.
     poses : another range of poses, or with jitter.
     appearance : another one than the training's; with `Appearance(heldout=True)`, skins and a haircut never seen there.
-    device : where the pairs are made; by default where `source` is.
 
-    Yields
+    Raises
     ------
-    FacePairs of up to 16 samples.
+    InputError : no faces.
+
+    Examples
+    --------
+    Sixteen faces at 128 pixels::
+
+        pairs = next(heldout(face, 16).batches("sharp"))
     """
-    for start in _starts(n):
-        generator = torch.Generator().manual_seed(heldout_seed(seed, start // CHUNK))
-        yield beginning(make_pairs(source, preset, CHUNK, generator, device, appearance=appearance, poses=poses), n - start)
 
+    def make(preset: Preset) -> Iterator[FacePairs]:
+        for generator in generators(seed):
+            yield make_pairs(face, preset, CHUNK, generator, appearance=appearance, poses=poses)
 
-def _starts(n: int) -> range:
-    """First samples of the chunks of a set of n."""
-    require(n > 0, f"a test set needs faces, got n = {n}")
-    return range(0, n, CHUNK)
-
-
-def beginning(pairs: FacePairs, count: int) -> FacePairs:
-    """The first `count` samples of a batch, copied, so that the memory of the others is free."""
-    if count >= len(pairs):
-        return pairs
-    kept = {f.name: getattr(pairs, f.name)[:count] for f in fields(pairs) if f.name not in ("truth", "camera", "found")}
-    copies: dict[str, Any] = {name: value.clone() if isinstance(value, Tensor) else value for name, value in kept.items()}
-    return FacePairs(**copies, truth=pairs.truth.moved(pairs.truth.vertices[:count].clone()), camera=part(pairs.camera, slice(count)))
-
-
-def part(motion: Similarity, which: slice) -> Similarity:
-    """Some motions of a batch."""
-    return Similarity(motion.scale[which], motion.rotation[which], motion.translation[which])
+    return TestSet("heldout", face.name, face, n, make)
 
 
 EXPRESSIONS: Mapping[str, Mapping[str, float]] = {
@@ -100,7 +180,8 @@ EXPRESSIONS: Mapping[str, Mapping[str, float]] = {
     "Disgust": {"noseSneer": 1, "mouthUpperUp": 0.7, "browDown": 0.4},
     "Surprise": {"browInnerUp": 1, "browOuterUp": 1, "eyeWide": 1, "jawOpen": 0.8},
 }
-"""BU-4DFE's six expressions, and none, in the names of ICT-FaceKit's blendshapes, which the procedural face shares; both sides alike."""
+"""BU-4DFE's six expressions, and none, in ICT-FaceKit's names of blendshapes, which the procedural face shares; both
+sides alike."""
 
 
 def expression(face: MorphableFace, name: str) -> Float[Tensor, " e"]:
@@ -112,8 +193,8 @@ def expression(face: MorphableFace, name: str) -> Float[Tensor, " e"]:
     """
     require(name in EXPRESSIONS, f"unknown expression {name!r}: choose one of {', '.join(EXPRESSIONS)}")
     bases = [blendshape.removesuffix("_L").removesuffix("_R") for blendshape in face.expression_names]
-    missing = sorted(set(EXPRESSIONS[name]) - set(bases))
-    require(not missing, f"the {face.name} face has no blendshape {', '.join(missing)}: {name} cannot be shown on it")
+    missing = ", ".join(sorted(set(EXPRESSIONS[name]) - set(bases)))
+    require(not missing, f"the {face.name} face has no blendshape {missing}: {name} cannot be shown on it")
     return face.mean.new_tensor([EXPRESSIONS[name].get(base, 0.0) for base in bases])
 
 
@@ -126,12 +207,14 @@ class Rendered:
 
     Attributes
     ----------
+    name : of the protocol.
     stream : number of the set, which keeps its faces apart from those of the others.
     expressions : names from `EXPRESSIONS`.
     pitches, yaws : degrees.
     size : number of samples by default: whole identities.
     """
 
+    name: str
     stream: int
     expressions: Sequence[str]
     pitches: Sequence[float]
@@ -143,74 +226,75 @@ class Rendered:
         """Expression, pitch and yaw of an identity's samples."""
         return list(product(self.expressions, self.pitches, self.yaws))
 
-    def __call__(
-        self,
-        source: MorphableFace,
-        n: int | None = None,
-        seed: int = 2017,
-        *,
-        preset: Preset | str = "lite",
-        device: torch.device | str | None = None,
-    ) -> Iterator[FacePairs]:
-        """The samples; parameters as in `heldout`."""
-        count, grid = self.size if n is None else n, preset_named(preset).grid
-        face = source if device is None else source.to(device)
-        for start in _starts(count):
-            poses = [self.grid[number % len(self.grid)] for number in range(start, start + CHUNK)]
-            names, pitch, yaw = zip(*poses, strict=True)
-            identity = torch.stack([self._identity(face, seed, number // len(self.grid)) for number in range(start, start + CHUNK)])
-            shown = torch.stack([expression(face, name) for name in names])
-            mesh = face.mesh(face.before_wall(identity.to(face.mean), shown), shown)
-            view = straight(mesh.landmark_points(), face, grid, face.mean.new_tensor(yaw), face.mean.new_tensor(pitch))
-            generator = torch.Generator().manual_seed(heldout_seed(seed, STREAM * self.stream + start // CHUNK))
-            pairs = draw_pairs(mesh, view, face, grid, Rng.of(generator, CHUNK, face.mean.device), Appearance.plain())
-            yield beginning(replace(pairs, tags=names), count - start)
+    def __call__(self, face: MorphableFace, n: int | None = None, seed: int = 2017) -> TestSet:
+        """The test set; parameters as in `heldout`."""
 
-    def _identity(self, face: MorphableFace, seed: int, number: int) -> Float[Tensor, " i"]:
+        def make(preset: Preset) -> Iterator[FacePairs]:
+            for chunk, generator in enumerate(generators(seed, self.stream)):
+                people, poses = zip(
+                    *(divmod(i, len(self.grid)) for i in range(chunk * CHUNK, (chunk + 1) * CHUNK)), strict=True
+                )
+                names, pitch, yaw = zip(*(self.grid[pose] for pose in poses), strict=True)
+                identity = torch.stack([self.identity(face, seed, person) for person in people]).to(face.mean)
+                shown = torch.stack([expression(face, name) for name in names])
+                mesh = face.mesh(face.before_wall(identity, shown), shown)
+                view = straight(mesh.landmark_points(), face, preset.grid, *map(face.mean.new_tensor, (yaw, pitch)))
+                rng = Rng.of(generator, CHUNK, face.mean.device)
+                yield replace(draw_pairs(mesh, view, face, preset.grid, rng, Appearance.plain()), tags=names)
+
+        return TestSet(self.name, face.name, face, self.size if n is None else n, make)
+
+    def identity(self, face: MorphableFace, seed: int, person: int) -> Float[Tensor, " i"]:
         """Coefficients of one identity of the set."""
-        return face.draw_identity(torch.Generator().manual_seed(heldout_seed(seed, STREAM * self.stream + IDENTITIES + number)))
+        number = STREAM * self.stream + IDENTITIES + person
+        return face.draw_identity(torch.Generator().manual_seed(heldout_seed(seed, number)))
 
 
-def straight(landmarks: Float[Tensor, "b 68 3"], face: MorphableFace, grid: Grid, yaw: Tensor, pitch: Tensor, roll: Tensor | None = None) -> View:
+def straight(
+    landmarks: Float[Tensor, "b 68 3"],
+    face: MorphableFace,
+    grid: Grid,
+    yaw: Tensor,
+    pitch: Tensor,
+    roll: Tensor | None = None,
+) -> View:
     """The crop of heads at given angles, without jitter."""
-    return View(place(landmarks, yaw, pitch, torch.zeros_like(yaw) if roll is None else roll, face.unit, grid), yaw, pitch)
+    roll = torch.zeros_like(yaw) if roll is None else roll
+    return View(place(landmarks, yaw, pitch, roll, face.unit, grid), yaw, pitch)
 
 
-florence = Rendered(1, ("Neutral",), (-15, 20, 25), (-80, -40, 0, 40, 80), 240)
+florence = Rendered("florence", 1, ("Neutral",), (-15, 20, 25), (-80, -40, 0, 40, 80), 240)
 """As the paper renders MICC Florence: neutral faces, three pitches, five yaws (15 poses; the text says 20)."""
 
-bu4dfe = Rendered(2, ("Happy", "Surprise"), (-20, 0, 20), tuple(80 * step / 3 for step in range(-3, 4)), 252)
+SEVEN = tuple(80 * step / 3 for step in range(-3, 4))
+
+bu4dfe = Rendered("bu4dfe", 2, ("Happy", "Surprise"), (-20, 0, 20), SEVEN, 252)
 """As the paper renders BU-4DFE: two expressions, three pitches, seven yaws from -80 to 80 degrees."""
 
-six_expressions = Rendered(4, tuple(EXPRESSIONS)[1:], (0,), (0,), 240)
+six_expressions = Rendered("expressions", 4, tuple(EXPRESSIONS)[1:], (0,), (0,), 240)
 """Frontal faces in BU-4DFE's six expressions (paper section 5, third ablation)."""
 
 YAW_SHARES = ((0, 30, 0.653), (30, 60, 0.231), (60, 90, 0.116))
 """|yaw| in AFLW2000-3D: 1,306, 462 and 232 of its 2,000 faces lie in these ranges (Zhu et al., CVPR 2016)."""
 
 
-def aflw2000(
-    source: MorphableFace,
-    n: int = 256,
-    seed: int = 2017,
-    *,
-    preset: Preset | str = "lite",
-    device: torch.device | str | None = None,
-) -> Iterator[FacePairs]:
+def aflw2000(face: MorphableFace, n: int = 256, seed: int = 2017) -> TestSet:
     """Faces as wild as AFLW2000-3D's: identity, expression and appearance at random, more frontal faces than profiles.
 
     |yaw| follows that set (`YAW_SHARES`); pitch and roll are normal with standard deviations of 12 and 10 degrees,
     clipped at 35. The crop is straight, from the true landmarks. Parameters as in `heldout`.
     """
-    grid, face = preset_named(preset).grid, source if device is None else source.to(device)
-    for start in _starts(n):
-        generator = torch.Generator().manual_seed(heldout_seed(seed, STREAM * 3 + start // CHUNK))
-        rng = Rng.of(generator, CHUNK, face.mean.device)
-        mesh, angles = face.sample(generator, CHUNK), rng.stream("view")
-        pitch = (12 * angles.normal()).clamp(-35, 35)
-        roll = (10 * angles.normal()).clamp(-35, 35)
-        view = straight(mesh.landmark_points(), face, grid, _wild_yaw(angles), pitch, roll)
-        yield beginning(draw_pairs(mesh, view, face, grid, rng, Appearance()), n - start)
+
+    def make(preset: Preset) -> Iterator[FacePairs]:
+        for generator in generators(seed, 3):
+            rng = Rng.of(generator, CHUNK, face.mean.device)
+            mesh, angles = face.sample(generator, CHUNK), rng.stream("view")
+            pitch = (12 * angles.normal()).clamp(-35, 35)
+            roll = (10 * angles.normal()).clamp(-35, 35)
+            view = straight(mesh.landmark_points(), face, preset.grid, _wild_yaw(angles), pitch, roll)
+            yield draw_pairs(mesh, view, face, preset.grid, rng, Appearance())
+
+    return TestSet("aflw2000", face.name, face, n, make)
 
 
 def _wild_yaw(rng: Rng) -> Float[Tensor, " b"]:
@@ -221,15 +305,17 @@ def _wild_yaw(rng: Rng) -> Float[Tensor, " b"]:
     return torch.where(rng.bernoulli(0.5) > 0, size, -size)
 
 
-TestSet = Callable[..., Iterator[FacePairs]]
-TEST_SETS: Mapping[str, TestSet] = {"heldout": heldout, "florence": florence, "bu4dfe": bu4dfe, "aflw2000": aflw2000, "expressions": six_expressions}
-"""The sets by name."""
+TEST_SETS: Mapping[str, Callable[..., TestSet]] = {
+    "heldout": heldout,
+    "florence": florence,
+    "bu4dfe": bu4dfe,
+    "aflw2000": aflw2000,
+    "expressions": six_expressions,
+}
+"""Sets by name: functions of a face model, a number of samples (each has its own by default) and a seed."""
 
-SIZES = {"heldout": 256, "florence": florence.size, "bu4dfe": bu4dfe.size, "aflw2000": 256, "expressions": six_expressions.size}
-"""How many samples each set has by default."""
 
-
-def named_set(name: str) -> TestSet:
+def testset_named(name: str) -> Callable[..., TestSet]:
     """The set of that name.
 
     Raises
