@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vrn_lite.camera import Similarity, place
+from vrn_lite.camera import Similarity, crop_camera
 from vrn_lite.evaluation.testsets import TestSet, part
 from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.frame import Grid, InputError, Volume, require
@@ -223,7 +223,7 @@ def mesh_of(estimates: Sequence[Estimate], index: int, face: MorphableFace) -> M
     except InputError:
         return None
     placed = [part(e.camera, one)(mesh.vertices) for e, mesh in zip(estimates, meshes, strict=True)]
-    return meshes[0].moved(torch.cat(placed).mean(0))
+    return meshes[0].with_vertices(torch.cat(placed).mean(0))
 
 
 def solid_of(mesh: Mesh | None, bounds: Tensor, grid: Grid, landmarks: Tensor | None = None) -> Prediction3D:
@@ -256,7 +256,7 @@ def true_pose(face: MorphableFace, grid: Grid) -> Pose:
     def pose(pairs: FacePairs) -> Similarity:
         head = pairs.camera.inverse()(pairs.truth.landmark_points())
         level = torch.zeros(len(pairs), device=head.device)
-        return place(head, level, level, level, face.unit, grid).inverse().then(pairs.camera)
+        return crop_camera(head, level, level, level, face.interocular, grid).inverse().compose(pairs.camera)
 
     return pose
 
@@ -296,7 +296,7 @@ def mean_face_predictor(face: MorphableFace, preset: Preset) -> Predictor:
     def predict(pairs: FacePairs) -> Iterator[Prediction3D]:
         mesh = face.mesh()
         bounds = mesh.solid_triangles().unique().cpu()
-        placed = replace(pairs, truth=mesh.moved(pairs.camera(mesh.vertices.expand(len(pairs), -1, -1))))
+        placed = replace(pairs, truth=mesh.with_vertices(pairs.camera(mesh.vertices.expand(len(pairs), -1, -1))))
         for index in range(len(pairs)):
             yield solid_of(placed.mesh(index), bounds, preset.grid)._replace(landmarks=None)
 

@@ -14,13 +14,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vrn_lite.camera import Similarity, place
+from vrn_lite.camera import Similarity, crop_camera
 from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.frame import Grid, require
 from vrn_lite.inference import landmarks_in
 from vrn_lite.networks.base import LandmarkDetector
 from vrn_lite.presets import Preset, preset as preset_named
-from vrn_lite.samples import STEADY, FacePairs, PoseRange, View, draw_pairs, make_pairs
+from vrn_lite.samples import NO_JITTER, FacePairs, PoseRange, View, draw_pairs, make_pairs
 from vrn_lite.synth.appearance import Appearance, Rng
 
 CHUNK = 16
@@ -35,7 +35,7 @@ class TestSet:
     ----------
     name : of the protocol: heldout, florence, bu4dfe, aflw2000, expressions, or your own.
     source : where the faces come from, in a word.
-    face : a face model in the samples' model frame: its mean is the bound "mean face", its `unit` the samples'.
+    face : a face model in the samples' model frame: its mean is the bound "mean face", its `interocular` the samples'.
     size : how many samples.
     make : from a preset to batches of samples in order; what comes after `size` samples is never made.
     detector : whose landmarks the samples carry (see `seen_by`).
@@ -104,7 +104,7 @@ def beginning(pairs: FacePairs, count: int) -> FacePairs:
     copies: dict[str, Any] = {
         k: v[:count].clone() if isinstance(v, Tensor) else v and v[:count] for k, v in kept.items()
     }
-    truth = pairs.truth.moved(pairs.truth.vertices[:count].clone())
+    truth = pairs.truth.with_vertices(pairs.truth.vertices[:count].clone())
     return FacePairs(**copies, truth=truth, camera=part(pairs.camera, slice(count)))
 
 
@@ -139,7 +139,7 @@ def heldout(
     n: int = 256,
     seed: int = 2017,
     *,
-    poses: PoseRange = STEADY,
+    poses: PoseRange = NO_JITTER,
     appearance: Appearance | None = None,
 ) -> TestSet:
     """Faces that no training has seen: yaw uniform in -90 to 90, pitch normal 15 clipped at 40, full appearance, no jitter.
@@ -260,7 +260,7 @@ def straight(
 ) -> View:
     """The crop of heads at given angles, without jitter."""
     roll = torch.zeros_like(yaw) if roll is None else roll
-    return View(place(landmarks, yaw, pitch, roll, face.unit, grid), yaw, pitch)
+    return View(crop_camera(landmarks, yaw, pitch, roll, face.interocular, grid), yaw, pitch)
 
 
 florence = Rendered("florence", 1, ("Neutral",), (-15, 20, 25), (-80, -40, 0, 40, 80), 240)
