@@ -178,12 +178,12 @@ def regression_predictor(network: FaceNetwork, test_time_augmentation: bool = Tr
 
     Parameters
     ----------
-    network : in eval mode, bound to the face model that it was trained with (`FaceNetwork.bind`). From parameters come a
-        closed mesh, the solid inside it and its landmarks; identity coefficients are shrunk where the face would reach
-        behind its wall (`MorphableFace.before_wall`), and where an expression does so on the mean face, the solid is
-        empty and there is no surface. Vertices bound no solid.
-    test_time_augmentation : average the answers to four copies of each image, shifted by a pixel or two. Mirrored copies,
-        which VRN's average has too, would answer with a mirrored face, whose vertices are others.
+    network : in eval mode, bound to the face model that it was trained with (`FaceNetwork.bind`). From parameters come
+        a closed mesh, its landmarks and the solid inside it; identity coefficients are shrunk where the face would
+        reach behind its wall (`MorphableFace.before_wall`), and where an expression does so on the mean face, the solid
+        is empty and there is no surface. Vertices bound no solid.
+    test_time_augmentation : average the answers to four copies of each image, shifted by a pixel or two. Mirrored
+        copies, which VRN's average has too, would answer with a mirrored face, whose vertices are others.
 
     Raises
     ------
@@ -227,7 +227,7 @@ def mesh_of(estimates: Sequence[Estimate], index: int, face: MorphableFace) -> M
 
 
 def solid_of(mesh: Mesh | None, bounds: Tensor, grid: Grid, landmarks: Tensor | None = None) -> Prediction3D:
-    """A closed mesh, the vertices that bound it, and its landmarks if not others; an empty solid where there is none."""
+    """A closed mesh, the vertices that bound it, its landmarks if not others; an empty solid where there is none."""
     if mesh is None:
         return Prediction3D(torch.zeros(grid.shape, dtype=torch.bool), landmarks=landmarks)
     solid = voxelize(mesh.vertices, mesh.solid_triangles(), grid.shape, grid.depth_scale).cpu()

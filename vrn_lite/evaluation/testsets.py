@@ -1,8 +1,7 @@
 """Test sets with fixed seeds: the held-out faces, the paper's three protocols, the six expressions (paper section 4).
 
-A `TestSet` is the same for whatever is measured on it, rendered from a face model (here) or read from files (`datasets`).
-Sample i is the same however many are asked for and at whatever preset, and no training ever sees it. ``TEST_SETS`` names
-those that are rendered.
+A `TestSet` is rendered from a face model (here, ``TEST_SETS`` names them) or read from files (`datasets`). Sample i is
+the same however many are asked for and at whatever preset, and no training ever sees it.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -78,10 +77,9 @@ class TestSet:
         return replace(self, size=n)
 
     def seen_by(self, detector: LandmarkDetector, test_time_augmentation: bool = True) -> "TestSet":
-        """The same samples with `found`: the landmarks that a detector finds in them, drawn at the detector's own size."""
-        require(
-            not getattr(detector, "training", False), "the detector is in training mode: call detector.eval() first"
-        )
+        """The same samples with `found`: the landmarks that a detector finds in them, drawn at its own size."""
+        training = getattr(detector, "training", False)
+        require(not training, "the detector is in training mode: call detector.eval() first")
 
         def make(preset: Preset) -> Iterator[FacePairs]:
             larger = detector.preset.grid.width / preset.grid.width
@@ -116,14 +114,14 @@ def part(motion: Similarity, which: slice) -> Similarity:
 def heldout_seed(seed: int, chunk: int) -> int:
     """Seed of a chunk of held-out faces, in the upper half of 32 bits.
 
-    PyTorch's CPU generator looks at the lower 32 bits of its seed only. Training's seeds (`training.step_seed`) stay in the
-    lower half, so that no generator here ever equals one there.
+    PyTorch's CPU generator looks at the lower 32 bits of its seed only. Training's seeds (`training.step_seed`) stay in
+    the lower half, so that no generator here ever equals one there.
     """
     return 2**31 + (seed * 100_003 + chunk) % 2**31
 
 
 STREAM = 10_000
-"""Every set after the held-out one draws its chunks from numbers of its own, this far apart: no two sets share faces."""
+"""Every set draws its chunks from numbers of its own, this far apart: no two sets share faces."""
 
 IDENTITIES = 5_000
 """Where, in a set's numbers, those of its identities begin."""
@@ -142,7 +140,7 @@ def heldout(
     poses: PoseRange = NO_JITTER,
     appearance: Appearance | None = None,
 ) -> TestSet:
-    """Faces that no training has seen: yaw uniform in -90 to 90, pitch normal 15 clipped at 40, full appearance, no jitter.
+    """Faces that no training has seen: yaw -90 to 90, pitch normal 15 clipped at 40, full appearance, no jitter.
 
     Parameters
     ----------
@@ -202,8 +200,8 @@ def expression(face: MorphableFace, name: str) -> Float[Tensor, " e"]:
 class Rendered:
     """A test set of scans, as the paper renders them: each identity in a grid of expressions, pitches and yaws.
 
-    The pictures are plain: short hair, no hats, glasses or hands before the face, no camera faults; lights have a random
-    direction and colour, the background is random and smooth. Sample i shows identity i // (size of the grid).
+    The pictures are plain: short hair, no hats, glasses or hands before the face, no camera faults; lights have a
+    random direction and colour, the background is random and smooth. Sample i shows identity i // (size of the grid).
 
     Attributes
     ----------
@@ -315,12 +313,12 @@ TEST_SETS: Mapping[str, Callable[..., TestSet]] = {
 """Sets by name: functions of a face model, a number of samples (each has its own by default) and a seed."""
 
 
-def testset_named(name: str) -> Callable[..., TestSet]:
-    """The set of that name.
+def testset_named(name: str, face: MorphableFace, n: int | None = None, seed: int = 2017) -> TestSet:
+    """The set of that name, by default of its own size.
 
     Raises
     ------
     InputError : no such set.
     """
     require(name in TEST_SETS, f"unknown protocol {name!r}: choose one of {', '.join(TEST_SETS)}")
-    return TEST_SETS[name]
+    return TEST_SETS[name](face, seed=seed, **({} if n is None else {"n": n}))

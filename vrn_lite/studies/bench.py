@@ -55,7 +55,12 @@ class Measurement:
 
 
 def run(
-    faces: tuple[MorphableFace, ...] = (), repeats: int = 9, slow_repeats: int = 3, batch: int = 16, preset: Preset | str = "lite", steps: int = 8
+    faces: tuple[MorphableFace, ...] = (),
+    repeats: int = 9,
+    slow_repeats: int = 3,
+    batch: int = 16,
+    preset: Preset | str = "lite",
+    steps: int = 8,
 ) -> Iterator[Measurement]:
     """All measurements, one by one as they are ready; threads as torch has them.
 
@@ -67,7 +72,10 @@ def run(
     batch : samples a call of `make_pairs`, and a step of training.
     preset, steps : what is trained, and for how many steps a run.
     """
-    require(min(repeats, slow_repeats, batch) >= 1, f"repeats and batch must be at least 1, got {repeats}, {slow_repeats} and {batch}")
+    require(
+        min(repeats, slow_repeats, batch) >= 1,
+        f"repeats and batch must be at least 1, got {repeats}, {slow_repeats} and {batch}",
+    )
     faces, preset = faces or (procedural(),), preset_named(preset)
     yield from voxelizers(*head(procedural()), repeats, slow_repeats)
     for face in faces:
@@ -85,21 +93,39 @@ def head(face: MorphableFace, pose: tuple[float, float, float] = (14.0, 9.0, 4.0
     placed = crop_camera(mesh.landmark_points()[None], yaw, pitch, roll, face.interocular, GRID)(mesh.vertices[None])[0]
     split, faces = trimesh.remesh.subdivide(placed.numpy(), mesh.solid_triangles().numpy())
     used, numbers = np.unique(faces, return_inverse=True)
-    vertices, size = torch.from_numpy(split[used]).float(), torch.tensor([GRID.width, GRID.height, GRID.depth / GRID.depth_scale])
+    vertices, size = (
+        torch.from_numpy(split[used]).float(),
+        torch.tensor([GRID.width, GRID.height, GRID.depth / GRID.depth_scale]),
+    )
     low, high = vertices.amin(0), vertices.amax(0)
-    require(bool((high - low < size).all()), "the benchmark's head must fit into the grid: choose a source with a shallower wall")
+    require(
+        bool((high - low < size).all()),
+        "the benchmark's head must fit into the grid: choose a source with a shallower wall",
+    )
     return vertices + (size - low - high) / 2, torch.from_numpy(numbers.reshape(-1, 3)).long()
 
 
 def voxelizers(vertices: Vertices, triangles: Triangles, repeats: int, slow_repeats: int) -> list[Measurement]:
     """`voxelize`, VTK and trimesh filling the same grid with the same closed mesh, in alternating runs."""
     exact = float(signed_volume(vertices, triangles)) * GRID.depth_scale  # voxels are 1 / depth_scale deep
-    fillers = {"vrn_lite": partial(_ours, vertices, triangles), "VTK (pyvista)": _vtk(vertices, triangles), "trimesh": _trimesh(vertices, triangles)}
+    fillers = {
+        "vrn_lite": partial(_ours, vertices, triangles),
+        "VTK (pyvista)": _vtk(vertices, triangles),
+        "trimesh": _trimesh(vertices, triangles),
+    }
     times, counts = _alternating(fillers, {"trimesh": slow_repeats}, repeats)
     task = f"fill {GRID.depth} x {GRID.height} x {GRID.width} with {len(triangles):,} triangles"
     notes = {"trimesh": "fewer runs: each takes seconds"}
     return [
-        Measurement(task, name, 1000 * median(times[name]), "ms", len(times[name]), counts[name] / exact - 1, notes.get(name, ""))
+        Measurement(
+            task,
+            name,
+            1000 * median(times[name]),
+            "ms",
+            len(times[name]),
+            counts[name] / exact - 1,
+            notes.get(name, ""),
+        )
         if name in times
         else Measurement(task, name, None, "ms", note="not installed: pip install 'vrn_lite[bench]'")
         for name in fillers
@@ -132,7 +158,9 @@ def _trimesh(vertices: Vertices, triangles: Triangles) -> Filler:
     return lambda: int(mesh.voxelized(1).fill().filled_count)
 
 
-def _alternating(fillers: dict[str, Filler | None], fewer: dict[str, int], repeats: int) -> tuple[dict[str, list[float]], dict[str, int]]:
+def _alternating(
+    fillers: dict[str, Filler | None], fewer: dict[str, int], repeats: int
+) -> tuple[dict[str, list[float]], dict[str, int]]:
     """Seconds of every run and voxels inside, by name; one warm-up each, then turn by turn, so that a busy moment hits all alike."""
     present = {name: fill for name, fill in fillers.items() if fill is not None}
     counts = {name: fill() for name, fill in present.items()}
@@ -161,7 +189,9 @@ def pair_rate(face: MorphableFace, preset: str, repeats: int = 9, batch: int = 1
 
     work()
     rate = batch / median(_seconds(work) for _ in range(repeats))
-    return Measurement(f"make_pairs, preset {preset}", f"{face.name} faces", rate, "pairs/s", repeats, note=f"batch {batch}")
+    return Measurement(
+        f"make_pairs, preset {preset}", f"{face.name} faces", rate, "pairs/s", repeats, note=f"batch {batch}"
+    )
 
 
 @dataclass(frozen=True)
@@ -209,7 +239,17 @@ class PlainTrainer:
     workers : processes that make pairs, with one thread each; 0 makes them in the training process.
     """
 
-    def __init__(self, face: MorphableFace, preset: Preset, *, steps: int, batch: int, workers: int = 2, seed: int = 0, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        face: MorphableFace,
+        preset: Preset,
+        *,
+        steps: int,
+        batch: int,
+        workers: int = 2,
+        seed: int = 0,
+        device: str = "cpu",
+    ) -> None:
         self.device, self.optim = device, OPTIMS["fast"]
         self.network = build("vrn", preset, seed).to(device).train()
         self.optimiser = self.optim.optimiser_of(self.network)
@@ -259,7 +299,9 @@ def training_rates(
     ------
     InputError : nothing to time.
     """
-    require(min(rounds, steps, batch) >= 1, f"rounds, steps and batch must be at least 1, got {rounds}, {steps} and {batch}")
+    require(
+        min(rounds, steps, batch) >= 1, f"rounds, steps and batch must be at least 1, got {rounds}, {steps} and {batch}"
+    )
     preset, run_length = preset_named(preset), warm_up + steps
     network = build("vrn", preset, seed).to(device)
     ours = train(network, face, samples=rounds * run_length * batch, batch=batch, seed=seed, device=device)
@@ -279,7 +321,9 @@ def _rate(run: Iterator, warm_up: int, batch: int) -> float:
     return batch * sum(1 for _ in run) / (time.perf_counter() - began)
 
 
-def training_lines(face: MorphableFace, preset: Preset | str = "lite", *, rounds: int = 3, steps: int = 8, batch: int = 16) -> list[Measurement]:
+def training_lines(
+    face: MorphableFace, preset: Preset | str = "lite", *, rounds: int = 3, steps: int = 8, batch: int = 16
+) -> list[Measurement]:
     """`training_rates` as lines of the benchmark: ours, the plain way, and the ratio; on a GPU where there is one."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     rates = training_rates(face, preset, rounds=rounds, steps=steps, batch=batch, device=device)
