@@ -32,7 +32,7 @@ INNER = {
     "networks": "base hourglass vrn regression weights",
     "training": "losses optim log data runtime checkpoint loop",
     "photo": "image_io finder reconstruct",
-    "evaluation": "testsets predictors evaluate regression eos",
+    "evaluation": "testsets predictors eos evaluate",
     "studies": "ablations published reproduce bench",
 }
 """Order within folders, like that of `ROOMS`."""

@@ -72,7 +72,7 @@ class Scores:
         return Scores(self.frame[self.frame.predictor == predictor])
 
     def mean(self, by: str | Sequence[str] = "predictor") -> pd.DataFrame:
-        """By predictor, or other columns: the number of rows, `n`, and the mean of each score over those that have it."""
+        """By predictor, or other columns: the number of rows, `n`, and the means of scores over those that have them."""
         groups = self.frame.groupby(by, sort=False, observed=True)
         return pd.concat([groups.size().rename("n"), groups[SCORES].mean()], axis=1)
 
@@ -111,8 +111,8 @@ class Scores:
 def markdown(table: pd.DataFrame) -> str:
     """A table of texts in Markdown."""
     rows = [list(table.columns), *table.values.tolist()]
-    head, *lines = ("| " + " | ".join(map(str, row)).replace("  ", " ") + " |" for row in rows)
-    return "\n".join((head.replace("  ", " "), "|---" * len(table.columns) + "|", *lines))
+    head, *lines = ("".join(f"| {cell} " if cell != "" else "| " for cell in row) + "|" for row in rows)
+    return "\n".join((head, "|---" * len(table.columns) + "|", *lines))
 
 
 def evaluate(

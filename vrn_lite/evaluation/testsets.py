@@ -313,7 +313,7 @@ TEST_SETS: Mapping[str, Callable[..., TestSet]] = {
 """Sets by name: functions of a face model, a number of samples (each has its own by default) and a seed."""
 
 
-def testset_named(name: str, face: MorphableFace, n: int | None = None, seed: int = 2017) -> TestSet:
+def named_set(name: str, face: MorphableFace, n: int | None = None, seed: int = 2017) -> TestSet:
     """The set of that name, by default of its own size.
 
     Raises

@@ -1,4 +1,4 @@
-"""What the paper's ablations and two of its claims are measured with (sections 1 and 5): one variation, all else equal."""
+"""What the paper's ablations and two of its claims (sections 1 and 5) are measured with: one variation at a time."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -75,7 +75,7 @@ def hidden(pairs: FacePairs, share: float, generator: torch.Generator) -> FacePa
 
 
 def _disc(face: Bool[Tensor, "h w"], share: float, point: float) -> Bool[Tensor, "h w"]:
-    """The smallest disc about one of the face's pixels that hides a share of them; `point` in [0, 1) chooses the pixel."""
+    """The smallest disc about one of the face's pixels that hides a share of them; `point` in [0, 1) chooses it."""
     pixels = face.nonzero().float()
     centre = pixels[int(point * len(pixels))]
     radius = (pixels - centre).norm(dim=-1).quantile(share)
@@ -136,8 +136,8 @@ def soft_oracle_predictor(preset: Preset, finer: int = 4) -> Predictor:
 
     def predict(pairs: FacePairs) -> Iterator[Prediction3D]:
         for index, hard in enumerate(pairs.volumes):
-            mesh, shape = pairs.mesh(index), [finer * size for size in grid.shape]
-            solid = voxelize(finer * mesh.vertices, mesh.solid_triangles(), tuple(shape), grid.depth_scale)
+            mesh, shape = pairs.mesh(index), (finer * grid.depth, finer * grid.height, finer * grid.width)
+            solid = voxelize(finer * mesh.vertices, mesh.solid_triangles(), shape, grid.depth_scale)
             soft = F.avg_pool3d(solid[None, None].float(), finer)[0, 0]
             yield Prediction3D(hard, isosurface(soft, depth_scale=grid.depth_scale))
 

@@ -32,7 +32,7 @@ from vrn_lite.evaluation.predictors import (
     true_landmarks,
     true_pose,
 )
-from vrn_lite.evaluation.testsets import TestSet, heldout, six_expressions, testset_named
+from vrn_lite.evaluation.testsets import TestSet, heldout, six_expressions, named_set
 from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.files import atomically
 from vrn_lite.frame import Grid, require
@@ -180,7 +180,7 @@ def _table(lab: Lab, networks: Mapping[str, FaceNetwork], eos: Preset | None = N
     detector, lines = load_detector(), []
     for source, protocol in product((lab.face, lab.other), published.PAPER_SETS):
         n = (lab.study.table if source is lab.face else lab.study.table // 2) or None
-        testset = testset_named(protocol, source, n).seen_by(detector, test_time_augmentation=False)
+        testset = named_set(protocol, source, n).seen_by(detector, test_time_augmentation=False)
         predictors = default_predictors(networks, testset, test_time_augmentation=False)
         predictors = with_eos(predictors, lab.face, eos) if eos else predictors
         scores = lab.measured(f"{protocol}, {source.name} faces", predictors, testset)
