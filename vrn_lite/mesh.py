@@ -2,8 +2,12 @@
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
 from torch import Tensor
 
 from vrn_lite.frame import Triangles, Vertices, require
@@ -47,7 +51,7 @@ class Mesh:
         return self.vertices[..., self.landmarks, :]
 
     def visible_mask(self) -> Bool[Tensor, " t"]:
-        """Which triangles the image shows."""
+        """Which triangles the image shows, ``[t]``."""
         return torch.ones_like(self.triangles[:, 0], dtype=torch.bool) if self.visible is None else self.visible
 
     def solid_mask(self) -> Bool[Tensor, " t"]:
@@ -83,7 +87,8 @@ def boundary_edges(triangles: Triangles) -> Int[Tensor, "e 2"]:
     """
     edges = triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2).long()
     base = int(edges.max()) + 1 if len(edges) else 1
-    forward, backward = edges[:, 0] * base + edges[:, 1], edges[:, 1] * base + edges[:, 0]
+    forward = edges[:, 0] * base + edges[:, 1]
+    backward = edges[:, 1] * base + edges[:, 0]
     loose = edges[~torch.isin(forward, backward)]
     return loose[torch.argsort(loose[:, 0], stable=True)]
 
@@ -91,29 +96,56 @@ def boundary_edges(triangles: Triangles) -> Int[Tensor, "e 2"]:
 def boundary_loops(triangles: Triangles) -> list[Int[Tensor, " _"]]:
     """The boundary as loops of vertex numbers, each in the direction of its triangles, longest first.
 
+    Where loops meet in a vertex it belongs to each of them, and no loop passes a vertex twice.
+
     Raises
     ------
-    InputError : where two loops meet in one vertex, so that they cannot be told apart.
+    InputError : the boundary is no set of loops.
     """
-    edges = boundary_edges(triangles)
-    following = dict(edges.tolist())
-    require(len(following) == len(edges), "two boundary loops share a vertex: split the mesh there before closing it")
+    following = dict[int, list[int]]()
+    for start, end in boundary_edges(triangles).tolist():
+        following.setdefault(start, []).append(end)
     loops = []
     while following:
-        start, step = next(iter(following.items()))
-        loop = [start]
-        del following[start]
-        while step != start:
-            require(step in following, f"the boundary breaks off at vertex {step}: the mesh is not a surface there")
-            loop.append(step)
-            step = following.pop(step)
-        loops.append(torch.tensor(loop))
+        path = dict.fromkeys([next(iter(following))])  # in the order of the walk
+        while path:
+            last = next(reversed(path))
+            require(last in following, f"the boundary breaks off at vertex {last}: the mesh is not a surface there")
+            step = following[last].pop()
+            if not following[last]:
+                del following[last]
+            if step in path:  # a loop is closed; what led to it goes on
+                walked = list(path)
+                loops.append(torch.tensor(walked[walked.index(step) :]))
+                path = dict.fromkeys(walked[: walked.index(step) + (step in following)])
+            else:
+                path[step] = None
     return sorted(loops, key=len, reverse=True)
+
+
+def weld(points: Float[np.ndarray, "v n"], within: float = 0.0) -> Int[np.ndarray, " v"]:
+    """For each point the first one at the same place, or reached from there in steps of at most `within`.
+
+    Examples
+    --------
+    >>> weld(np.array([[0.0, 0, 0], [1, 0, 0], [0, 0, 0]])).tolist()
+    [0, 1, 0]
+    """
+    places, first, number = np.unique(points, axis=0, return_index=True, return_inverse=True)
+    number = number.reshape(-1)
+    if within > 0:
+        near = cKDTree(places).query_pairs(within, output_type="ndarray")
+        joined = coo_matrix((np.ones(len(near)), near.T), shape=(len(places), len(places)))
+        label = connected_components(joined, directed=False)[1]
+        earliest = np.full(label.max() + 1, len(points))
+        np.minimum.at(earliest, label, first)
+        first = earliest[label]
+    return first[number]
 
 
 @dataclass(frozen=True)
 class Closing:
-    """How an open face patch becomes a closed solid, once, in its topology (DESIGN: the paper's flat wall).
+    """How an open face patch becomes a closed solid, once, in its topology: the paper's flat wall.
 
     ::
 
@@ -153,14 +185,13 @@ def closing_of(triangles: Triangles, vertex_count: int) -> Closing:
     loops = boundary_loops(triangles)
     require(len(loops) > 0, "the patch is closed already: it has no boundary to close")
     rim, *holes = loops
-    parts, centre = [], vertex_count
-    for hole in holes:
-        parts.append(_fan(hole, centre))
-        centre += 1
-    back = torch.arange(centre, centre + len(rim))
-    a, b, a_back, b_back = rim, rim.roll(-1), back, back.roll(-1)
-    parts += [torch.stack((b, a, a_back), 1), torch.stack((b, a_back, b_back), 1), _fan(back, centre + len(rim))]
-    return Closing(tuple(holes), rim, torch.cat(parts))
+    fans = [_fan(hole, vertex_count + number) for number, hole in enumerate(holes)]
+    back = vertex_count + len(holes) + torch.arange(len(rim))
+    # Each edge (a, b) of the rim and its copy at the back span two triangles.
+    following, back_following = rim.roll(-1), back.roll(-1)
+    sides = [torch.stack((following, rim, back), 1), torch.stack((following, back, back_following), 1)]
+    cap = _fan(back, vertex_count + len(holes) + len(rim))
+    return Closing(tuple(holes), rim, torch.cat([*fans, *sides, cap]))
 
 
 def _fan(loop: Int[Tensor, " k"], centre: int) -> Triangles:
@@ -171,20 +202,22 @@ def _fan(loop: Int[Tensor, " k"], centre: int) -> Triangles:
 def close(mesh: Mesh, wall: float) -> Mesh:
     """A closed copy of an open patch in the model frame: holes fanned, rim extruded back to the plane z = `wall`.
 
-    For scans without a known topology; a `MorphableFace` carries its own `Closing`.
+    For scans without a known topology; a `MorphableFace` carries its own `Closing`. Vertices at one place, as of
+    corners or of a texture's seam, leave no hole.
 
     Raises
     ------
     InputError : the wall does not lie behind every vertex, or the boundary is no set of loops.
     """
     rearmost = float(mesh.vertices[..., 2].min())
-    require(
-        rearmost > wall, f"the wall at z = {wall:g} must lie behind every vertex; the rearmost is at z = {rearmost:g}"
-    )
-    closing = closing_of(mesh.triangles, mesh.vertices.shape[-2])
+    reason = f"the wall at z = {wall:g} must lie behind every vertex; the rearmost is at z = {rearmost:g}"
+    require(rearmost > wall, reason)
+    count = mesh.vertices.shape[-2]
+    places = weld(mesh.vertices.detach().movedim(-2, 0).reshape(count, -1).cpu().numpy())
+    closing = closing_of(torch.from_numpy(places).to(mesh.triangles)[mesh.triangles], count)
     vertices = closing.extend(mesh.vertices, torch.full(mesh.vertices.shape[:-2], wall, dtype=mesh.vertices.dtype))
-    added = vertices.shape[-2] - mesh.vertices.shape[-2]
-    face = torch.ones(mesh.vertices.shape[-2], dtype=torch.bool) if mesh.face is None else mesh.face
+    added = vertices.shape[-2] - count
+    face = torch.ones(count, dtype=torch.bool) if mesh.face is None else mesh.face
     colours = mesh.colours
     if colours is not None:
         colours = torch.cat([colours, colours[..., :1, :].expand(*colours.shape[:-2], added, 3)], -2)

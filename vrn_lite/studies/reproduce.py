@@ -32,7 +32,7 @@ from vrn_lite.evaluation.predictors import (
     true_landmarks,
     true_pose,
 )
-from vrn_lite.evaluation.testsets import TestSet, heldout, six_expressions, named_set
+from vrn_lite.evaluation.testsets import TestSet, heldout, named_set, six_expressions
 from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.files import atomically
 from vrn_lite.frame import Grid, require
