@@ -165,7 +165,9 @@ def _per_face(scores: Scores, predictor: str, **facts: Any) -> dict[str, Any]:
     frame = scores.of(predictor).frame
     columns = frame[["yaw", "pitch", *SCORES[2:5], "iou"]].dropna(axis=1)
     tags = {"tag": frame.tag.tolist()} if frame.tag.iloc[0] else {}
-    return _line(scores, predictor, **facts) | {"per_face": columns.map(lambda value: round(value, 4)).to_dict("list") | tags}
+    return _line(scores, predictor, **facts) | {
+        "per_face": columns.map(lambda value: round(value, 4)).to_dict("list") | tags
+    }
 
 
 def with_eos(predictors: Mapping[str, Predictor], face: MorphableFace, preset: Preset) -> dict[str, Predictor]:
@@ -269,7 +271,9 @@ def by_side(lab: Lab) -> list[dict[str, Any]]:
 def resized(preset: Preset, side: int) -> Preset:
     """The same network on another cubic grid: as many levels as it can have, at most the preset's own."""
     size = preset.network
-    bottom = {levels: side / (size.stem * 2**levels) for levels in range(1, size.levels + 1)}  # side of its coarsest map
+    bottom = {
+        levels: side / (size.stem * 2**levels) for levels in range(1, size.levels + 1)
+    }  # side of its coarsest map
     network = replace(size, levels=max(levels for levels, cells in bottom.items() if cells >= 2 and cells % 1 == 0))
     grid = replace(preset.grid, depth=side, height=side, width=side)
     return replace(preset, name=f"{preset.name}{side}", grid=grid, network=network)
