@@ -137,7 +137,7 @@ def test_a_set_without_faces_is_refused(face, count):
 
 
 def test_unknown_names_are_refused(face):
-    with pytest.raises(InputError, match=r"unknown protocol 'lfw': choose one of heldout, florence"):
+    with pytest.raises(InputError, match=r"unknown protocol 'lfw': choose one of heldout, aflw2000"):
         named_set("lfw", face)
     with pytest.raises(InputError, match="unknown expression 'Bored'"):
         expression(face, "Bored")

@@ -1,16 +1,9 @@
 """EOS: a morphable model fitted to 68 landmarks, and nothing else seen of the image (paper section 4).
 
 Huber et al., "A Multiresolution 3D Morphable Face Model and Fitting Framework", VISAPP 2016; the fitting is that of the
-authors' library, eos-py. It alternates pose (scaled orthographic), identity (linear, with a Gaussian prior) and
-expression, here with a Gaussian prior too::
-
-    landmarks [68, 2] --pose--> camera --identity--> coefficients --expression--> coefficients --+--> closed mesh, solid
-                        ^                                                                        |
-                        +--------------------------- ITERATIONS times ---------------------------+
-
-What EOS is given of a face model are the 68 landmark vertices alone. Nothing is lost by that: it looks at no other
-vertex while it fits, and where the landmarks do not move its prior gives zero. The whole mesh is made here, from the
-coefficients found.
+authors' library, eos-py. It alternates pose (scaled orthographic), identity and expression (linear, Gaussian priors).
+Of a face model EOS gets the 68 landmark vertices alone: it looks at no other vertex while it fits. The whole mesh is
+made here, from the coefficients found.
 
 EOS can also let the jaw line's points slide along the outline that the camera sees, for detectors that mark this
 outline. Ours mark one fixed vertex at every yaw ("3D" landmarks), so each of the 68 stays with its vertex.
@@ -47,14 +40,7 @@ landmarks and 5 % more for landmarks that are 3 % off; 50 have as much for the f
 
 
 class Part(NamedTuple):
-    """One linear part of a face model as EOS holds it, and the way back: our coefficients are ``start + turn @ EOS's``.
-
-    Attributes
-    ----------
-    model : `eos.morphablemodel.PcaModel`.
-    start : ``[m]``.
-    turn : ``[m, k]``.
-    """
+    """A linear part of a face model as EOS holds it, and the way back: our coefficients are ``start + turn @ EOS's``."""
 
     model: Any
     start: Float[Tensor, " m"]
@@ -81,14 +67,7 @@ def gaussian_part(
 
 @dataclass(frozen=True)
 class EosModel:
-    """A face model in EOS's form, cut to its landmarks: vertex k is landmark k.
-
-    Attributes
-    ----------
-    face : the whole model, on the CPU.
-    model : `eos.morphablemodel.MorphableModel`.
-    identity, expression : its parts.
-    """
+    """A face model (on the CPU), and in EOS's form, cut to its landmarks: vertex k is landmark k."""
 
     face: MorphableFace
     model: Any
@@ -141,12 +120,7 @@ def camera_of(
 
 
 def eos_model(face: MorphableFace) -> EosModel:
-    """Hand a face model to EOS; the prior on expressions has the mean and spread of `MorphableFace.draw_expression`.
-
-    Raises
-    ------
-    InputError : eos-py is not installed.
-    """
+    """Hand a face model to EOS; the prior on expressions has the mean and spread of `MorphableFace.draw_expression`."""
     pack, face = _eos().morphablemodel, face.to("cpu")
     modes, count = face.expression[:, face.landmarks], len(face.identity)
     still, one = torch.zeros(count), torch.ones(count)
@@ -158,15 +132,9 @@ def eos_model(face: MorphableFace) -> EosModel:
 
 
 def eos_predictor(face: MorphableFace, landmarks: LandmarkSource, preset: Preset) -> Predictor:
-    """What EOS makes of landmarks: the fitted mesh, the solid inside it, and these landmarks; on the CPU.
+    """What EOS makes of landmarks (x and y): the fitted mesh, the solid inside it, and these landmarks; on the CPU.
 
     A sample whose landmarks are not finite, or lie as no face's do, gets an empty solid and no surface.
-
-    Parameters
-    ----------
-    face : the morphable model to fit.
-    landmarks : the 68 points of each sample as the image shows them, in pixels; only x and y are used.
-    preset : gives the grid.
 
     Raises
     ------

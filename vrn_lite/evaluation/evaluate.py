@@ -45,12 +45,9 @@ HEADINGS = ["IoU", "IoU front", "NME", "NME rigid", "NME depth-aligned", "landma
 
 @dataclass(frozen=True)
 class Scores:
-    """The result of an evaluation.
+    """The result of an evaluation: `frame` has a row for each predictor and sample, with columns `FACTS` and `SCORES`.
 
-    Attributes
-    ----------
-    frame : one row for each predictor and sample, with the columns `FACTS` and `SCORES`. What is not found below is a
-        line of pandas: ``scores.frame.groupby("tag").nme.median()``.
+    What is not found below is a line of pandas: ``scores.frame.groupby("tag").nme.median()``.
     """
 
     frame: pd.DataFrame
@@ -61,18 +58,13 @@ class Scores:
         return tuple(self.frame.predictor.unique())
 
     def of(self, predictor: str) -> "Scores":
-        """The rows of one predictor.
-
-        Raises
-        ------
-        InputError : there is none of that name.
-        """
+        """The rows of one predictor; an InputError if there is none of that name."""
         names = ", ".join(self.predictors)
         require(predictor in self.predictors, f"no results of predictor {predictor!r}: choose one of {names}")
         return Scores(self.frame[self.frame.predictor == predictor])
 
     def mean(self, by: str | Sequence[str] = "predictor") -> pd.DataFrame:
-        """By predictor, or other columns: the number of rows, `n`, and the means of scores over those that have them."""
+        """By predictor, or other columns: the number of rows, `n`, and the mean of each score over those that have it."""
         groups = self.frame.groupby(by, sort=False, observed=True)
         return pd.concat([groups.size().rename("n"), groups[SCORES].mean()], axis=1)
 

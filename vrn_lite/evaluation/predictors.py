@@ -33,12 +33,10 @@ from vrn_lite.volume import isosurface, voxelize
 class Prediction3D(NamedTuple):
     """What a predictor says of one sample, in the voxel frame; None for what it never has.
 
-    A solid without a surface is an answer too, and a bad one. Vertices alone have no overlap to measure.
-
     Attributes
     ----------
-    volume : ``[d, h, w]``, bool.
-    surface : a mesh, or its vertices ``[v, 3]``.
+    volume : ``[d, h, w]``, bool; without a surface it is an answer too, and a bad one.
+    surface : a mesh, or its vertices ``[v, 3]``, which alone have no overlap to measure.
     landmarks : ``[68, 2 or 3]``, pixels of the image; found, or those that guided.
     target : "frontal" where the face stands as in `samples.unaligned`, and is to be judged there.
     """
@@ -71,12 +69,7 @@ def true_landmarks(pairs: FacePairs) -> Float[Tensor, "b 68 3"]:
 
 
 def detected_landmarks(pairs: FacePairs) -> Float[Tensor, "b 68 2"]:
-    """The landmarks that a detector has found in these samples (`TestSet.seen_by`).
-
-    Raises
-    ------
-    InputError : none has looked.
-    """
+    """The landmarks that a detector found in these samples (`TestSet.seen_by`); an InputError if none has looked."""
     if pairs.found is None:
         raise InputError("no detector has looked at these samples: give one, testset.seen_by(detector)")
     return pairs.found
@@ -141,19 +134,11 @@ def network_predictor(
     ----------
     network : in eval mode.
     test_time_augmentation : see `inference.probabilities` and `inference.landmarks_in`.
-    landmarks : guide a guided network.
+    landmarks : guide a guided network: `true_landmarks`, `detected_landmarks`, or your own.
 
     Raises
     ------
     InputError : a network in training mode; when asked, a guided network without landmarks.
-
-    Examples
-    --------
-    Guided by the true landmarks, by a detector's, and by none at all::
-
-        network_predictor(network, landmarks=true_landmarks)
-        network_predictor(network, landmarks=detected_landmarks)
-        network_predictor(network, landmarks=lambda pairs: torch.full_like(pairs.landmarks, float("nan")))
     """
     _in_eval_mode(network)
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vrn_lite.camera import Similarity, crop_camera
 from vrn_lite.faces.morphable import MorphableFace
-from vrn_lite.frame import Grid, require
+from vrn_lite.frame import Grid, Landmarks, require
 from vrn_lite.inference import landmarks_in
 from vrn_lite.networks.base import LandmarkDetector
 from vrn_lite.presets import Preset, preset as preset_named
@@ -53,12 +53,7 @@ class TestSet:
         require(self.size > 0, f"a test set needs faces, got n = {self.size}")
 
     def batches(self, preset: Preset | str) -> Iterator[FacePairs]:
-        """The samples for a preset's grid.
-
-        Raises
-        ------
-        InputError : unknown preset; a file cannot be read (its name is in the message).
-        """
+        """The samples for a preset's grid. An unknown preset, or a file that cannot be read, is an InputError."""
         batches, left = self.make(preset_named(preset)), self.size
         while left > 0:
             pairs = beginning(next(batches), left)
@@ -67,12 +62,7 @@ class TestSet:
             del pairs  # before the next batch is made: two at a time would take much memory
 
     def first(self, n: int) -> "TestSet":
-        """The set's first n samples.
-
-        Raises
-        ------
-        InputError : it has fewer.
-        """
+        """The set's first n samples; if it has fewer, an InputError."""
         require(0 < n <= self.size, f"{self.source} has {self.size} samples here, got n = {n}")
         return replace(self, size=n)
 
@@ -99,11 +89,9 @@ def beginning(pairs: FacePairs, count: int) -> FacePairs:
     if count >= len(pairs):
         return pairs
     kept = {f.name: getattr(pairs, f.name) for f in fields(pairs) if f.name not in ("truth", "camera")}
-    copies: dict[str, Any] = {
-        k: v[:count].clone() if isinstance(v, Tensor) else v and v[:count] for k, v in kept.items()
-    }
+    few: dict[str, Any] = {k: v[:count].clone() if isinstance(v, Tensor) else v and v[:count] for k, v in kept.items()}
     truth = pairs.truth.with_vertices(pairs.truth.vertices[:count].clone())
-    return FacePairs(**copies, truth=truth, camera=part(pairs.camera, slice(count)))
+    return FacePairs(**few, truth=truth, camera=part(pairs.camera, slice(count)))
 
 
 def part(motion: Similarity, which: slice) -> Similarity:
@@ -111,20 +99,17 @@ def part(motion: Similarity, which: slice) -> Similarity:
     return Similarity(motion.scale[which], motion.rotation[which], motion.translation[which])
 
 
-def heldout_seed(seed: int, chunk: int) -> int:
-    """Seed of a chunk of held-out faces, in the upper half of 32 bits.
+STREAM, IDENTITIES = 10_000, 5_000
+"""Every set draws its chunks from numbers of its own, so far apart that no two sets share faces; its identities' begin
+at the second number."""
 
-    PyTorch's CPU generator looks at the lower 32 bits of its seed only. Training's seeds (`training.step_seed`) stay in
-    the lower half, so that no generator here ever equals one there.
+
+def heldout_seed(seed: int, chunk: int) -> int:
+    """Seed of a chunk of held-out faces, in the upper half of 32 bits; training's (`step_seed`) stay in the lower half.
+
+    PyTorch's CPU generator looks at the lower 32 bits of its seed only, so that none here ever equals one there.
     """
     return 2**31 + (seed * 100_003 + chunk) % 2**31
-
-
-STREAM = 10_000
-"""Every set draws its chunks from numbers of its own, this far apart: no two sets share faces."""
-
-IDENTITIES = 5_000
-"""Where, in a set's numbers, those of its identities begin."""
 
 
 def generators(seed: int, stream: int = 0) -> Iterator[torch.Generator]:
@@ -144,22 +129,16 @@ def heldout(
 
     Parameters
     ----------
-    face : where identities and expressions come from, and on whose device samples are made; another one than the
-        training's makes the test cross-database.
-    n : number of faces; a smaller set is the beginning of a larger one.
-    seed : of the set. Shapes, poses and lights are the same at every preset.
+    face : where faces come from, and on whose device samples are made; not the training's: the test is cross-database.
+    n, seed : of the set; a smaller one is the beginning of a larger one.
     poses : another range of poses, or with jitter.
     appearance : another one than the training's; with `Appearance(heldout=True)`, skins and a haircut never seen there.
-
-    Raises
-    ------
-    InputError : no faces.
 
     Examples
     --------
     Sixteen faces at 128 pixels::
 
-        pairs = next(heldout(face, 16).batches("sharp"))
+        pairs = next(heldout(face, 16).batches("colab"))
     """
 
     def make(preset: Preset) -> Iterator[FacePairs]:
@@ -178,17 +157,11 @@ EXPRESSIONS: Mapping[str, Mapping[str, float]] = {
     "Disgust": {"noseSneer": 1, "mouthUpperUp": 0.7, "browDown": 0.4},
     "Surprise": {"browInnerUp": 1, "browOuterUp": 1, "eyeWide": 1, "jawOpen": 0.8},
 }
-"""BU-4DFE's six expressions, and none, in ICT-FaceKit's names of blendshapes, which the procedural face shares; both
-sides alike."""
+"""BU-4DFE's six expressions, and none, in ICT-FaceKit's blendshapes (the procedural face has them, too); both sides."""
 
 
 def expression(face: MorphableFace, name: str) -> Float[Tensor, " e"]:
-    """Expression coefficients of a face model for a name from `EXPRESSIONS`.
-
-    Raises
-    ------
-    InputError : unknown name, or a model without one of the blendshapes.
-    """
+    """Expression coefficients of a face model for a name from `EXPRESSIONS`; an InputError if it cannot show it."""
     require(name in EXPRESSIONS, f"unknown expression {name!r}: choose one of {', '.join(EXPRESSIONS)}")
     bases = [blendshape.removesuffix("_L").removesuffix("_R") for blendshape in face.expression_names]
     missing = ", ".join(sorted(set(EXPRESSIONS[name]) - set(bases)))
@@ -198,18 +171,11 @@ def expression(face: MorphableFace, name: str) -> Float[Tensor, " e"]:
 
 @dataclass(frozen=True)
 class Rendered:
-    """A test set of scans, as the paper renders them: each identity in a grid of expressions, pitches and yaws.
+    """A test set of scans, as the paper renders them: each identity in a grid of expressions, pitches and yaws, degrees.
 
     The pictures are plain: short hair, no hats, glasses or hands before the face, no camera faults; lights have a
     random direction and colour, the background is random and smooth. Sample i shows identity i // (size of the grid).
-
-    Attributes
-    ----------
-    name : of the protocol.
-    stream : number of the set, which keeps its faces apart from those of the others.
-    expressions : names from `EXPRESSIONS`.
-    pitches, yaws : degrees.
-    size : number of samples by default: whole identities.
+    By default there are `size` samples, whole identities; `stream` keeps their faces apart from those of other sets.
     """
 
     name: str
@@ -229,11 +195,9 @@ class Rendered:
 
         def make(preset: Preset) -> Iterator[FacePairs]:
             for chunk, generator in enumerate(generators(seed, self.stream)):
-                people, poses = zip(
-                    *(divmod(i, len(self.grid)) for i in range(chunk * CHUNK, (chunk + 1) * CHUNK)), strict=True
-                )
-                names, pitch, yaw = zip(*(self.grid[pose] for pose in poses), strict=True)
-                identity = torch.stack([self.identity(face, seed, person) for person in people]).to(face.mean)
+                samples = [divmod(number, len(self.grid)) for number in range(CHUNK * chunk, CHUNK * (chunk + 1))]
+                names, pitch, yaw = zip(*(self.grid[pose] for _, pose in samples), strict=True)
+                identity = torch.stack([self.identity(face, seed, person) for person, _ in samples]).to(face.mean)
                 shown = torch.stack([expression(face, name) for name in names])
                 mesh = face.mesh(face.before_wall(identity, shown), shown)
                 view = straight(mesh.landmark_points(), face, preset.grid, *map(face.mean.new_tensor, (yaw, pitch)))
@@ -248,25 +212,16 @@ class Rendered:
         return face.draw_identity(torch.Generator().manual_seed(heldout_seed(seed, number)))
 
 
-def straight(
-    landmarks: Float[Tensor, "b 68 3"],
-    face: MorphableFace,
-    grid: Grid,
-    yaw: Tensor,
-    pitch: Tensor,
-    roll: Tensor | None = None,
-) -> View:
+def straight(points: Landmarks, face: MorphableFace, grid: Grid, yaw: Tensor, pitch: Tensor, roll: Any = None) -> View:
     """The crop of heads at given angles, without jitter."""
     roll = torch.zeros_like(yaw) if roll is None else roll
-    return View(crop_camera(landmarks, yaw, pitch, roll, face.interocular, grid), yaw, pitch)
+    return View(crop_camera(points, yaw, pitch, roll, face.interocular, grid), yaw, pitch)
 
 
 florence = Rendered("florence", 1, ("Neutral",), (-15, 20, 25), (-80, -40, 0, 40, 80), 240)
 """As the paper renders MICC Florence: neutral faces, three pitches, five yaws (15 poses; the text says 20)."""
 
-SEVEN = tuple(80 * step / 3 for step in range(-3, 4))
-
-bu4dfe = Rendered("bu4dfe", 2, ("Happy", "Surprise"), (-20, 0, 20), SEVEN, 252)
+bu4dfe = Rendered("bu4dfe", 2, ("Happy", "Surprise"), (-20, 0, 20), tuple(80 * k / 3 for k in range(-3, 4)), 252)
 """As the paper renders BU-4DFE: two expressions, three pitches, seven yaws from -80 to 80 degrees."""
 
 six_expressions = Rendered("expressions", 4, tuple(EXPRESSIONS)[1:], (0,), (0,), 240)
@@ -305,20 +260,13 @@ def _wild_yaw(rng: Rng) -> Float[Tensor, " b"]:
 
 TEST_SETS: Mapping[str, Callable[..., TestSet]] = {
     "heldout": heldout,
-    "florence": florence,
-    "bu4dfe": bu4dfe,
     "aflw2000": aflw2000,
-    "expressions": six_expressions,
+    **{rendered.name: rendered for rendered in (florence, bu4dfe, six_expressions)},
 }
 """Sets by name: functions of a face model, a number of samples (each has its own by default) and a seed."""
 
 
 def named_set(name: str, face: MorphableFace, n: int | None = None, seed: int = 2017) -> TestSet:
-    """The set of that name, by default of its own size.
-
-    Raises
-    ------
-    InputError : no such set.
-    """
+    """The set of that name, by default of its own size; an InputError if there is none."""
     require(name in TEST_SETS, f"unknown protocol {name!r}: choose one of {', '.join(TEST_SETS)}")
     return TEST_SETS[name](face, seed=seed, **({} if n is None else {"n": n}))
