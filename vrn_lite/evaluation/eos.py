@@ -40,7 +40,7 @@ landmarks and 5 % more for landmarks that are 3 % off; 50 have as much for the f
 
 
 class Part(NamedTuple):
-    """A linear part of a face model as EOS holds it, and the way back: our coefficients are ``start + turn @ EOS's``."""
+    """A linear part of a face model as EOS holds it, and the way back: our coefficients, ``start + turn @ EOS's``."""
 
     model: Any
     start: Float[Tensor, " m"]

@@ -96,21 +96,16 @@ def default_predictors(
     InputError : a network in training mode, or one that has not been told its face model.
     """
     found: dict[str, Predictor] = {}
+    guides: dict[str, LandmarkSource] = {"detected": detected_landmarks} if testset.detector else {}
     for name, network in networks.items():
         if network.needs_face:
             found[name] = regression_predictor(network, test_time_augmentation)
         elif network.target == "frontal":
-            found[f"{name}, frontal frame"] = network_predictor(network, test_time_augmentation)
-            found[f"{name}, true pose"] = repose(
-                found[f"{name}, frontal frame"], true_pose(testset.face, network.preset.grid)
-            )
+            frontal = network_predictor(network, test_time_augmentation)
+            found[f"{name}, frontal frame"] = frontal
+            found[f"{name}, true pose"] = repose(frontal, true_pose(testset.face, network.preset.grid))
         elif network.guided:
-            guides = (
-                {"detected": detected_landmarks, "true": true_landmarks}
-                if testset.detector
-                else {"true": true_landmarks}
-            )
-            for guide, landmarks in guides.items():
+            for guide, landmarks in {**guides, "true": true_landmarks}.items():
                 found[f"{name}, {guide} landmarks"] = network_predictor(network, test_time_augmentation, landmarks)
         else:
             found[name] = network_predictor(network, test_time_augmentation)
@@ -149,10 +144,8 @@ def network_predictor(
         if "logits" not in network.gives:
             yield from (Prediction3D(landmarks=one) for one in points)
             return
-        # One by one: together the probabilities take much memory.
-        for chance, one in zip(
-            iter_probabilities(network, pairs.images, test_time_augmentation, guide), points, strict=True
-        ):
+        chances = iter_probabilities(network, pairs.images, test_time_augmentation, guide)  # all at once are too many
+        for chance, one in zip(chances, points, strict=True):
             yield Prediction3D(chance > 0.5, surface_of(chance, network.preset.grid), one, network.target)
 
     return Predictor(network.preset, predict)

@@ -171,7 +171,7 @@ def expression(face: MorphableFace, name: str) -> Float[Tensor, " e"]:
 
 @dataclass(frozen=True)
 class Rendered:
-    """A test set of scans, as the paper renders them: each identity in a grid of expressions, pitches and yaws, degrees.
+    """A test set of scans, as the paper renders them: each identity in a grid of expressions, pitches and yaws.
 
     The pictures are plain: short hair, no hats, glasses or hands before the face, no camera faults; lights have a
     random direction and colour, the background is random and smooth. Sample i shows identity i // (size of the grid).
