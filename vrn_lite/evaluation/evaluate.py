@@ -64,7 +64,7 @@ class Scores:
         return Scores(self.frame[self.frame.predictor == predictor])
 
     def mean(self, by: str | Sequence[str] = "predictor") -> pd.DataFrame:
-        """By predictor, or other columns: the number of rows, `n`, and the mean of each score, of those that have it."""
+        """By predictor, or other columns: the number of rows, `n`, and the mean of each score over those with one."""
         groups = self.frame.groupby(by, sort=False, observed=True)
         return pd.concat([groups.size().rename("n"), groups[SCORES].mean()], axis=1)
 
