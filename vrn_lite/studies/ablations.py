@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from vrn_lite.align import orthographic
 from vrn_lite.camera import PIVOT_BEHIND_LANDMARKS, Similarity, crop_camera, jitter
 from vrn_lite.evaluation.predictors import Pose, Prediction3D, Predictor, detected_landmarks, surface_of
 from vrn_lite.evaluation.testsets import CHUNK, TestSet, generators
@@ -17,6 +16,7 @@ from vrn_lite.frame import Grid
 from vrn_lite.inference import probabilities
 from vrn_lite.landmarks import mirror
 from vrn_lite.networks.base import FaceNetwork
+from vrn_lite.photo.registration import orthographic
 from vrn_lite.presets import Preset
 from vrn_lite.samples import NO_JITTER, FacePairs, View, draw_pairs, draw_view
 from vrn_lite.synth.appearance import Appearance, Rng
