@@ -31,7 +31,7 @@ INNER = {
     "synth": "appearance degradations background occluders eyewear hair skin render registration assets photographed",
     "networks": "base hourglass vrn regression weights",
     "training": "losses optim log data runtime checkpoint loop",
-    "photo": "image_io reconstruct",
+    "photo": "image_io finder reconstruct",
     "evaluation": "testsets predictors evaluate regression eos",
     "studies": "ablations published reproduce bench",
 }
@@ -219,7 +219,7 @@ def test_import_is_silent():
 
 def test_no_file_names_a_path_of_somebodys_machine():
     folders = ("vrn_lite", "tests", "notebooks", "binder", ".ci", ".github")
-    files = [path for folder in folders for path in (ROOT / folder).rglob("*") if not {"out", "__pycache__"} & set(path.parts)]
+    files = [path for folder in folders for path in (ROOT / folder).rglob("*") if not {"out", "__pycache__", ".ruff_cache"} & set(path.parts)]
     for path in files + list(ROOT.glob("*.*")):
         if path.is_file() and path.suffix not in (".safetensors", ".png", ".jpg"):
             assert not re.search(r"/(work|root|farm|opt|tmp)/|/home/\w", path.read_text(encoding="utf-8", errors="ignore")), path

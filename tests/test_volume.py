@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from shapes import box, bricks, icosphere, plain_volume, tetrahedron, torus, toy_face, turns
-from vrn_lite.camera import place
+from vrn_lite.camera import crop_camera
 from vrn_lite.frame import Grid, InputError, voxel_centres
 from vrn_lite.mesh import boundary_edges, close, signed_volume
 from vrn_lite.raster import rasterize
@@ -70,7 +70,7 @@ def posed_heads(face, count: int, grid: Grid, seed: int = 5) -> tuple[Tensor, Te
     g = torch.Generator().manual_seed(seed)
     mesh = face.mesh(face.draw_identity(g, count))  # open mouths fold their lips: parity and winding differ where a solid overlaps itself
     yaw, pitch, roll = (spread * (2 * torch.rand(count, generator=g) - 1) for spread in (90, 40, 45))
-    return place(mesh.landmark_points(), yaw, pitch, roll, face.unit, grid)(mesh.vertices), mesh.solid_triangles()
+    return crop_camera(mesh.landmark_points(), yaw, pitch, roll, face.interocular, grid)(mesh.vertices), mesh.solid_triangles()
 
 
 # What a voxel means
@@ -230,6 +230,7 @@ def test_the_winding_does_not_change_the_solid():
     assert torch.equal(voxelize(placed, triangles), voxelize(placed, triangles.flip(1)))
 
 
+@pytest.mark.filterwarnings("ignore:nothing of the mesh")
 @pytest.mark.parametrize("shift", [(0, 0, -30), (0, 0, 34), (0, 0, 200), (0, 0, -200), (11, -9, 0), (-25, 0, 3)])
 def test_a_cut_off_solid_is_the_whole_one_seen_through_the_grid(shift):
     """Depths before and behind the grid are clamped: a window of a larger grid holds the same voxels."""
@@ -351,3 +352,11 @@ def test_numpy_and_torch_give_the_same_surface():
 def test_volumes_without_a_surface_are_refused(volume, message):
     with pytest.raises(InputError, match=message):
         isosurface(volume)
+
+
+@pytest.mark.parametrize("shift", [[60.0, 4, 4], [4, -50, 4], [4, 4, 90], [4, 4, -40]])
+def test_a_mesh_beside_the_grid_is_told(shift):
+    vertices, triangles = icosphere(3.0, 1)
+    with pytest.warns(UserWarning, match="nothing of the mesh .* lies inside the grid of 8 x 8 x 4 px: place it there first"):
+        volume = voxelize(vertices + torch.tensor(shift), triangles, (8, 8, 8), 2.0)
+    assert not volume.any()

@@ -2,8 +2,12 @@
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
 from torch import Tensor
 
 from vrn_lite.frame import Triangles, Vertices, require
@@ -37,7 +41,7 @@ class Mesh:
         colours = None if self.colours is None else self.colours[index]
         return replace(self, vertices=self.vertices[index], colours=colours)
 
-    def moved(self, vertices: Vertices) -> "Mesh":
+    def with_vertices(self, vertices: Vertices) -> "Mesh":
         """The same mesh with other vertices."""
         return replace(self, vertices=vertices)
 
@@ -46,17 +50,17 @@ class Mesh:
         require(self.landmarks is not None, "this mesh has no landmarks: give the 68 vertex numbers as `landmarks`")
         return self.vertices[..., self.landmarks, :]
 
-    def shown(self) -> Bool[Tensor, " t"]:
-        """Which triangles the image shows."""
+    def visible_mask(self) -> Bool[Tensor, " t"]:
+        """Which triangles the image shows, ``[t]``."""
         return torch.ones_like(self.triangles[:, 0], dtype=torch.bool) if self.visible is None else self.visible
 
-    def bounding(self) -> Bool[Tensor, " t"]:
+    def solid_mask(self) -> Bool[Tensor, " t"]:
         """Which triangles bound the solid."""
         return torch.ones_like(self.triangles[:, 0], dtype=torch.bool) if self.solid is None else self.solid
 
     def solid_triangles(self) -> Triangles:
         """Triangles that bound the solid."""
-        return self.triangles[self.bounding()]
+        return self.triangles[self.solid_mask()]
 
 
 def signed_volume(vertices: Vertices, triangles: Triangles) -> Float[Tensor, "*b"]:
@@ -83,7 +87,8 @@ def boundary_edges(triangles: Triangles) -> Int[Tensor, "e 2"]:
     """
     edges = triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2).long()
     base = int(edges.max()) + 1 if len(edges) else 1
-    forward, backward = edges[:, 0] * base + edges[:, 1], edges[:, 1] * base + edges[:, 0]
+    forward = edges[:, 0] * base + edges[:, 1]
+    backward = edges[:, 1] * base + edges[:, 0]
     loose = edges[~torch.isin(forward, backward)]
     return loose[torch.argsort(loose[:, 0], stable=True)]
 
@@ -91,29 +96,56 @@ def boundary_edges(triangles: Triangles) -> Int[Tensor, "e 2"]:
 def boundary_loops(triangles: Triangles) -> list[Int[Tensor, " _"]]:
     """The boundary as loops of vertex numbers, each in the direction of its triangles, longest first.
 
+    Where loops meet in a vertex it belongs to each of them, and no loop passes a vertex twice.
+
     Raises
     ------
-    InputError : where two loops meet in one vertex, so that they cannot be told apart.
+    InputError : the boundary is no set of loops.
     """
-    edges = boundary_edges(triangles)
-    following = dict(edges.tolist())
-    require(len(following) == len(edges), "two boundary loops share a vertex: split the mesh there before closing it")
+    following = dict[int, list[int]]()
+    for start, end in boundary_edges(triangles).tolist():
+        following.setdefault(start, []).append(end)
     loops = []
     while following:
-        start, step = next(iter(following.items()))
-        loop = [start]
-        del following[start]
-        while step != start:
-            require(step in following, f"the boundary breaks off at vertex {step}: the mesh is not a surface there")
-            loop.append(step)
-            step = following.pop(step)
-        loops.append(torch.tensor(loop))
+        path = dict.fromkeys([next(iter(following))])  # in the order of the walk
+        while path:
+            last = next(reversed(path))
+            require(last in following, f"the boundary breaks off at vertex {last}: the mesh is not a surface there")
+            step = following[last].pop()
+            if not following[last]:
+                del following[last]
+            if step in path:  # a loop is closed; what led to it goes on
+                walked = list(path)
+                loops.append(torch.tensor(walked[walked.index(step) :]))
+                path = dict.fromkeys(walked[: walked.index(step) + (step in following)])
+            else:
+                path[step] = None
     return sorted(loops, key=len, reverse=True)
+
+
+def weld(points: Float[np.ndarray, "v n"], within: float = 0.0) -> Int[np.ndarray, " v"]:
+    """For each point the first one at the same place, or reached from there in steps of at most `within`.
+
+    Examples
+    --------
+    >>> weld(np.array([[0.0, 0, 0], [1, 0, 0], [0, 0, 0]])).tolist()
+    [0, 1, 0]
+    """
+    places, first, number = np.unique(points, axis=0, return_index=True, return_inverse=True)
+    number = number.reshape(-1)
+    if within > 0:
+        near = cKDTree(places).query_pairs(within, output_type="ndarray")
+        joined = coo_matrix((np.ones(len(near)), near.T), shape=(len(places), len(places)))
+        label = connected_components(joined, directed=False)[1]
+        earliest = np.full(label.max() + 1, len(points))
+        np.minimum.at(earliest, label, first)
+        first = earliest[label]
+    return first[number]
 
 
 @dataclass(frozen=True)
 class Closing:
-    """How an open face patch becomes a closed solid, once, in its topology (DESIGN: the paper's flat wall).
+    """How an open face patch becomes a closed solid, once, in its topology: the paper's flat wall.
 
     ::
 
@@ -136,7 +168,7 @@ class Closing:
         return Closing(tuple(hole.to(device) for hole in self.holes), self.rim.to(device), self.triangles.to(device))
 
     def extend(self, vertices: Vertices, wall: Float[Tensor, "*b"]) -> Float[Tensor, "*b n 3"]:
-        """Append the hole centres, the rim's copies at depth `wall` and the cap's centre: ``[..., v + holes + r + 1, 3]``."""
+        """Append hole centres, the rim's copies at depth `wall`, the cap's centre: ``[..., v + holes + r + 1, 3]``."""
         centres = [vertices[..., hole, :].mean(-2, keepdim=True) for hole in self.holes]
         back = vertices[..., self.rim, :].clone()
         back[..., 2] = wall[..., None]
@@ -153,14 +185,13 @@ def closing_of(triangles: Triangles, vertex_count: int) -> Closing:
     loops = boundary_loops(triangles)
     require(len(loops) > 0, "the patch is closed already: it has no boundary to close")
     rim, *holes = loops
-    parts, centre = [], vertex_count
-    for hole in holes:
-        parts.append(_fan(hole, centre))
-        centre += 1
-    back = torch.arange(centre, centre + len(rim))
-    a, b, a_back, b_back = rim, rim.roll(-1), back, back.roll(-1)
-    parts += [torch.stack((b, a, a_back), 1), torch.stack((b, a_back, b_back), 1), _fan(back, centre + len(rim))]
-    return Closing(tuple(holes), rim, torch.cat(parts))
+    fans = [_fan(hole, vertex_count + number) for number, hole in enumerate(holes)]
+    back = vertex_count + len(holes) + torch.arange(len(rim))
+    # Each edge (a, b) of the rim and its copy at the back span two triangles.
+    following, back_following = rim.roll(-1), back.roll(-1)
+    sides = [torch.stack((following, rim, back), 1), torch.stack((following, back, back_following), 1)]
+    cap = _fan(back, vertex_count + len(holes) + len(rim))
+    return Closing(tuple(holes), rim, torch.cat([*fans, *sides, cap]))
 
 
 def _fan(loop: Int[Tensor, " k"], centre: int) -> Triangles:
@@ -171,18 +202,22 @@ def _fan(loop: Int[Tensor, " k"], centre: int) -> Triangles:
 def close(mesh: Mesh, wall: float) -> Mesh:
     """A closed copy of an open patch in the model frame: holes fanned, rim extruded back to the plane z = `wall`.
 
-    For scans without a known topology; a `MorphableFace` carries its own `Closing`.
+    For scans without a known topology; a `MorphableFace` carries its own `Closing`. Vertices at one place, as of
+    corners or of a texture's seam, leave no hole.
 
     Raises
     ------
     InputError : the wall does not lie behind every vertex, or the boundary is no set of loops.
     """
     rearmost = float(mesh.vertices[..., 2].min())
-    require(rearmost > wall, f"the wall at z = {wall:g} must lie behind every vertex; the rearmost is at z = {rearmost:g}")
-    closing = closing_of(mesh.triangles, mesh.vertices.shape[-2])
+    reason = f"the wall at z = {wall:g} must lie behind every vertex; the rearmost is at z = {rearmost:g}"
+    require(rearmost > wall, reason)
+    count = mesh.vertices.shape[-2]
+    places = weld(mesh.vertices.detach().movedim(-2, 0).reshape(count, -1).cpu().numpy())
+    closing = closing_of(torch.from_numpy(places).to(mesh.triangles)[mesh.triangles], count)
     vertices = closing.extend(mesh.vertices, torch.full(mesh.vertices.shape[:-2], wall, dtype=mesh.vertices.dtype))
-    added = vertices.shape[-2] - mesh.vertices.shape[-2]
-    face = torch.ones(mesh.vertices.shape[-2], dtype=torch.bool) if mesh.face is None else mesh.face
+    added = vertices.shape[-2] - count
+    face = torch.ones(count, dtype=torch.bool) if mesh.face is None else mesh.face
     colours = mesh.colours
     if colours is not None:
         colours = torch.cat([colours, colours[..., :1, :].expand(*colours.shape[:-2], added, 3)], -2)
@@ -190,8 +225,8 @@ def close(mesh: Mesh, wall: float) -> Mesh:
     return Mesh(
         vertices,
         torch.cat([mesh.triangles, closing.triangles]),
-        visible=torch.cat([mesh.shown(), hidden]),
-        solid=torch.cat([mesh.bounding(), ~hidden]),
+        visible=torch.cat([mesh.visible_mask(), hidden]),
+        solid=torch.cat([mesh.solid_mask(), ~hidden]),
         colours=colours,
         face=torch.cat([face, torch.zeros(added, dtype=torch.bool)]),
         landmarks=mesh.landmarks,

@@ -19,7 +19,7 @@ class RealSet:
     ----------
     protocol : name of the protocol that it follows: florence, bu4dfe or aflw2000.
     source : name of the data, for tables.
-    face : a face model in the samples' model frame: its mean is the bound "mean face", its `unit` the samples'.
+    face : a face model in the samples' model frame: its mean is the bound "mean face", its `interocular` the samples'.
     size : how many samples there are.
     batches : from a grid and a seed to all samples in order, in batches.
     """
@@ -60,7 +60,7 @@ def files_in(folder: str | Path, suffixes: tuple[str, ...], what: str) -> list[P
     folder = Path(folder)
     require(folder.is_dir(), f"no such folder: {folder}")
     for paths in (folder.iterdir(), folder.rglob("*")):
-        found = sorted(path for path in paths if path.suffix.lower() in suffixes and path.is_file())
+        found = sorted(path for path in paths if path.name.lower().endswith(suffixes) and path.is_file())
         if found:
             return found
     raise InputError(f"no {what} ({', '.join(suffixes)}) in {folder}")
