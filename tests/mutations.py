@@ -806,6 +806,54 @@ ENTRIES = r"""
 # datasets/w300lp.py: real training pairs are not jittered | test_w300lp.py -k reproducible_and_jittered
 - interocular, grid, motion, mirrored)
 + interocular, grid, None, mirrored)
+
+# evaluation/testsets.py: the held-out set is drawn with jitter | test_testsets.py -k nothing_is_jittered
+- poses: PoseRange = NO_JITTER
++ poses: PoseRange = PoseRange()
+
+# evaluation/testsets.py: held-out seeds among training's | test_testsets.py -k bits_that_count
+- return 2**31 + (seed
++ return (seed
+
+# evaluation/testsets.py: another identity in every pose | test_testsets.py -k one_shape
+- self.identity(face, seed, person) for person, _
++ self.identity(face, seed, pose) for _, pose
+
+# evaluation/testsets.py: a larger detector's landmarks in its own pixels | test_testsets.py -k another_size
+- points.to(pairs.images) / larger
++ points.to(pairs.images)
+
+# evaluation/predictors.py: the true landmarks guide whoever was asked for | test_predictors.py -k landmarks_that_guide
+- guide = landmarks(pairs) if landmarks else None
++ guide = pairs.landmarks if landmarks else None
+
+# evaluation/predictors.py: mirrored faces are reposed as if they were not | test_predictors.py -k reposed_too
+- if flip else [[1, 1, 1]
++ if False else [[1, 1, 1]
+
+# evaluation/predictors.py: copies are averaged where none are asked for | test_evaluate.py -k taken_or_left
+- pairs.images, test_time_augmentation, guide)
++ pairs.images, True, guide)
+
+# evaluation/evaluate.py: frontal answers are judged in the image's frame | test_evaluate.py -k unaligned_network
+- truths = {"aligned": pairs}
++ truths = {"aligned": pairs, "frontal": pairs}
+
+# evaluation/evaluate.py: the last bin of yaw without its edge | test_evaluate.py -k bins_of_yaw
+- np.nextafter(edges[-1], inf)
++ edges[-1]
+
+# evaluation/evaluate.py: intervals of 90 % | test_evaluate.py -k intervals
+- (0.025, 0.975)
++ (0.05, 0.95)
+
+# cli.py: evaluate ignores --seed | test_cli.py -k asks_as_it_is_told
+- named_set(name, face, count, seed)
++ named_set(name, face, count)
+
+# cli.py: evaluate ignores --no-average | test_cli.py -k asks_as_it_is_told
+- default_predictors(networks, testset, test_time_augmentation=average)
++ default_predictors(networks, testset)
 """
 
 
