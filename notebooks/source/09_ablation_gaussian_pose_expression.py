@@ -17,7 +17,7 @@
 #
 # Cells that only measure and draw are folded: click on ··· to read one.
 #
-# The paper is Jackson et al., ICCV 2017 ([arXiv:1703.07834](https://arxiv.org/abs/1703.07834)). This notebook follows the ablations of its section 5, and section 3.1 on the grid.
+# The paper is Jackson et al., ICCV 2017 ([arXiv:1703.07834](https://arxiv.org/abs/1703.07834)). This notebook follows the ablations of its section 6, and section 3.2 on the grid.
 
 # %% set-up
 # Set-up: run me first. On Colab this installs the package (20 s); elsewhere it is there already.
@@ -30,7 +30,7 @@ if "google.colab" in sys.modules and importlib.util.find_spec("vrn_lite") is Non
 # before PyTorch: on shared machines, threads must not spin while they wait
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from statistics import fmean
+from statistics import fmean, stdev
 
 import numpy as np
 import torch
@@ -41,7 +41,7 @@ from vrn_lite import exercises, viz
 from vrn_lite.evaluation import testsets
 from vrn_lite.inference import iter_probabilities, landmarks_in, probabilities
 from vrn_lite.metrics import vertex_errors
-from vrn_lite.studies.ablations import perturbed, spread
+from vrn_lite.studies.ablations import perturbed
 from vrn_lite.studies.published import results
 from vrn_lite.viz import widgets
 
@@ -70,14 +70,14 @@ print(f"vrn_lite, profile {profile}, PyTorch {torch.__version__}")
 face = vrn.faces.default()
 source = face.name
 # the shipped networks learned from ICT faces; notebook 07 has the reason
-score = {"ict": "nme", "procedural": "levelled"}[source]
+score = {"ict": "nme", "procedural": "depth_aligned"}[source]
 networks = {1: vrn.load("guided"), 2: vrn.load("guided_sigma2")}
 detector = vrn.load("landmarks")
 preset = detector.preset
 grid = preset.grid
-pairs = next(iter(vrn.heldout(face, 16, preset=preset)))  # for numbers
+pairs = next(vrn.heldout(face, 16).batches(preset))  # for numbers
 # for pictures: one person in fifteen poses
-plain = next(iter(testsets.florence(face, 15, preset=preset)))
+plain = next(testsets.florence(face, 15).batches(preset))
 one = testsets.florence.grid.index(("Neutral", 20, 0))
 middle = (
     ...,
@@ -97,8 +97,8 @@ for sigma, network in networks.items():
     )
 viz.show(
     viz.images_figure(drawn, "The middle of a face, and its landmarks as VRN-Guided sees them"),
-    "The middle of a drawn face and its landmark channels in one picture, with Gaussians of one and"
-    " of two pixels.",
+    "The middle of a rendered face and its landmark channels in one picture, with Gaussians of one"
+    " and of two pixels.",
 )
 
 # %% sigma-slider-text [markdown]
@@ -125,8 +125,8 @@ viz.show(
         "Trained with sigma 1, given another",
         sigma=2.0,
     ),
-    "A drawn face with its landmarks, the Gaussians with a sigma of two pixels, and the answer of"
-    " the network that was trained with one pixel.",
+    "A rendered face with its landmarks, the Gaussians with a sigma of two pixels, and the answer"
+    " of the network that was trained with one pixel.",
 )
 
 
@@ -233,7 +233,7 @@ viz.show(
     viz.bars_figure(
         bars,
         "landmarks",
-        {"nme": "NME", "levelled": "levelled NME"}[score],
+        {"nme": "NME", "depth_aligned": "depth-aligned NME"}[score],
         f"Shipped networks, {few} held-out faces",
     ),
     "NME of the shipped guided networks with sigma 1 and 2, by the landmarks that guide them.",
@@ -271,20 +271,18 @@ names = ("true", *(f"{size} px" for size in pixels[1:]))
 curves, reach = {}, {}
 for sigma in (1, 2):
     by_guide = {
-        name: spread([line["nme"] for line in lines("gaussians", sigma=sigma, landmarks=name)])
+        name: [line["nme"] for line in lines("gaussians", sigma=sigma, landmarks=name)]
         for name in (*names, "detected")
     }
     for name, value in by_guide.items():
-        print(
-            f"sigma {sigma}, landmarks {name:9} NME {value['mean']:.4f} ± {value.get('std', 0):.4f}"
-        )
-    curves[f"sigma {sigma}"] = pixels, [by_guide[name]["mean"] for name in names]
+        print(f"sigma {sigma}, landmarks {name:9} NME {fmean(value):.4f} ± {stdev(value):.4f}")
+    curves[f"sigma {sigma}"] = pixels, [fmean(by_guide[name]) for name in names]
     curves[f"sigma {sigma}, detected landmarks"] = (
         (0, pixels[-1]),
-        (by_guide["detected"]["mean"],) * 2,
+        (fmean(by_guide["detected"]),) * 2,
     )
-    reach[f"sigma {sigma}"] = [by_guide[name].get("std", 0) for name in names]
-    reach[f"sigma {sigma}, detected landmarks"] = [by_guide["detected"].get("std", 0)] * 2
+    reach[f"sigma {sigma}"] = [stdev(by_guide[name]) for name in names]
+    reach[f"sigma {sigma}, detected landmarks"] = [stdev(by_guide["detected"])] * 2
 title = f"Preset {study['preset']}, {study['samples']:,} samples, seeds {study['seeds']}"
 viz.show(
     viz.curves_figure(
@@ -298,7 +296,7 @@ viz.show(
 # %% ex2-text [markdown]
 # The level lines belong to detected landmarks. Where one crosses its curve, read off the x-axis: this many pixels of *independent* error cost as much as the detector's errors.
 #
-# Now to the question. With seed 0, both networks have seen the same faces in the same order; seed 0 may be a lucky one for both. So take the difference seed by seed. With n differences of standard deviation s, their mean is uncertain by s / √n, the *standard error*. A mean difference that is not larger than about twice that may well be luck. With n = 3 even
+# Now to the question. With seed 0, both networks have seen the same faces in the same order; seed 0 may be a lucky one for both. So take the difference seed by seed. With n differences of standard deviation s, their mean is uncertain by s / √n, the [*standard error*](GLOSSARY.md#standard-error). A mean difference that is not larger than about twice that may well be luck. With n = 3 even
 # twice is not much: s itself is hardly known.
 #
 # ### Exercise 2: mean difference and standard error
@@ -344,7 +342,7 @@ print(f"\nThe paper: {paper['gaussian_size_sigma_2']}.")
 #
 # ## 4. Pose
 #
-# The paper's second ablation: VRN-Guided on Florence, by yaw. Its error is half as large again at 80 degrees as it is from the front. Ours beside it, with true landmarks, too, and with the two bounds.
+# The paper's first ablation: VRN-Guided on Florence, by yaw. Its error is half as large again at 80 degrees as it is from the front. Ours beside it, with true landmarks, too, and with the two bounds.
 
 # %% pose tags=["hide-input"]
 yaws = (-80, -40, 0, 40, 80)
@@ -416,7 +414,7 @@ exercises.check("09.3", sides)
 # %% sides tags=["hide-input"]
 poses, size = testsets.florence.grid, {"ci": 15, "cpu": 60, "gpu": 240}[profile]
 sums, cases = {yaw: torch.zeros(2, 2) for yaw in yaws}, {}
-for start, batch in enumerate(testsets.florence(face, size, preset=preset)):
+for start, batch in enumerate(testsets.florence(face, size).batches(preset)):
     chances = iter_probabilities(
         networks[1],
         batch.images,
@@ -497,10 +495,10 @@ viz.show(
 # %% expressions-text [markdown]
 # ## 5. Expression
 #
-# The third ablation: frontal faces with the six expressions of BU-4DFE. The paper's numbers lie between 0.047 and 0.058, and it concludes that its method copes with expressions. In whose favour does this comparison speak? The *mean face* is neutral. How far an expression moves the face can be read off its error.
+# The second ablation: frontal faces with the six expressions of BU-4DFE. The paper's numbers lie between 0.047 and 0.058, and it concludes that its method copes with expressions. In whose favour does this comparison speak? The *mean face* is neutral. How far an expression moves the face can be read off its error.
 
 # %% expressions
-first = next(iter(testsets.six_expressions(face, 6, preset=preset)))
+first = next(testsets.six_expressions(face, 6).batches(preset))
 led = {
     "detected<br>landmarks": landmarks_in(detector, first.images, test_time_augmentation=False),
     "true<br>landmarks": first.landmarks,
@@ -564,11 +562,11 @@ viz.show(
 
 # %% expressions-after [markdown]
 # Compare the ratios at the end of the lines. If the network's is close to 1, its error depends little on the expression; if the mean face's is larger, then not because expressions are small. Sit the open mouths of *Surprise* in the truth and in the reconstructions above next to each other: does the network open the mouth, and as far? And are the hard
-# expressions of the paper also hard here? Its expressions are those of a hundred people, ours are a handful of blendshapes, each at one strength, so only the question is the same.
+# expressions of the paper also hard here? Its expressions are those of a hundred people, ours are a handful of [blendshapes](GLOSSARY.md#blendshape), each at one strength, so only the question is the same.
 #
 # ## 6. The grid
 #
-# A volume has a finite number of voxels. Section 3.1 of the paper asks how many are needed, and settles for 192 x 192 x 200. What is lost without any network: take the true volume, make a surface of it, and measure (the oracle). Its error should fall in proportion to the size of a voxel. The paper's own curve is behind ours.
+# A volume has a finite number of voxels. Section 3.2 of the paper asks how many are needed, and settles for 192 x 192 x 200. What is lost without any network: take the true volume, make a surface of it, and measure (the oracle). Its error should fall in proportion to the size of a voxel. The paper's own curve is behind ours.
 #
 # Two oracles: the *hard* one has voxels that are inside or outside. The *soft* one has the share of each voxel that is inside, so its surface can run anywhere between voxel centres. A trained network's probabilities are soft, too.
 
@@ -647,12 +645,12 @@ viz.show(
 # %% rough-text [markdown]
 # To the eye the soft one is clearly better: rounding makes terraces. Does the number printed above agree? If the *hard* surface has the smaller rigid NME, it is worth a test of the measure itself. A suspicion: the nearest vertex of a rough surface is a lucky one. Among vertices that lie now before, now behind the true surface, some is always near.
 #
-# So we roughen on purpose: each vertex of the soft surface is moved along its normal by a random amount. That makes the surface worse, and nothing else. We measure it twice: with partners chosen anew, as NME does, and with the partners that were chosen on the smooth surface. *Predict* both curves.
+# So we roughen on purpose: each vertex of the soft surface is moved along its normal by a random amount. That makes the surface worse, and nothing else. We measure it twice: with correspondences chosen anew, as NME does, and with the correspondences that were chosen on the smooth surface. *Predict* both curves.
 
 # %% rough-predict [markdown]
-# Roughness is added to a surface. What does the rigid NME do with partners chosen anew, and what with the partners of the smooth surface?
+# Roughness is added to a surface. What does the rigid NME do with correspondences chosen anew, and what with the correspondences of the smooth surface?
 #
-# With the old partners it rises, as it should. With partners chosen anew it stays, or even falls: among vertices that lie before and behind the surface, one is always near.
+# With the old correspondences it rises, as it should. With correspondences chosen anew it stays, or even falls: among vertices that lie before and behind the surface, one is always near.
 #
 # <!-- teacher -->
 # That the second curve rises is asserted. If the first falls, a measure has rewarded noise; a distance to the surface, or in both directions, would not.
@@ -661,8 +659,8 @@ viz.show(
 # %% rough tags=["hide-input"]
 amounts = (0.0, 0.25, 0.5, 1.0)
 sums = {
-    "partners chosen anew (as NME does)": [0.0] * len(amounts),
-    "partners of the smooth surface": [0.0] * len(amounts),
+    "correspondences chosen anew (as NME does)": [0.0] * len(amounts),
+    "correspondences of the smooth surface": [0.0] * len(amounts),
 }
 chances = iter_probabilities(networks[1], pairs.images[:few], False, pairs.landmarks[:few])
 for chance, truth in zip(chances, (pairs.mesh(i) for i in range(few)), strict=True):
@@ -693,7 +691,10 @@ for name, values in sums.items():
             f"{amount:g} px: {value:.4f}" for amount, value in zip(amounts, values, strict=True)
         )
     )
-assert sums["partners of the smooth surface"][-1] > sums["partners of the smooth surface"][0]
+assert (
+    sums["correspondences of the smooth surface"][-1]
+    > sums["correspondences of the smooth surface"][0]
+)
 viz.show(
     viz.curves_figure(
         {name: (amounts, values) for name, values in sums.items()},
@@ -701,8 +702,8 @@ viz.show(
         "rigid NME",
         "Does roughness pay?",
     ),
-    "Rigid NME over the roughness that is added to a surface: with partners chosen anew, and with"
-    " those of the smooth surface.",
+    "Rigid NME over the roughness that is added to a surface: with correspondences chosen anew, and"
+    " with those of the smooth surface.",
 )
 
 # %% rough-after [markdown]
@@ -713,8 +714,13 @@ viz.show(
 # ## Summary
 #
 # * Two sizes of the Gaussians: compare seed by seed, and ask whether the difference is larger than its standard error. The landmarks' own errors matter far more than how they are drawn, and errors that go together more than those that cancel.
-# * The error rises towards profiles. Split it: by what a rigid motion takes away, by true and found landmarks, by the side of the face.
+# * In the paper the error rises towards profiles, by half. Whether it does here, the printed ratios say. Split it: by what a rigid motion takes away, by true and found landmarks, by the side of the face.
 # * Expressions: compare with what they do to the neutral mean face.
 # * The grid's error falls with the size of a voxel. It is a floor, and a network may stand far above it. Soft values take the terraces off, which the eye sees and NME does not: it rewards rough surfaces.
 #
+# **Discuss:** Three seeds cost three trainings. When is one training enough to publish a difference?
+#
 # **Next:** [10_gallery.ipynb](10_gallery.ipynb) lets the networks loose on pictures.
+#
+# <!-- teacher -->
+# On the question to discuss: When the difference is much larger than any spread that was seen in similar trainings, and someone has measured that spread once. Otherwise it is a result about a seed.
