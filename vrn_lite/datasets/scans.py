@@ -111,9 +111,7 @@ def _rendered(source: str, folder: str | Path, face: MorphableFace, rendered: Re
         for number, (path, tag) in enumerate(zip(paths, tags, strict=True)):
             scan = read_scan(path, front)
             for start in range(0, len(poses), CHUNK):
-                generator = torch.Generator().manual_seed(
-                    heldout_seed(seed, STREAM * rendered.stream + 2 * number + start // CHUNK)
-                )
+                generator = torch.Generator().manual_seed(heldout_seed(seed, STREAM * rendered.stream + 2 * number + start // CHUNK))
                 yield shown(scan, poses[start : start + CHUNK], preset.grid, generator, tag)
 
     return TestSet(rendered.name, source, front, len(paths) * len(poses), make)
@@ -153,22 +151,16 @@ def levelled(face: MorphableFace) -> MorphableFace:
     )
 
 
-def shown(
-    scan: Scan, poses: Sequence[tuple[float, float]], grid: Grid, generator: torch.Generator, tag: str = ""
-) -> FacePairs:
+def shown(scan: Scan, poses: Sequence[tuple[float, float]], grid: Grid, generator: torch.Generator, tag: str = "") -> FacePairs:
     """A scan in a batch of poses (pitch, yaw), under the light and before the background of the rendered test sets."""
     device = scan.face.mean.device
     pitch, yaw = torch.tensor(poses, dtype=torch.float32, device=device).T
     mesh = scan.face.mesh()
-    colours = torch.cat(
-        (scan.colours, scan.colours.new_zeros(len(mesh.vertices) - len(scan.colours), 3))
-    )  # the closing is never seen
+    colours = torch.cat((scan.colours, scan.colours.new_zeros(len(mesh.vertices) - len(scan.colours), 3)))  # the closing is never seen
     mesh = replace(mesh, vertices=mesh.vertices.expand(len(poses), -1, -1), colours=colours.expand(len(poses), -1, -1))
     view = straight(mesh.landmark_points(), scan.face, grid, yaw, pitch)
     pairs = draw_pairs(mesh, view, scan.face, grid, Rng.of(generator, len(poses), device), Appearance.plain())
-    for (
-        part
-    ) in scan.parts:  # what lies mostly in the face belongs to it, wherever it comes out; crumbs beside it do not
+    for part in scan.parts:  # what lies mostly in the face belongs to it, wherever it comes out; crumbs beside it do not
         solid = voxelize(pairs.truth.vertices, part, grid.shape, grid.depth_scale)
         within = 2 * (solid & pairs.volumes).sum((1, 2, 3)) > solid.sum((1, 2, 3))
         pairs = replace(pairs, volumes=pairs.volumes | (solid & within[:, None, None, None]))
@@ -191,10 +183,7 @@ def read_scan(path: str | Path, front: MorphableFace) -> Scan:
     path = Path(path)
     landmarks, surface = read_landmarks(path), read_surface(path)
     goal = front.mean[front.landmarks].double().cpu()
-    points, colours, triangles = (
-        torch.from_numpy(np.ascontiguousarray(values))
-        for values in (surface.points, surface.colours, surface.triangles)
-    )
+    points, colours, triangles = (torch.from_numpy(np.ascontiguousarray(values)) for values in (surface.points, surface.colours, surface.triangles))
     middle, unit = landmarks.mean(0), (landmarks[36] - landmarks[45]).norm()
     require(float(unit) > 0, f"{path}: its landmarks 37 and 46, the outer corners of the eyes, are the same point")
     marks = (landmarks - middle) / unit
