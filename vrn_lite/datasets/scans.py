@@ -171,9 +171,7 @@ def shown(
     mesh = replace(mesh, vertices=mesh.vertices.expand(len(poses), -1, -1), colours=colours.expand(len(poses), -1, -1))
     view = straight(mesh.landmark_points(), scan.face, grid, yaw, pitch)
     pairs = draw_pairs(mesh, view, scan.face, grid, Rng.of(generator, len(poses), device), Appearance.plain())
-    for (
-        part
-    ) in scan.parts:  # what lies mostly in the face belongs to it, wherever it comes out; crumbs beside it do not
+    for part in scan.parts:  # what lies mostly in the face belongs to it; crumbs beside it do not
         solid = voxelize(pairs.truth.vertices, part, grid.shape, grid.depth_scale)
         within = 2 * (solid & pairs.volumes).sum((1, 2, 3)) > solid.sum((1, 2, 3))
         pairs = replace(pairs, volumes=pairs.volumes | (solid & within[:, None, None, None]))
