@@ -161,6 +161,7 @@ def test_every_kind_of_network_is_asked_in_all_its_ways(face):
 
 TOY = toy_face()
 
+
 class TrueParameters(ParameterRegression):
     """Says what it was told; its rounds but the last are wrong."""
 

@@ -25,7 +25,7 @@ PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif")
 """Endings of a texture that bears the scan's name."""
 
 SAME_PLACE = 1e-6
-"""Vertices closer than this share of the scan's extent are one: files have one for each corner, or each side of a seam."""
+"""Vertices closer than this share of the scan's extent are one: files have one for each corner, or side of a seam."""
 
 INSIDE = 0.1
 """A corner's colour is taken so far towards the triangle's middle: at a seam, the picture ends at its edge."""
