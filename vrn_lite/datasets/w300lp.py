@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -26,7 +25,8 @@ from vrn_lite.evaluation.testsets import CHUNK, part
 from vrn_lite.faces.basel import BaselFace, array, read_mat
 from vrn_lite.frame import Grid, Image, InputError, require
 from vrn_lite.mesh import Mesh
-from vrn_lite.photo.image_io import read_photo
+from vrn_lite.photo.crop import window
+from vrn_lite.photo.image_io import Photo, read_photo
 from vrn_lite.presets import Preset, preset as preset_named
 from vrn_lite.samples import PAPER_JITTER, FacePairs, PoseRange, draw_jitter, flip_marked
 from vrn_lite.synth.appearance import Rng
@@ -47,14 +47,14 @@ class Sample(NamedTuple):
     Attributes
     ----------
     name : of the file, without its ending.
-    image : ``[3, h, w]`` in [0, 1].
+    image : ``[h, w, 3]`` bytes.
     mesh : the closed face, model frame.
     camera : from the model frame to the photograph's frame, a batch of one.
     angles : yaw, pitch and roll in degrees, in the convention of `camera`.
     """
 
     name: str
-    image: Float[Tensor, "3 h w"]
+    image: Photo
     mesh: Mesh
     camera: Similarity
     angles: Float[Tensor, " 3"]
@@ -89,7 +89,7 @@ def read_sample(path: str | Path, face: BaselFace) -> Sample:
         model's, or the face does not lie where ``pt3d_68`` says. The message begins with the file's name.
     """
     path = Path(path)
-    image = torch.from_numpy(read_photo(path).astype(np.float32) / 255).permute(2, 0, 1)
+    image = read_photo(path)
     parameters = path.with_suffix(".mat")
     require(parameters.is_file(), f"{path} has no {parameters.name} beside it, which tells its face")
     data = read_mat(parameters)
@@ -102,7 +102,7 @@ def read_sample(path: str | Path, face: BaselFace) -> Sample:
         mesh = face.mesh(*face.coefficients(shape.to(face.mean), expression.to(face.mean)))
     except InputError as error:
         raise InputError(f"{parameters}: {error}") from None
-    camera, angles = fitted_camera(pose, image.shape[1])
+    camera, angles = fitted_camera(pose, image.shape[0])
     sample = Sample(path.stem, image, mesh, camera.to(face.mean.device), angles)
     if "pt3d_68" in data:
         _compare(sample.placed(), array(data, "pt3d_68", parameters), parameters)
@@ -153,24 +153,6 @@ def angles_of(rotation: Float[Tensor, "b 3 3"]) -> Float[Tensor, "b 3"]:
     return torch.stack((yaw, pitch, roll), 1).rad2deg()
 
 
-def window(image: Float[Tensor, "3 H W"], motion: Similarity, grid: Grid) -> Float[Tensor, "3 h w"]:
-    """What a crop shows: the photograph moved by `motion` (photograph's frame to voxel frame) onto a grid's pixels.
-
-    Where it is reduced it is averaged first, so that nothing aliases; beyond its border the edge is repeated.
-    """
-    height, width = image.shape[1:]
-    zoom = float(motion.scale)
-    seen = image[None]
-    if zoom < 1:
-        seen = F.interpolate(seen, (max(1, round(height * zoom)), max(1, round(width * zoom))), mode="bilinear", antialias=True, align_corners=False)
-    rows, columns = (torch.arange(size, device=image.device) + 0.5 for size in (grid.height, grid.width))
-    y, x = torch.meshgrid(rows, columns, indexing="ij")
-    flat = torch.stack((x, y), -1).view(-1, 2) - motion.translation[0, :2]
-    points = flat @ motion.rotation[0, :2, :2] / motion.scale  # the rotation is about z, so that its transpose is its inverse
-    places = 2 * points / points.new_tensor([width, height]) - 1
-    return F.grid_sample(seen, places.view(1, grid.height, grid.width, 2), mode="bilinear", padding_mode="border", align_corners=False)[0].clamp(0, 1)
-
-
 def paired(batch: Sequence[Sample], face: BaselFace, grid: Grid, jitter: Similarity | None = None, mirrored: Bool[Tensor, " b"] | None = None) -> FacePairs:
     """Samples as aligned images and volumes, cropped by the box of their landmarks (the authors' rule).
 
@@ -183,7 +165,8 @@ def paired(batch: Sequence[Sample], face: BaselFace, grid: Grid, jitter: Similar
     camera = camera if jitter is None else camera.compose(jitter)
     truth = shapes.with_vertices(camera(shapes.vertices))
     cameras = [part(camera, slice(index, index + 1)) for index in range(len(batch))]
-    images: Image = torch.stack([window(s.image.to(device), s.camera.inverse().compose(to), grid) for s, to in zip(batch, cameras, strict=True)])
+    crops = [sample.camera.inverse().compose(to) for sample, to in zip(batch, cameras, strict=True)]
+    images: Image = torch.stack([window(sample.image, to, grid) for sample, to in zip(batch, crops, strict=True)]).to(device)
     volumes = voxelize(truth.vertices, truth.solid_triangles(), grid.shape, grid.depth_scale)
     marks = torch.zeros(len(batch), dtype=torch.bool, device=device) if mirrored is None else mirrored
     names = tuple(sample.name for sample in batch)

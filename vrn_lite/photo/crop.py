@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from PIL import Image as Pillow
 from torch import Tensor
@@ -41,7 +42,7 @@ MOST_CROPS = 6
 STILL = 0.03
 """A box stands still when its size and its place change by no more than this share."""
 
-MOST_REDUCED = 8
+MOST_REDUCED = 16
 """A crop that is reduced more than so many times is averaged over whole blocks of pixels first, to save memory."""
 
 
@@ -93,21 +94,19 @@ def window(image: Photo, motion: Similarity, grid: Grid) -> Float[Tensor, "3 h w
     Training on photographs and `reconstruct` crop with this one filter: Pillow's bilinear one, a tent as wide as an
     output pixel on either side (at least one of the photograph's), which neither aliases nor blurs.
     """
+    motion = motion.to("cpu")
     size, zoom = np.array([grid.width, grid.height]), float(motion.scale)
     turn, shift = motion.rotation[0, :2, :2].double().numpy(), motion.translation[0, :2].double().numpy()
     centre = (size / 2 - shift) @ turn / zoom  # of the crop, in the photograph; R^T is R's inverse
     if np.allclose(turn, np.eye(2), atol=1e-6):
-        seen = _resized(image, centre, 1 / zoom, size)
-    else:  # a square that holds the turned crop, then turned
-        around = np.full(2, ceil(np.hypot(*size)) + 2)
-        start = around / 2 - size / 2 @ turn
-        lines = [*turn[:, 0], start[0], *turn[:, 1], start[1]]
-        square = _resized(image, centre, 1 / zoom, around)
-        seen = square.transform((grid.width, grid.height), Pillow.Transform.AFFINE, lines, Pillow.Resampling.BILINEAR)
-    return torch.from_numpy(np.array(seen)).permute(2, 0, 1).float() / 255
+        return _resized(image, centre, 1 / zoom, size)
+    square = _resized(image, centre, 1 / zoom, np.full(2, ceil(np.hypot(*size)) + 2))  # holds the turned crop
+    lines = np.column_stack((turn.T * size, np.zeros(2))) / square.shape[-1]  # from -1 to 1 in either
+    places = F.affine_grid(torch.tensor(lines)[None].float(), [1, 3, grid.height, grid.width], align_corners=False)
+    return F.grid_sample(square[None], places, mode="bilinear", align_corners=False)[0]
 
 
-def _resized(image: Photo, centre: np.ndarray, step: float, size: np.ndarray) -> Pillow.Image:
+def _resized(image: Photo, centre: np.ndarray, step: float, size: np.ndarray) -> Float[Tensor, "3 h w"]:
     """A rectangle of the photograph about a centre, of `size` pixels that are `step` of the photograph's wide."""
     few = max(1, int(step // MOST_REDUCED))
     reach = ceil(max(step, 1)) + few  # so far do the outermost pixels look
@@ -123,7 +122,8 @@ def _resized(image: Photo, centre: np.ndarray, step: float, size: np.ndarray) ->
         edges = [(before[axis], after[axis]) for axis in (1, 0)]
         part = Pillow.fromarray(np.pad(np.asarray(part), [*edges, (0, 0)], mode="edge"))
     box = (*((low - first) / few + before), *((high - first) / few + before))
-    return part.resize((int(size[0]), int(size[1])), Pillow.Resampling.BILINEAR, box=box)
+    seen = part.resize((int(size[0]), int(size[1])), Pillow.Resampling.BILINEAR, box=box)
+    return torch.from_numpy(np.array(seen)).permute(2, 0, 1).float() / 255
 
 
 # Boxes

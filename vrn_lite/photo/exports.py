@@ -94,7 +94,7 @@ class Reconstruction:
     name: str = "the image"
     depth_scale: float = 1.5
 
-    def upright(self, units: Units = Units.PIXELS) -> trimesh.Trimesh:
+    def upright(self, units: Units | str = Units.PIXELS) -> trimesh.Trimesh:
         """The mesh as files hold it: y up and z to the viewer, so that the face stands upright and looks out."""
         require(units in tuple(Units), f"unknown units {units!r}: choose {' or '.join(Units)}")
         mesh, scale, centre = self.mesh.copy(), 1.0, np.zeros(3)
@@ -152,21 +152,21 @@ class Reconstruction:
 
     # Files
 
-    def to_obj(self, path: str | Path, units: Units = Units.METRES) -> Path:
+    def to_obj(self, path: str | Path, units: Units | str = Units.METRES) -> Path:
         """Write a Wavefront OBJ, colours behind the coordinates."""
         header = f"vrn_lite: {units}, x right, y up, z to the viewer"
         return _write(path, self.upright(units).export(file_type="obj", include_normals=False, header=header))
 
-    def to_ply(self, path: str | Path, units: Units = Units.METRES) -> Path:
+    def to_ply(self, path: str | Path, units: Units | str = Units.METRES) -> Path:
         """Write a binary PLY with colours."""
         return _write(path, self.upright(units).export(file_type="ply", vertex_normal=False))
 
-    def to_stl(self, path: str | Path, units: Units = Units.METRES) -> Path:
+    def to_stl(self, path: str | Path, units: Units | str = Units.METRES) -> Path:
         """Write a binary STL, without colours; in millimetres unless `units` are pixels."""
         mesh = self.upright(units)
         return _write(path, (mesh.apply_scale(1000) if units == Units.METRES else mesh).export(file_type="stl"))
 
-    def to_glb(self, path: str | Path, units: Units = Units.METRES) -> Path:
+    def to_glb(self, path: str | Path, units: Units | str = Units.METRES) -> Path:
         """Write a binary glTF 2.0 with normals and 16 bit colours, linear as that format asks."""
         return _write(path, glb(self.upright(units)))
 
@@ -213,19 +213,20 @@ class Reconstruction:
         return _write(path, json.dumps(facts | {"landmarks_2d": flat, "landmarks_3d": deep}, indent=1))
 
     def save(
-        self, stem: str | Path, formats: Sequence[Format] = (Format.GLB,), units: Units = Units.METRES
+        self, stem: str | Path, formats: Sequence[Format | str] = (Format.GLB,), units: Units | str = Units.METRES
     ) -> list[Path]:
         """Write files of several formats, STEM.glb, STEM.depth.png and so on; the paths written."""
         stem, written = Path(stem), list[Path]()
         for kind in formats:
-            endings = ENDINGS.get(kind, (kind.value,))
+            require(kind in tuple(Format), f"unknown format {kind!r}: choose of {', '.join(Format)}")
+            endings = ENDINGS.get(Format(kind), (str(kind),))
             paths = [stem.with_name(f"{stem.name}.{ending}") for ending in endings]
             if kind in ENDINGS:
-                written += [getattr(self, f"save_{kind.value}")(path) for path in paths]
+                written += [getattr(self, f"save_{kind}")(path) for path in paths]
             elif kind == Format.HTML:
                 written += [self.to_html(path, self.name) for path in paths]
             else:
-                written += [getattr(self, f"to_{kind.value}")(path, units) for path in paths]
+                written += [getattr(self, f"to_{kind}")(path, units) for path in paths]
         return written
 
 

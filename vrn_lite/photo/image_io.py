@@ -6,9 +6,9 @@ A photograph's frame: pixel (r, c) is centred at (c + 1/2, r + 1/2), x right, y 
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from io import BytesIO
+from io import BufferedIOBase, BytesIO
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 import numpy as np
 from jaxtyping import UInt8
@@ -19,7 +19,7 @@ from vrn_lite.frame import InputError, require
 
 Photo = UInt8[np.ndarray, "H W 3"]
 Box = tuple[float, float, float, float]
-PhotoSource = str | Path | bytes | IO[bytes] | np.ndarray | Tensor | Pillow.Image
+PhotoSource = str | Path | bytes | BufferedIOBase | np.ndarray | Tensor | Pillow.Image
 
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "JPEG2000", "PPM", "AVIF")
 """What is read; other formats that Pillow knows are no photographs, and some start programs (EPS: Ghostscript)."""
@@ -36,7 +36,7 @@ class UnreadableError(InputError):
 
 
 @contextmanager
-def open_image(source: str | Path | bytes | IO[bytes], name: str | None = None) -> Iterator[Pillow.Image]:
+def open_image(source: str | Path | bytes | BufferedIOBase, name: str | None = None) -> Iterator[Pillow.Image]:
     """Open a picture of one of the `FORMATS` (or HEIC, where pillow-heif is installed) for the block that follows.
 
     Parameters
@@ -81,11 +81,11 @@ def _one_line(name: str) -> Iterator[None]:
         raise UnreadableError(f"cannot read {name} ({reason}): {advice}") from error
 
 
-def _opened(file: IO[bytes], name: str) -> Pillow.Image:
+def _opened(file: BufferedIOBase, name: str) -> Pillow.Image:
     Pillow.init()  # registers all formats, opens none
     many = f"{name} has too many pixels: reduce it to at most {MOST_PIXELS / 1e6:.0f} million"
     try:
-        image = Pillow.open(file, formats=[kind for kind in FORMATS if kind in Pillow.OPEN])
+        image = Pillow.open(cast(IO[bytes], file), formats=[kind for kind in FORMATS if kind in Pillow.OPEN])
     except Pillow.DecompressionBombError:
         raise InputError(many) from None
     except Pillow.UnidentifiedImageError:
@@ -162,7 +162,7 @@ def _srgb(image: Pillow.Image) -> Pillow.Image:
             image = image.convert("RGBA" if image.has_transparency_data else "RGB")
         kind = "RGBA" if image.mode == "RGBA" else "RGB"
         converted = ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode=kind)
-    except (ImageCms.PyCMSError, ImportError):  # damaged, of another colour space; Pillow built without LittleCMS
+    except (ImageCms.PyCMSError, OSError, ImportError):  # damaged, of another colour space; Pillow without LittleCMS
         return image
     return converted or image
 

@@ -168,8 +168,8 @@ def networks_for(
         advice = "give one, detector='landmarks.safetensors'"
         require(not network.guided, f"a guided network needs landmarks, and no detector ships: {advice}")
         return network, None
-    finds = detector or "landmarks"
-    finds = load(finds) if isinstance(finds, str | Path) else finds
+    chosen = "landmarks" if detector is None else detector
+    finds = load(chosen) if isinstance(chosen, str | Path) else chosen
     if not finds_landmarks(finds):
         kind = getattr(finds, "variant", type(finds).__name__)
         advice = "choose landmarks or multitask as the detector, or give your own"

@@ -8,8 +8,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from math import inf
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import ipywidgets
@@ -154,7 +152,7 @@ class Photograph(ipywidgets.VBox):
 
     Parameters
     ----------
-    photo : to begin with; a file or an array.
+    photo : to begin with; see `read_photo`.
     model, detector : as in `vrn_lite.reconstruct`.
 
     Attributes
@@ -165,7 +163,7 @@ class Photograph(ipywidgets.VBox):
 
     def __init__(
         self,
-        photo: str | Path | np.ndarray | None = None,
+        photo: PhotoSource | None = None,
         model: str | FaceNetwork | None = None,
         detector: str | LandmarkDetector | None = None,
     ) -> None:
