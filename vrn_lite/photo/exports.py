@@ -21,7 +21,6 @@ from PIL.PngImagePlugin import PngInfo
 from scipy.ndimage import distance_transform_edt, map_coordinates
 from torch import Tensor
 
-from vrn_lite.align import orthographic
 from vrn_lite.camera import Similarity
 from vrn_lite.files import atomically
 from vrn_lite.frame import InputError, require
@@ -112,6 +111,7 @@ class Reconstruction:
             x0, y0, x1, y1 = self.box
             return EYES_OF_BOX * ((x1 - x0) * (y1 - y0)) ** 0.5
         from vrn_lite.faces import procedural
+        from vrn_lite.photo.registration import orthographic
 
         face = procedural()
         mean, seen = face.mean[face.landmarks], torch.as_tensor(self.landmarks, dtype=face.mean.dtype)
