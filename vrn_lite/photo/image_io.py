@@ -27,6 +27,11 @@ FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "JPEG2000", "PPM"
 HEIF = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 """Brands of HEIF files, bytes 8 to 12, that iPhones write."""
 
+ANIMATED = ("GIF", "WEBP", "PNG", "AVIF")
+"""Formats whose frames are pictures of their own; further pages of others are thumbnails and the like."""
+
+VIDEOS = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm")
+
 SMALLEST, MOST_PIXELS = 32, 130_000_000
 """Shortest side and most pixels of a photograph that is read (reading takes about 8 bytes a pixel)."""
 
@@ -103,7 +108,7 @@ def _opened(file: BufferedIOBase, name: str) -> Pillow.Image:
     return image if isinstance(image, Pillow.Image) else image.to_pillow()
 
 
-def read_photo(photo: PhotoSource, name: str | None = None) -> Photo:
+def read_photo(photo: PhotoSource, name: str | None = None, frame: int | None = None) -> Photo:
     """A photograph as ``[h, w, 3]`` bytes: upright (EXIF), in sRGB, 16 bit reduced to 8, alpha over white.
 
     Parameters
@@ -111,6 +116,7 @@ def read_photo(photo: PhotoSource, name: str | None = None) -> Photo:
     photo : a file, its content, an open binary file, a Pillow image, or numbers: an array or tensor ``[h, w]``,
         ``[h, w, c]`` or ``[c, h, w]`` with c in 1, 3, 4; floats in [0, 1], or whole numbers up to 255, or up to 65535.
     name : for messages; by default the file's.
+    frame : of an animated picture; by default the first, with a warning that there are more.
 
     Raises
     ------
@@ -128,13 +134,59 @@ def read_photo(photo: PhotoSource, name: str | None = None) -> Photo:
             image = np.asarray(_upright_rgb(photo))
         elif isinstance(photo, str | Path | bytes) or hasattr(photo, "read"):
             with open_image(photo, name) as opened:
+                count = _frames(opened)
+                if frame is not None:
+                    opened.seek(frame)
                 image = np.asarray(_upright_rgb(opened))
+            if count > 1 and frame is None:
+                warnings.warn(f"{name} has {count} frames: the first is taken, reconstruct_all takes all", stacklevel=3)
         else:
             raise InputError(f"a photograph is a file, its content, an image or an array, got {type(photo).__name__}")
         height, width = image.shape[:2]
         small = f"{name} has only {width} x {height} pixels: a face needs at least {SMALLEST} x {SMALLEST}"
         require(min(height, width) >= SMALLEST, small)
     return image
+
+
+def read_frames(photo: PhotoSource, name: str | None = None, every: int = 1) -> Iterator[tuple[str, Photo]]:
+    """Each so-many-th frame of an animated picture or a video, called "NAME (frame 7)"; of others the photograph.
+
+    Raises
+    ------
+    UnreadableError : as `read_photo`; a video where imageio's ffmpeg plugin is not installed.
+    """
+    name, count = name or name_of(photo), 1
+    if isinstance(photo, str | Path) and Path(photo).suffix.lower() in VIDEOS:
+        yield from _video(Path(photo), name, every)
+        return
+    if isinstance(photo, BufferedIOBase):
+        photo = photo.read()
+    if isinstance(photo, str | Path | bytes):
+        with open_image(photo, name) as opened:
+            count = _frames(opened)
+    for frame in range(0, count, every):
+        page = f"{name} (frame {frame + 1})" if count > 1 else name
+        yield page, read_photo(photo, page if count > 1 else name, frame if count > 1 else None)
+
+
+def _frames(image: Pillow.Image) -> int:
+    return getattr(image, "n_frames", 1) if image.format in ANIMATED else 1
+
+
+def _video(path: Path, name: str, every: int) -> Iterator[tuple[str, Photo]]:
+    with _one_line(name):
+        require(path.is_file(), f"no such video: {name}")
+        try:
+            import imageio_ffmpeg
+        except ImportError:
+            raise InputError(f"{name} is a video: pip install imageio-ffmpeg, or pass pictures of it") from None
+        # Containers only: a playlist that calls itself a video would open other files and addresses.
+        options = ["-format_whitelist", "mov,matroska,avi", "-protocol_whitelist", "file"]
+        frames = imageio_ffmpeg.read_frames(path, input_params=options)
+        width, height = next(frames)["size"]
+        for number, data in enumerate(frames):
+            if number % every == 0:
+                yield f"{name} (frame {number + 1})", np.frombuffer(data, np.uint8).reshape(height, width, 3)
 
 
 def _upright_rgb(image: Pillow.Image) -> Pillow.Image:

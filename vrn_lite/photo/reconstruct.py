@@ -97,7 +97,7 @@ def reconstruct(
         if box is None and known is not None:
             box = box_of(known)
         if box is None:
-            spot = max(spots_in(image, name), key=lambda spot: spot.box[2] - spot.box[0])
+            spot = max(spots_in(image, name), key=side)
         else:
             spot = Spot(image, checked(box, image), name=name, landmarks=known)
     except InputError as error:
@@ -118,6 +118,12 @@ def spots_in(image: Photo, name: str) -> list[Spot]:
     found = CascadeFinder().find(image)
     require(bool(found), f"no face found in {name}: {BOX_ADVICE}")
     return [Spot(image, face.box, face.angle, face.score, name) for face in found]
+
+
+def side(spot: Spot) -> float:
+    """The size of a face, sqrt(width * height) of its box, in the photograph's pixels."""
+    x0, y0, x1, y1 = spot.box
+    return ((x1 - x0) * (y1 - y0)) ** 0.5
 
 
 def faces_of(
