@@ -80,7 +80,7 @@ def test_every_copy_is_guided_by_the_landmarks_that_it_shows(ramp, points):
     result = reconstruct(ramp, Watched("tiny").eval(), BOX, detector=detector, level=0.6)
     assert len(seen) == 8
     for images, landmarks in seen:
-        torch.testing.assert_close(landmarks, detector.landmarks(images), atol=0.1, rtol=0)
+        torch.testing.assert_close(landmarks, detector.landmarks(images), atol=0.25, rtol=0)
     np.testing.assert_allclose(result.landmarks, points, atol=0.3)
     np.testing.assert_allclose(result.box, BOX, atol=0.5)
 

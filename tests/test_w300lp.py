@@ -58,7 +58,7 @@ def test_vertices_fall_where_the_authors_code_puts_them(face, folder):
 
 def test_landmarks_lie_on_the_photograph_to_half_a_pixel(face, folder):
     for sample in samples(folder, face):
-        found, true = spots(torch.from_numpy(sample.image).permute(2, 0, 1) / 255), sample.placed().landmark_points()[list(SPOTS), :2]
+        found, true = spots(torch.tensor(sample.image).permute(2, 0, 1) / 255), sample.placed().landmark_points()[list(SPOTS), :2]
         assert (found - true).norm(dim=-1).max() < 0.5, sample.name
 
 
