@@ -212,6 +212,20 @@ class Mirror(VRN):
         return Prediction(logits=images.mean(1, keepdim=True).expand(-1, 32, -1, -1))
 
 
+@pytest.mark.parametrize("axis", range(3))
+def test_smoothing_takes_thin_slabs_and_leaves_thicker_ones_whatever_their_direction(axis):
+    """Smoothed by s, the middle of a slab of thickness t has probability erf(t / sqrt(8) s): 0.47 and 0.65 here."""
+    grid = Grid(48, 24, 24, 2.0)
+    for pixels, stays in ((2, False), (3, True)):
+        volume, scale = torch.zeros(grid.shape), 2 if axis == 0 else 1
+        volume.movedim(axis, 0)[10 * scale : (10 + pixels) * scale] = 1
+        if stays:
+            assert len(photo.smooth_surface(volume, grid, 0.5, 1.6).vertices) > 0
+        else:
+            with pytest.raises(InputError, match="no surface"):
+                photo.smooth_surface(volume, grid, 0.5, 1.6)
+
+
 def test_averaging_changes_nothing_where_the_network_moves_with_its_image():
     window = torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(0))
     once, averaged = (probabilities(Mirror().eval(), window[None], average)[0] for average in (False, True))

@@ -24,16 +24,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from vrn_lite.align import rigid
-from vrn_lite.datasets.real import RealSet, files_in
 from vrn_lite.datasets.surfaces import read_surface, without_gz
 from vrn_lite.evaluation.testsets import (
     CHUNK,
     STREAM,
     Rendered,
+    TestSet,
     bu4dfe as rendered_bu4dfe,
     florence as rendered_florence,
     heldout_seed,
@@ -41,9 +43,13 @@ from vrn_lite.evaluation.testsets import (
 )
 from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.faces.patch import face_region, facing, open_patch
-from vrn_lite.frame import Grid, InputError, require
+from vrn_lite.files import files_in
+from vrn_lite.frame import Grid, InputError, Triangles, require
+from vrn_lite.mesh import boundary_edges
+from vrn_lite.presets import Preset
 from vrn_lite.samples import FacePairs, draw_pairs
 from vrn_lite.synth.appearance import Appearance, Rng
+from vrn_lite.volume import voxelize
 
 SCANS = tuple(kind + gz for kind in (".obj", ".ply", ".wrl", ".wrz") for gz in ("", ".gz"))
 LANDMARKS = (".txt", ".npy", ".npz", ".json", ".ljson")
@@ -65,47 +71,50 @@ class Scan(NamedTuple):
     name : of the file.
     face : a model without modes; its mean holds the scan's vertices, then the 68 landmarks, which no triangle uses.
     colours : ``[v, 3]`` in [0, 1], of the model's vertices.
+    parts : triangles of closed surfaces in the face beside its own: eyeballs.
     """
 
     name: str
     face: MorphableFace
     colours: Float[Tensor, "v 3"]
+    parts: tuple[Int[Tensor, "_ 3"], ...] = ()
 
 
-def florence(folder: str | Path, face: MorphableFace) -> RealSet:
+def florence(folder: str | Path, face: MorphableFace, seed: int = 2017) -> TestSet:
     """MICC Florence, or any folder of neutral scans, in the paper's three pitches and five yaws.
 
     Parameters
     ----------
     folder : of scans with their landmarks (see above).
     face : any face model; its mean shows what the front is, and is the bound "mean face".
+    seed : of light and background.
     """
-    return _rendered("florence", "Florence", folder, face, rendered_florence)
+    return _rendered("Florence", folder, face, rendered_florence, seed)
 
 
-def bu4dfe(folder: str | Path, face: MorphableFace) -> RealSet:
+def bu4dfe(folder: str | Path, face: MorphableFace, seed: int = 2017) -> TestSet:
     """BU-4DFE, or any folder of happy and surprised scans, in the paper's three pitches and seven yaws.
 
     The expression must stand in the file's or in a folder's name: ``F001/Happy/012.wrl``, ``F001_Surprise.obj``.
     Parameters as in `florence`.
     """
-    return _rendered("bu4dfe", "BU-4DFE", folder, face, rendered_bu4dfe)
+    return _rendered("BU-4DFE", folder, face, rendered_bu4dfe, seed)
 
 
-def _rendered(protocol: str, source: str, folder: str | Path, face: MorphableFace, rendered: Rendered) -> RealSet:
+def _rendered(source: str, folder: str | Path, face: MorphableFace, rendered: Rendered, seed: int) -> TestSet:
     """Scans in the poses of a rendered test set."""
     paths, front = files_in(folder, SCANS, "scans"), levelled(face)
     tags = [expression_of(path.relative_to(folder), rendered.expressions) for path in paths]
     poses = list(product(rendered.pitches, rendered.yaws))
 
-    def batches(grid: Grid, seed: int) -> Iterator[FacePairs]:
+    def make(preset: Preset) -> Iterator[FacePairs]:
         for number, (path, tag) in enumerate(zip(paths, tags, strict=True)):
             scan = read_scan(path, front)
             for start in range(0, len(poses), CHUNK):
                 generator = torch.Generator().manual_seed(heldout_seed(seed, STREAM * rendered.stream + 2 * number + start // CHUNK))
-                yield shown(scan, poses[start : start + CHUNK], grid, generator, tag)
+                yield shown(scan, poses[start : start + CHUNK], preset.grid, generator, tag)
 
-    return RealSet(protocol, source, front, len(paths) * len(poses), batches)
+    return TestSet(rendered.name, source, front, len(paths) * len(poses), make)
 
 
 def expression_of(path: Path, expressions: Sequence[str]) -> str:
@@ -151,6 +160,10 @@ def shown(scan: Scan, poses: Sequence[tuple[float, float]], grid: Grid, generato
     mesh = replace(mesh, vertices=mesh.vertices.expand(len(poses), -1, -1), colours=colours.expand(len(poses), -1, -1))
     view = straight(mesh.landmark_points(), scan.face, grid, yaw, pitch)
     pairs = draw_pairs(mesh, view, scan.face, grid, Rng.of(generator, len(poses), device), Appearance.plain())
+    for part in scan.parts:  # what lies mostly in the face belongs to it, wherever it comes out; crumbs beside it do not
+        solid = voxelize(pairs.truth.vertices, part, grid.shape, grid.depth_scale)
+        within = 2 * (solid & pairs.volumes).sum((1, 2, 3)) > solid.sum((1, 2, 3))
+        pairs = replace(pairs, volumes=pairs.volumes | (solid & within[:, None, None, None]))
     return replace(pairs, tags=(tag,) * len(poses), truth=replace(pairs.truth, colours=None))
 
 
@@ -180,14 +193,30 @@ def read_scan(path: str | Path, front: MorphableFace) -> Scan:
     where = f"{away:.2f} outer interocular distances from an average face's"
     require(away <= FARTHEST_OFF, f"{path}: its landmarks are no face in iBUG order: {where}")
     points = (points - middle) / unit @ turn.T
+    region = face_region(points, marks)
     try:
-        patch = open_patch(triangles, face_region(points, marks))
+        patch = open_patch(triangles, region)
         model = _model(torch.cat((points, marks)).float(), facing(points, triangles, patch), patch)
         model.mesh()
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
+    device = front.mean.device
+    others = model.triangles[~patch & region[triangles].all(1)]
+    parts = tuple(part.to(device) for part in closed_parts(others))
     painted = torch.cat((colours, torch.zeros(68, 3, dtype=colours.dtype))).float()
-    return Scan(without_gz(path).stem, model.to(front.mean.device), painted.to(front.mean.device))
+    return Scan(without_gz(path).stem, model.to(device), painted.to(device), parts)
+
+
+def closed_parts(triangles: Triangles) -> list[Int[Tensor, "_ 3"]]:
+    """The surfaces without a boundary among triangles."""
+    if len(triangles) == 0:
+        return []
+    a, b, c = triangles.numpy().T
+    size = int(triangles.max()) + 1
+    links = coo_matrix((np.ones(2 * len(a)), (np.concatenate((a, b)), np.concatenate((b, c)))), shape=(size, size))
+    label = torch.from_numpy(connected_components(links, directed=False)[1])[triangles[:, 0]]
+    parts = [triangles[label == number] for number in label.unique()]
+    return [part for part in parts if len(boundary_edges(part)) == 0]
 
 
 def _model(mean: Float[Tensor, "v 3"], triangles: Tensor, patch: Tensor) -> MorphableFace:
