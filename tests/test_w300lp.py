@@ -64,13 +64,13 @@ def test_landmarks_lie_on_the_photograph_to_half_a_pixel(face, folder):
 
 @pytest.mark.parametrize("preset", ["lite", "paper"])
 def test_landmarks_lie_on_the_crop_to_half_a_pixel(face, folder, preset):
-    pairs = next(aflw2000(folder, face)(preset=preset))
+    pairs = next(aflw2000(folder, face).batches(preset))
     for image, points in zip(pairs.images, pairs.landmarks, strict=True):
         assert (spots(image) - points[list(SPOTS), :2]).norm(dim=-1).max() < 0.5
 
 
 def test_the_crop_follows_the_authors_rule(face, folder):
-    pairs = next(aflw2000(folder, face)(preset="paper"))
+    pairs = next(aflw2000(folder, face).batches("paper"))
     low, high = pairs.landmarks[..., :2].amin(1), pairs.landmarks[..., :2].amax(1)
     torch.testing.assert_close((high - low).prod(-1).sqrt(), torch.full((4,), 90.0), atol=1e-2, rtol=0)
     torch.testing.assert_close((low + high) / 2, torch.full((4, 2), 96.0), atol=1e-2, rtol=0)
@@ -174,7 +174,7 @@ def test_training_images_and_landmarks_move_together(face, folder):
 def test_grey_photographs_and_any_size(face, tmp_path):
     write_photo(tmp_path, "grey", pose(x=60, y=70, scale=5e-4), size=(150, 120))
     Image.open(tmp_path / "grey.png").convert("L").save(tmp_path / "grey.png")
-    image = next(aflw2000(tmp_path, face)(preset="tiny")).images[0]
+    image = next(aflw2000(tmp_path, face).batches("tiny")).images[0]
     assert image.shape == (3, 32, 32)
     assert torch.equal(image[0], image[1])
 

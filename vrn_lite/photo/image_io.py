@@ -5,7 +5,7 @@ A photograph's frame: pixel (r, c) is centred at (c + 1/2, r + 1/2), x right, y 
 
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from io import BufferedIOBase, BytesIO
 from pathlib import Path
 from typing import IO, cast
@@ -182,11 +182,11 @@ def _video(path: Path, name: str, every: int) -> Iterator[tuple[str, Photo]]:
             raise InputError(f"{name} is a video: pip install imageio-ffmpeg, or pass pictures of it") from None
         # Containers only: a playlist that calls itself a video would open other files and addresses.
         options = ["-format_whitelist", "mov,matroska,avi", "-protocol_whitelist", "file"]
-        frames = imageio_ffmpeg.read_frames(path, input_params=options)
-        width, height = next(frames)["size"]
-        for number, data in enumerate(frames):
-            if number % every == 0:
-                yield f"{name} (frame {number + 1})", np.frombuffer(data, np.uint8).reshape(height, width, 3)
+        with closing(imageio_ffmpeg.read_frames(path, input_params=options)) as frames:
+            width, height = next(frames)["size"]
+            for number, data in enumerate(frames):
+                if number % every == 0:
+                    yield f"{name} (frame {number + 1})", np.frombuffer(data, np.uint8).reshape(height, width, 3)
 
 
 def _upright_rgb(image: Pillow.Image) -> Pillow.Image:
