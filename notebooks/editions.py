@@ -469,8 +469,13 @@ def classroom() -> str:
     """Say what thirty students need on one machine."""
     memory = {name: line["peak_mib"] for name, line in measured()["notebooks"].items()}
     most = max(memory, key=lambda name: memory[name])
-    need = f"so thirty students at once need about {30 * memory[most] / 1024:.0f} GiB."
-    return f"The largest notebook is {most[:2]} with {memory[most]:,} MiB, {need}"
+    open_ones = [value for name, value in memory.items() if name[:2] in dict(PLANS["ninety-minutes"])]
+    need = f"so thirty students at once need about {30 * memory[most] / 1024:.0f} GiB"
+    return (
+        f"The largest notebook is {most[:2]} with {memory[most]:,} MiB, {need}, if each kernel is shut down when its "
+        f"notebook is left. The {len(open_ones)} notebooks of the 90-minute plan, all left open, hold up to "
+        f"{sum(open_ones):,} MiB a student."
+    )
 
 
 def editions() -> dict[Path, str]:
@@ -496,11 +501,12 @@ def stale() -> dict[Path, str]:
 
 
 def kept(path: Path) -> str | None:
-    """Text of a file on the disk, a notebook's without its outputs; None if there is no such file."""
-    if not path.exists():
+    """Text of a file on the disk, a notebook's without its outputs; None if there is none, or a merge broke it."""
+    try:
+        value = path.read_text(encoding="utf-8")
+        return stripped(value) if path.suffix == ".ipynb" else value
+    except (FileNotFoundError, json.JSONDecodeError):
         return None
-    value = path.read_text(encoding="utf-8")
-    return stripped(value) if path.suffix == ".ipynb" else value
 
 
 def teachers(folder: Path) -> list[Path]:
