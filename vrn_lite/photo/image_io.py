@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from io import BufferedIOBase, BytesIO
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 import numpy as np
 from jaxtyping import UInt8
@@ -103,7 +103,7 @@ def _opened(file: BufferedIOBase, name: str) -> Pillow.Image:
         except ImportError:
             raise InputError(f"{name} is a HEIC photograph: pip install pillow-heif, or save it as JPEG") from None
         file.seek(0)
-        image = open_heif(file)
+        image = cast(Any, open_heif(file))
     require(image.size[0] * image.size[1] <= MOST_PIXELS, many)
     return image if isinstance(image, Pillow.Image) else image.to_pillow()
 
