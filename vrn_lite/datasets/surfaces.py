@@ -13,13 +13,13 @@ from typing import NamedTuple
 import numpy as np
 import trimesh
 from jaxtyping import Float, Int
-from PIL import Image as Pillow
 from scipy.ndimage import map_coordinates
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from vrn_lite.frame import InputError, require
+from vrn_lite.photo.image_io import open_image
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif")
 """Endings of a texture that bears the scan's name."""
@@ -276,7 +276,7 @@ def _fans(numbers: Int[np.ndarray, " n"]) -> Int[np.ndarray, "t 3"]:
 
 def _sampled(at: Float[np.ndarray, "t 3 2"], picture: Path) -> Float[np.ndarray, "t 3 3"]:
     """Colours of a texture at corners (u, v), v upward; from 0 to 1, and again from there; linear between pixels."""
-    with Pillow.open(picture) as opened:
+    with open_image(picture) as opened:
         pixels = np.asarray(opened.convert("RGB"), dtype=np.float64) / 255
     u, v = np.moveaxis(at + INSIDE * (at.mean(1, keepdims=True) - at), -1, 0)
     u, v = (np.where((x < 0) | (x > 1), x - np.floor(x), x) for x in (u, v))
