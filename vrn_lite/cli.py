@@ -3,10 +3,12 @@
 What a user got wrong ends in one line on standard error and exit code 2.
 """
 
+import hashlib
 import json
 import os
 import sys
-from collections import deque
+from collections import Counter, deque
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import fmean
@@ -66,95 +68,80 @@ def _complain(message: str, code: int = 2) -> int:
 def reconstruct(
     photos: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[PHOTO]...", help="Photographs; none: the astronaut that scikit-image carries."),
+        typer.Argument(metavar="[PHOTO]...", help="Photographs, folders of them, videos; none: scikit-image's astronaut."),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("out"),
+    formats: Annotated[
+        str, typer.Option("--format", help="Of obj, ply, glb, stl, html, depth, volume, landmarks; several with commas.")
+    ] = "obj,ply,glb,html",
+    faces: Annotated[str, typer.Option(help="The largest one of each photograph, or all.")] = "one",
+    units: Annotated[str, typer.Option(help="Of meshes: metres, centred; or pixels, in the photograph's place.")] = "metres",
     model: Annotated[
-        str | None,
-        typer.Option(
-            help="vrn, multitask, guided... (see `vrn-lite models`) or a .safetensors file; the best by default."
-        ),
+        str | None, typer.Option(help="vrn, multitask, guided... or a .safetensors file; the best by default.")
     ] = None,
     detector: Annotated[
-        str | None,
-        typer.Option(help="What finds the landmarks: landmarks, multitask or a .safetensors file; none: what ships."),
+        str | None, typer.Option(help="Finds landmarks: landmarks, multitask or a .safetensors file; none: what ships.")
     ] = None,
     box: Annotated[
         tuple[float, float, float, float] | None,
-        typer.Option(metavar="X0 Y0 X1 Y1", help="Brows to chin, ear to ear, in pixels."),
+        typer.Option(metavar="X0 Y0 X1 Y1", help="Of one photograph's face: brows to chin, ear to ear, in pixels."),
     ] = None,
+    every: Annotated[int, typer.Option(min=1, help="Of videos and animations only each so-many-th frame.")] = 1,
 ) -> None:
-    """Turn photographs into 3D faces: NAME.obj, NAME.ply, NAME.glb and NAME.html each.
+    """Turn photographs into 3D faces: NAME.obj, NAME.ply, NAME.glb and NAME.html each, or the files of --format.
 
-    One bad photograph does not stop the others; the exit code is then 2.
+    Further faces of one name are NAME-2, NAME-3... What cannot be read or has no face does not stop the others: the exit
+    code is 1 if there were such, 2 if nothing worked.
     """
     import skimage.data
-
-    from vrn_lite.frame import InputError, require
-    from vrn_lite.photo.reconstruct import networks_for, reconstruct as reconstruct_one
-
-    jobs: list[tuple[str, Any]] = [(photo.stem, photo) for photo in photos or []] or [
-        ("astronaut", skimage.data.astronaut())
-    ]
-    names = [name for name, _ in jobs]
-    require(
-        len(set(names)) == len(names),
-        f"two photographs would be written under one name ({', '.join(names)}): run them one at a time with different --out",
-    )
-    require(box is None or len(jobs) == 1, f"--box belongs to one photograph, got {len(jobs)}: run them one at a time")
-    (network, finder), code = networks_for(model, detector), 0
-    for name, photo in jobs:
-        try:
-            result = reconstruct_one(photo, network, box, detector=finder)
-            for suffix, write in (
-                ("obj", result.to_obj),
-                ("ply", result.to_ply),
-                ("glb", result.to_glb),
-                ("html", result.to_html),
-            ):
-                print(write(out / f"{name}.{suffix}"))
-        except InputError as error:
-            code = _complain(str(error))
-    raise typer.Exit(code)
-
-
-@app.command()
-def prepare(
-    what: Annotated[
-        str, typer.Argument(metavar="300w-lp", help="The set: 300w-lp, or any photographs with such .mat files.")
-    ],
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Its photographs, with NAME.mat beside each NAME.jpg.")],
-    out: Annotated[Path, typer.Option(metavar="CACHE", help="Folder of the shards; what is there already is kept.")],
-    basel: Annotated[
-        Path | None,
-        typer.Option(metavar="MODELS", help="Folder of the Basel model's files; without it, landmarks alone."),
-    ] = None,
-    mask: Annotated[Path | None, typer.Option(help="File that tells the face's vertices of the Basel model.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes; all processors by default.")] = None,
-) -> None:
-    """Prepare photographs for `train --data CACHE`; may be stopped and goes on where it was.
-
-    What cannot be read is left out, and told in CACHE/left_out.txt.
-    """
     from tqdm import tqdm
 
-    from vrn_lite.datasets.photographs import prepare as run
-    from vrn_lite.faces import basel as read_model
-    from vrn_lite.frame import require
+    from vrn_lite.frame import InputError, require
+    from vrn_lite.photo.exports import Format, Units
+    from vrn_lite.photo.image_io import UnreadableError
+    from vrn_lite.photo.many import photo_files, reconstruct_all
+    from vrn_lite.photo.reconstruct import networks_for, reconstruct as reconstruct_one
 
-    require(what == "300w-lp", f"unknown set {what!r}: 300w-lp can be prepared")
-    require(basel is not None or mask is None, "--mask belongs to the Basel model: pass --basel too")
-    face = None if basel is None else read_model(basel, mask)
-    with tqdm(unit=" shards", desc=str(out)) as bar:
+    kinds, jobs = formats.split(","), list(photo_files(photos or [("astronaut", skimage.data.astronaut())]))
+    for kind in kinds:
+        require(kind in tuple(Format), f"unknown format {kind!r}: choose of {', '.join(Format)}")
+    require(units in tuple(Units), f"unknown units {units!r}: choose {' or '.join(Units)}")
+    require(box is None or len(jobs) == 1, f"--box belongs to one photograph, got {len(jobs)}: run them one at a time")
+    (network, finds), found, failed, stems = networks_for(model, detector), 0, Counter[bool](), set[str]()
 
-        def on_progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
+    def refused(_: str, error: InputError) -> None:
+        failed[isinstance(error, UnreadableError)] += 1
+        with bar.external_write_mode():
+            _complain(str(error))
 
-        made = run(folder, out, face, workers=workers, on_progress=on_progress)
-    lost = f", {len(made.left_out)} left out ({out / 'left_out.txt'})" if made.left_out else ""
-    _say(f"{made.faces} faces, {made.size / made.faces / 1024:.1f} KiB a face{lost}", 0)
-    print(out)
+    with tqdm(jobs, unit=" photographs", disable=None if len(jobs) > 1 else True) as bar:
+        if box is None:
+            results = reconstruct_all(bar, network, faces=faces, detector=finds, every=every, on_refused=refused)
+        else:
+            name, photo = jobs[0] if isinstance(jobs[0], tuple) else (str(jobs[0]), jobs[0])
+            results = iter([replace(reconstruct_one(photo, network, box, detector=finds), name=name)])
+        for face in results:
+            found, stem = found + 1, _free(Path(face.name.split(" (frame ")[0]).stem, stems)
+            written = face.save(out / stem, kinds, units)
+            sure = "" if face.confidence is None else f", confidence {face.confidence:.2f}"
+            with bar.external_write_mode():
+                print(*written, sep="\n", flush=True)
+                corners = " ".join(f"{value:.0f}" for value in face.box)
+                _say(f"{face.name}: face at {corners}{sure}, in {stem}.*", 0)
+    if len(jobs) > 1:
+        told = f"{failed[False]} without a face, {failed[True]} unreadable"
+        _say(f"{len(jobs)} photographs: {found} faces found; {told}", 0)
+    raise typer.Exit(0 if not failed else 1 if found else 2)
+
+
+def _free(stem: str, taken: set[str]) -> str:
+    """A name for files that no other result of this run has: STEM, STEM-2, STEM-3..."""
+    number, name = 1, stem
+    while name.lower() in taken:
+        number += 1
+        name = f"{stem}-{number}"
+    taken.add(name.lower())
+    return name
 
 
 @app.command()
@@ -364,29 +351,39 @@ def evaluate(
 
     Those are rendered (--faces), or with --data those of a licensed set on disk (see the README).
 
+    With --json the numbers are written as they come; the same command goes on where it was stopped. Files that cannot
+    be read are told before, left out, and end in exit code 1.
+
     Guided networks are measured with the true landmarks, and with those of a detector where there is one. Baselines that
     need a face model (eos, and the regression networks) get ICT-FaceKit's, whatever faces they are tested on.
     """
     import pandas as pd
     from tqdm import tqdm
 
-    from vrn_lite.evaluation.evaluate import Scores, evaluate as measure
+    from vrn_lite.evaluation.evaluate import Journal, Scores, evaluate as measure
     from vrn_lite.evaluation.predictors import default_predictors
     from vrn_lite.evaluation.testsets import named_set
-    from vrn_lite.files import atomically
     from vrn_lite.frame import require
     from vrn_lite.studies.published import summary
     from vrn_lite.studies.reproduce import with_eos
 
-    require(data is not None or (basel is None and mask is None), "--basel and --mask tell about real data: pass --data too")
+    require(
+        data is not None or (basel is None and mask is None), "--basel and --mask tell about real data: pass --data too"
+    )
     if data is None:
         face = _source(faces, skins)
         testsets = [named_set(name, face, count, seed) for name in protocol or ["heldout"]]
     else:
         testset = _real(protocol or ["heldout"], data, faces, seed, basel, mask)
         testsets = [testset if count is None else testset.first(count)]
+    known = {path: why for testset in testsets for path, why in testset.left_out.items()}
+    for why in known.values():
+        _say(f"left out: {why}", 0)
     networks, model, eos = _competing(models)
     finder = _detector(detector)
+    depends = [{name: _digest(network) for name, network in networks.items()}, _digest(finder), average, seed, skins]
+    depends += [faces, *(str(path and path.resolve()) for path in (data, basel, mask))]
+    journal = None if out is None else Journal(out, hashlib.sha256(json.dumps(depends).encode()).hexdigest()[:12])
     require(not eos or finder is not None, "EOS needs landmarks: pass --detector landmarks or a .safetensors file")
     frames = []
     for testset in testsets:
@@ -395,11 +392,28 @@ def evaluate(
         predictors = default_predictors(networks, testset, test_time_augmentation=average)
         predictors = with_eos(predictors, model, finder.preset) if eos else predictors
         with tqdm(unit=" rows", smoothing=0.05, desc=testset.name, total=testset.size * len(predictors)) as bar:
-            frames.append(measure(predictors, testset, on_progress=partial(_advance, bar)).frame)
+            progress = partial(_advance, bar)
+            frames.append(measure(predictors, testset, on_progress=progress, journal=journal).frame)
     scores = Scores(pd.concat(frames))
     print(summary(scores))
-    if out is not None:
-        atomically(out, lambda part: part.write_text(json.dumps(scores.records(), indent=1)))
+    if journal is not None:
+        journal.write(scores.records())
+    lost = {path: why for testset in testsets for path, why in testset.left_out.items()}
+    for path in lost.keys() - known.keys():
+        _say(f"left out: {lost[path]}", 0)
+    if lost:
+        _say(f"{len(lost)} files could not be read and were left out", 0)
+        raise typer.Exit(1)
+
+
+def _digest(network: Any) -> str:
+    """A word for a network's weights; "" for none."""
+    if network is None:
+        return ""
+    digest = hashlib.sha256()
+    for name, values in network.state_dict().items():
+        digest.update(name.encode() + values.detach().cpu().float().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _advance(bar: Any, done: int, _total: int) -> None:
@@ -452,9 +466,7 @@ def reproduce(
     samples: Annotated[int, typer.Option(min=1, help="Of each training of the ablations.")] = 7500,
     longer: Annotated[int, typer.Option(min=1, help="Samples of each training of the table from scratch.")] = 30_000,
     seeds: Annotated[int, typer.Option(min=1, help="How often the trainings of the ablations are repeated.")] = 3,
-    count: Annotated[
-        int, typer.Option("--n", min=1, help="How many held-out faces the ablations use.")
-    ] = 96,
+    count: Annotated[int, typer.Option("--n", min=1, help="How many held-out faces the ablations use.")] = 96,
     table: Annotated[
         int, typer.Option(min=0, help="How many faces of each protocol the tables use; 0: each protocol's own number.")
     ] = 120,

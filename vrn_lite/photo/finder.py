@@ -78,7 +78,9 @@ def detect_face(image: Photo, name: str = "the image") -> Box:
     return found[0].box
 
 
-def _look(cascade: Cascade, image: Photo, side: int, tilt: float, least: float, most: float) -> Float[np.ndarray, "k 3"]:
+def _look(
+    cascade: Cascade, image: Photo, side: int, tilt: float, least: float, most: float
+) -> Float[np.ndarray, "k 3"]:
     """Faces (x, y of the landmarks' centre, side of the square) seen at one size and tilt, both ways."""
     step = max(1, max(image.shape[:2]) // 1280)  # resampling a huge photograph whole would need gigabytes
     coarse = image[::step, ::step]
