@@ -887,7 +887,7 @@ ENTRIES = r"""
 - apply_scale(1000)
 + apply_scale(1)
 
-# photo/exports.py: colours of glTF as the screen has them | test_exports.py -k load_again_upright
+# photo/exports.py: colours of glTF as the screen has them | test_exports.py -k dark_photograph
 - screen <= 0.04045, screen / 12.92, (
 + screen <= 1, screen, (
 
