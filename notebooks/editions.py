@@ -1,10 +1,12 @@
 """Make the notebooks' editions from their one source: ``python notebooks/editions.py`` writes all that is stale.
 
-In ``source/`` an exercise holds its solution between two marks, and the cell ``...-solution`` after it holds the remark
-on the solution, if there is one (and, after a line ``</details>``, text that follows in the same cell).
+A source ``source/NN_name.py`` is in jupytext's percent format: ``# %% id`` begins a cell of code, ``# %% id [markdown]`` one of
+text, and a magic stands behind ``pass  #``. An exercise holds its solution between two marks, and the cell ``...-solution`` after
+it holds the remark on the solution, if there is one (and, after a line ``</details>``, text that follows in the same cell).
 
 * The student's edition ``NN_name.ipynb`` has ``return ...`` between the marks, and the solution folded away beneath.
-* The teacher's edition ``teacher/NN_name.ipynb`` has the solution in place, and the typical wrong answers beneath.
+* The teacher's edition ``teacher/NN_name.ipynb`` has the solution in place, and the typical wrong answers beneath. It is not kept
+  in the repository: ``python notebooks/editions.py teacher`` writes it.
 """
 
 import argparse
@@ -19,6 +21,8 @@ from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
+import jupytext
+
 from vrn_lite.exercises import EXERCISES
 
 NOTEBOOKS = Path(__file__).parent
@@ -27,6 +31,11 @@ SOURCES = NOTEBOOKS / "source"
 Cell = dict[str, Any]
 Notebook = dict[str, Any]
 
+KERNEL = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+"""Metadata that all notebooks share."""
 SOLUTION = re.compile(r"^( *)### BEGIN SOLUTION\n(.*?)^ *### END SOLUTION\n", re.M | re.S)
 CHECK = re.compile(r'^exercises\.check\("([\d.]+)", (\w+)\)', re.M)
 FOLDED_END = "</details>"
@@ -62,9 +71,30 @@ c.Execute.timeout = 900  # seconds a cell: some train a network
 """
 
 
+def sources() -> list[Path]:
+    """Find the files of the sources."""
+    return sorted(SOURCES.glob("*.py"))
+
+
 def read(path: Path) -> Notebook:
-    """Read a notebook."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Read a source as a notebook; a cell's title is its id."""
+    found = jupytext.read(path, fmt="py:percent")
+    cells = []
+    for cell in found.cells:
+        name = cell.metadata.pop("title")
+        cell.metadata.pop("lines_to_next_cell", None)
+        made = code(name, re.sub(r"^( *)pass  # %", r"\1%", cell.source, flags=re.M)) if cell.cell_type == "code" else markdown(name, cell.source)
+        cells.append({**made, "metadata": dict(cell.metadata)})
+    return {"cells": cells, "metadata": {**KERNEL, "vrn_lite": dict(found.metadata["vrn_lite"])}, "nbformat": 4, "nbformat_minor": 5}
+
+
+def stripped(value: str) -> str:
+    """Text of a notebook's file without outputs and execution counts: an edition may be committed executed."""
+    notebook = json.loads(value)
+    for cell in notebook.get("cells", ()):
+        if cell["cell_type"] == "code":
+            cell.update(outputs=[], execution_count=None)
+    return written(notebook)
 
 
 def written(notebook: Notebook) -> str:
@@ -157,7 +187,7 @@ def teacher(notebook: Notebook, name: str) -> Notebook:
 
     made = edition(notebook, pages)
     made["cells"] = [with_text(cell, deeper(text(cell))) if cell["cell_type"] == "markdown" else cell for cell in made["cells"]]
-    heading, rest = text(made["cells"][0]).replace(f"notebooks/{name}.ipynb", f"notebooks/teacher/{name}.ipynb").split("\n", 1)
+    heading, rest = re.sub(r"^\[!\[Open in .*\n", "", text(made["cells"][0]), flags=re.M).split("\n", 1)  # there is nothing to open online
     told = f"*The teacher's edition of [the student's notebook](../{name}.ipynb): solutions in place, and typical mistakes beneath each exercise.*"
     made["cells"][0] = with_text(made["cells"][0], joined(heading, told, rest.strip()))
     return made
@@ -196,12 +226,12 @@ def measured() -> dict[str, Any]:
 def overview() -> str:
     """Make the README's table of the notebooks."""
     numbers, rows = measured(), []
-    for path in sorted(SOURCES.glob("*.ipynb")):
+    for path in sources():
         notebook, line = read(path), numbers["notebooks"].get(path.stem)
         colab, binder = re.findall(r"\]\((https://(?:colab\.research\.google\.com/github|mybinder\.org/v2)/[^)]*)\)", text(notebook["cells"][0]))
         cost = f"{line['minutes']} min, {line['peak_mib']} MiB" if line else "not measured"
         about = notebook["metadata"]["vrn_lite"]["about"]
-        rows.append((f"[{path.stem[:2]} {title(notebook)}](notebooks/{path.name})", about, cost, f"[Colab]({colab}), [Binder]({binder})"))
+        rows.append((f"[{path.stem[:2]} {title(notebook)}](notebooks/{path.stem}.ipynb)", about, cost, f"[Colab]({colab}), [Binder]({binder})"))
     minutes = numbers.get("meaning", {}).get("minutes")
     note = f"Time and memory: measured in the profile {numbers['profile']} with {numbers['hardware']}" + (f"; minutes are {minutes}." if minutes else ".")
     return joined(table(("notebook", "what it shows", "time and memory", "without installing"), rows), note)
@@ -240,7 +270,7 @@ def shared_out(total: int, weights: list[int]) -> list[int]:
 def lessons() -> dict[str, Lesson]:
     """Make a lesson of each notebook, by its two digits; reading is as its first cell states, shared out by the words of its sections."""
     numbers, made = measured()["notebooks"], {}
-    for path in sorted(SOURCES.glob("*.ipynb")):
+    for path in sources():
         notebook = read(path)
         headings: list[str] = []
         words: list[int] = []
@@ -301,7 +331,7 @@ def classroom() -> str:
 
 
 def editions() -> dict[Path, str]:
-    """Make the text of every generated file by its path."""
+    """Make the text of every generated file that is kept, by its path."""
     readme, teaching = NOTEBOOKS.parent / "README.md", NOTEBOOKS / "TEACHING.md"
     told = teaching.read_text(encoding="utf-8")
     for mark, block in {
@@ -312,15 +342,31 @@ def editions() -> dict[Path, str]:
     }.items():
         told = between(told, mark, block)
     made = {readme: between(readme.read_text(encoding="utf-8"), "notebooks", overview()), teaching: told}
-    for path in sorted(SOURCES.glob("*.ipynb")):
-        made[NOTEBOOKS / path.name] = written(student(read(path), path.stem))
-        made[NOTEBOOKS / "teacher" / path.name] = written(teacher(read(path), path.stem))
+    for path in sources():
+        made[NOTEBOOKS / f"{path.stem}.ipynb"] = written(student(read(path), path.stem))
     return made
 
 
 def stale() -> dict[Path, str]:
-    """Make the generated files that differ from what is on the disk."""
-    return {path: value for path, value in editions().items() if not path.exists() or path.read_text(encoding="utf-8") != value}
+    """Make the generated files that differ from what is on the disk; outputs do not count."""
+    return {path: value for path, value in editions().items() if kept(path) != value}
+
+
+def kept(path: Path) -> str | None:
+    """Text of a file on the disk, a notebook's without its outputs; None if there is no such file."""
+    if not path.exists():
+        return None
+    value = path.read_text(encoding="utf-8")
+    return stripped(value) if path.suffix == ".ipynb" else value
+
+
+def teachers(folder: Path) -> list[Path]:
+    """Write the teacher's edition, without outputs, into a folder that lies beside the student's notebooks."""
+    folder.mkdir(parents=True, exist_ok=True)
+    made = {folder / f"{path.stem}.ipynb": written(teacher(read(path), path.stem)) for path in sources()}
+    for path, value in made.items():
+        path.write_text(value, encoding="utf-8")
+    return list(made)
 
 
 def nbgrader(folder: Path) -> list[Path]:
@@ -340,7 +386,7 @@ def nbgrader(folder: Path) -> list[Path]:
     source = folder / "source" / "vrn_lite"
     source.mkdir(parents=True, exist_ok=True)
     (folder / "nbgrader_config.py").write_text(NBGRADER, encoding="utf-8")
-    made = {source / path.name: edition(read(path), pages) for path in sorted(SOURCES.glob("*.ipynb")) if any(map(number, read(path)["cells"]))}
+    made = {source / f"{path.stem}.ipynb": edition(read(path), pages) for path in sources() if any(map(number, read(path)["cells"]))}
     for path, notebook in made.items():
         path.write_text(written(notebook), encoding="utf-8")
     return list(made)
@@ -352,14 +398,17 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; name stale files, and exit with 1 if there are any")
     commands = parser.add_subparsers(dest="command")
     commands.add_parser("nbgrader", help="export nbgrader assignments").add_argument("out", type=Path, help="folder of the course")
+    commands.add_parser("teacher", help="write the teacher's edition into notebooks/teacher")
     asked = parser.parse_args()
+    if asked.command == "teacher":
+        print(f"{len(teachers(NOTEBOOKS / 'teacher'))} notebooks in {NOTEBOOKS / 'teacher'}")
+        return 0
     if asked.command == "nbgrader":
         print(f"{len(nbgrader(asked.out))} notebooks in {asked.out / 'source' / 'vrn_lite'}")
         return 0
     for path, value in (made := stale()).items():
         print("stale:" if asked.check else "written:", path.relative_to(NOTEBOOKS.parent))
         if not asked.check:
-            path.parent.mkdir(exist_ok=True)
             path.write_text(value, encoding="utf-8")
     return int(asked.check and bool(made))
 

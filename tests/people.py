@@ -21,7 +21,7 @@ def card(face: MorphableFace, alpha: Tensor | int = 255, name: str = "card", ahe
 
     `alpha` is that of its texture, ``[h, w]`` or one for all; row 0 is its upper edge, column 0 its left one.
     """
-    unit, middle = face.unit, face.mean[face.landmarks].mean(0)
+    unit, middle = face.interocular, face.mean[face.landmarks].mean(0)
     corner = torch.tensor([[-0.5, 0.75, ahead], [0.5, 0.75, ahead], [0.5, -0.25, ahead], [-0.5, -0.25, ahead]])
     texture = torch.full((4, 8, 8), 200, dtype=torch.uint8)
     texture[3] = alpha if isinstance(alpha, Tensor) else torch.tensor(alpha, dtype=torch.uint8)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from vrn_lite.camera import place
+from vrn_lite.camera import crop_camera
 from vrn_lite.evaluation.predictors import by_oracle
 from vrn_lite.evaluation.testsets import heldout
 from vrn_lite.frame import InputError
@@ -89,7 +89,7 @@ def test_perturbed_landmarks_are_off_by_so_many_pixels_in_the_mean(pixels):
 def test_the_mean_faces_own_landmarks_give_back_its_camera(ict_face):
     yaw, pitch, roll = torch.tensor([[-80.0, -20.0, 35.0, 70.0], [10.0, -15.0, 0.0, 25.0], [0.0, 20.0, -10.0, 5.0]])
     mean = ict_face.mean[ict_face.landmarks].expand(4, -1, -1)
-    camera = place(mean, yaw, pitch, roll, ict_face.unit, TINY.grid)
+    camera = crop_camera(mean, yaw, pitch, roll, ict_face.interocular, TINY.grid)
     found = found_camera(ict_face, camera(mean), TINY.grid)
     torch.testing.assert_close(found.scale, camera.scale, rtol=1e-3, atol=0)
     torch.testing.assert_close(found.rotation, camera.rotation, atol=2e-3, rtol=0)
@@ -136,7 +136,7 @@ def test_a_soft_volumes_surface_lies_closer_to_the_truth_than_a_hard_ones(ict_fa
 
 
 def test_a_perfect_frontal_face_with_the_right_landmarks_comes_back_near_its_place(ict_face, pairs):
-    frontal = unaligned(pairs, ict_face.unit, TINY.grid)
+    frontal = unaligned(pairs, ict_face.interocular, TINY.grid)
     method = by_unaligned_and_pose(KnowsFrontalVolumes(frontal.volumes).eval(), ict_face)
     found = nme_of(method, replace(pairs, found=pairs.landmarks[..., :2]), ict_face)
     missed = nme_of(method, replace(pairs, found=pairs.landmarks[..., :2] + 3), ict_face)

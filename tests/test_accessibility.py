@@ -1,7 +1,6 @@
 """For readers who listen, who see fewer colours, who read on a dark screen: headings, texts of pictures, contrast, second cues."""
 
 import ast
-import json
 import re
 from itertools import combinations
 from pathlib import Path
@@ -11,11 +10,12 @@ import pytest
 import torch
 
 from contrast import DICHROMACY, contrast, difference, lab, linear, seen
+from lessons import SOURCES, STUDENTS, lesson, title
 from vrn_lite import viz
 from vrn_lite.viz.style import CARD, COLOURS, INKS, SKIN, TEXT, colour_table
 
 ROOT = Path(__file__).parents[1]
-NOTEBOOKS = [path for folder in ("notebooks", "notebooks/teacher") for path in sorted((ROOT / folder).glob("*.ipynb"))]
+NOTEBOOKS = [*STUDENTS, *SOURCES]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "notebooks").glob("*.md")), *NOTEBOOKS]
 SIGHTS = [None, *DICHROMACY]
 LINE = [0.0, 1.0], [1.0, 2.0]
@@ -30,16 +30,16 @@ def bytes_of(colour):
 
 
 def cells(path, kind):
-    return ["".join(cell["source"]) for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == kind]
+    return ["".join(cell["source"]) for cell in lesson(path)["cells"] if cell["cell_type"] == kind]
 
 
 def prose(path):
     """Markdown without code."""
-    text = "\n\n".join(cells(path, "markdown")) if path.suffix == ".ipynb" else path.read_text(encoding="utf-8")
+    text = path.read_text(encoding="utf-8") if path.suffix == ".md" else "\n\n".join(cells(path, "markdown"))
     return re.sub(r"`[^`\n]*`", "code", re.sub(r"```.*?```", "", text, flags=re.S))
 
 
-@pytest.fixture(params=PAGES, ids=lambda path: "-".join(path.relative_to(ROOT).with_suffix("").parts))
+@pytest.fixture(params=PAGES, ids=title)
 def page(request):
     return prose(request.param)
 
@@ -117,7 +117,7 @@ def described(node):
     return node.value if isinstance(node, ast.Constant) else "A {} that is made elsewhere."
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=title)
 def test_every_figure_is_described_by_a_sentence(path):
     assert [text for code in cells(path, "code") for text in not_sentences(code)] == []
 

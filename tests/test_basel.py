@@ -47,7 +47,7 @@ def test_the_model_is_the_face_it_was_written_from(face):
     assert torch.equal(face.landmarks, bald.landmarks)
     torch.testing.assert_close(face.identity, MICROMETRES * bald.identity[:IDENTITIES], atol=1e-2, rtol=0)
     assert torch.equal(face.patch_vertices, bald.patch_vertices)
-    assert face.unit == pytest.approx(MICROMETRES * bald.unit)
+    assert face.interocular == pytest.approx(MICROMETRES * bald.interocular)
     assert len(face.expression_names) == len(face.expression) == 2 * EXPRESSIONS
 
 
@@ -81,6 +81,83 @@ def test_the_model_file_may_be_named_itself_and_the_other_has_two_names(folder, 
     write_model(tmp_path)
     (tmp_path / "Model_Exp.mat").rename(tmp_path / "Model_Expression.mat")
     assert torch.equal(basel(tmp_path / "Model_Shape.mat").mean, basel(folder).mean)
+
+
+def face3d(folder):
+    """BFM.mat: one struct, triangles [t, 3]."""
+    shape, motion = arrays()
+    renamed = {"shapeMU": shape["mu_shape"], "shapePC": shape["w"], "shapeEV": shape["sigma"], "tri": shape["tri"].T, "kpt_ind": shape["keypoints"]}
+    savemat(folder / "BFM.mat", {"model": renamed | {"expMU": motion["mu_exp"], "expPC": motion["w_exp"], "expEV": motion["sigma_exp"]}})
+
+
+def deviations_beside(folder):
+    """sigma_exp in a file of its own."""
+    shape, motion = arrays()
+    savemat(folder / "Model_Shape.mat", shape)
+    savemat(folder / "sigma_exp.mat", {"sigma_exp": motion.pop("sigma_exp")})
+    savemat(folder / "Model_Expression.mat", motion)
+
+
+def python_parts(folder):
+    """3DDFA's: coordinates of landmarks counted from 0, deviations of all parameters in one row."""
+    shape, motion = arrays()
+    numbers = (3 * bald.landmarks[:, None] + torch.arange(3)).flatten()
+    whitening = np.concatenate([np.ones(12), SIGMA, SIGMA_EXP])
+    for name, values in {"u_shp": shape["mu_shape"], "w_shp_sim": shape["w"], "u_exp": motion["mu_exp"], "w_exp_sim": motion["w_exp"]}.items():
+        np.save(folder / f"{name}.npy", values.astype(np.float32))
+    np.save(folder / "keypoints_sim.npy", numbers)
+    np.save(folder / "param_std.npy", whitening)
+    savemat(folder / "tri.mat", {"tri": shape["tri"]})
+
+
+def universitys(folder, info=True):
+    """01_MorphableModel.mat has more vertices, in its own order; Exp_Pca.bin holds floats after the number of modes."""
+    shape, motion = arrays()
+    count = len(bald.mean)
+    place = np.random.default_rng(0).permutation(count + 9)[:count]  # of the kept vertices
+    more = {"shapeMU": np.full((count + 9, 3), 7.0), "shapePC": np.full((count + 9, 3, IDENTITIES), 5.0)}
+    more["shapeMU"][place], more["shapePC"][place] = shape["mu_shape"].reshape(-1, 3), shape["w"].reshape(-1, 3, IDENTITIES)
+    others = np.setdiff1d(np.arange(count + 9), place)[:6].reshape(2, 3)
+    triangles = np.concatenate([others, place[bald.triangles.flip(1).numpy()], [[place[0], place[1], others[0, 0]]]]) + 1
+    savemat(
+        folder / "01_MorphableModel.mat",
+        {"shapeMU": more["shapeMU"].reshape(-1, 1), "shapePC": more["shapePC"].reshape(-1, IDENTITIES), "shapeEV": SIGMA[:, None], "tl": triangles},
+    )
+    if info:
+        savemat(folder / "model_info.mat", {"trimIndex": place[:, None] + 1, "keypoints": shape["keypoints"]})
+    else:
+        savemat(folder / "BFM_exp_idx.mat", {"trimIndex": place[:, None] + 1})
+        np.savetxt(folder / "keypoints.txt", shape["keypoints"], fmt="%d")
+    modes = np.concatenate([motion["mu_exp"].T, motion["w_exp"].T]).astype("<f4")
+    (folder / "Exp_Pca.bin").write_bytes(np.array([EXPRESSIONS], dtype="<i4").tobytes() + modes.tobytes())
+    np.savetxt(folder / "std_exp.txt", SIGMA_EXP[None])
+
+
+@pytest.mark.parametrize("write", [face3d, deviations_beside, python_parts, universitys, lambda folder: universitys(folder, False)])
+def test_the_model_is_read_as_people_have_it(face, tmp_path, write):
+    write(tmp_path)
+    np.savetxt(tmp_path / "face_mask.txt", bald.patch_vertices.numpy(), fmt="%d")
+    found = basel(tmp_path)
+    for name in ("mean", "identity", "expression", "identity_scale", "expression_scale"):
+        torch.testing.assert_close(getattr(found, name), getattr(face, name), atol=1e-2, rtol=1e-5)
+    for name in ("triangles", "landmarks", "patch"):
+        assert torch.equal(getattr(found, name), getattr(face, name)), name
+
+
+def test_what_is_missing_is_told_with_where_to_get_it(tmp_path):
+    python_parts(tmp_path)
+    np.save(tmp_path / "param_std.npy", np.array([{}], dtype=object), allow_pickle=True)
+    refused(tmp_path, "param_std.npy cannot be read as numbers")
+    (tmp_path / "param_std.npy").unlink()
+    refused(tmp_path, "u_shp.npy has no param_std", "a pickle, which may run anything when it is opened", "where you trust it")
+    (tmp_path / "uni").mkdir()
+    universitys(tmp_path / "uni")
+    (tmp_path / "uni" / "std_exp.txt").unlink()
+    refused(tmp_path / "uni", "Exp_Pca.bin has no std_exp", "Deep3DFaceReconstruction")
+    (tmp_path / "uni" / "Exp_Pca.bin").write_bytes(b"no modes")
+    refused(tmp_path / "uni", "is no Exp_Pca.bin")
+    (tmp_path / "uni" / "model_info.mat").unlink()
+    refused(tmp_path / "uni", "01_MorphableModel.mat has no trimIndex", "model_info.mat of 3DDFA")
 
 
 def test_all_forms_of_a_mask_are_alike(folder, face, tmp_path):

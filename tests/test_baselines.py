@@ -54,7 +54,7 @@ def known(count: int = 3, **changes: Tensor) -> tuple[FacePairs, Estimate]:
     numbers = Rng.of(generator, count, "cpu")
     identity, expression = FACE.draw_identity(generator, count), FACE.draw_expression(generator, count)
     mesh = FACE.mesh(identity, expression)
-    view = draw_view(mesh.landmark_points(), FACE.unit, TINY.grid, PoseRange(), numbers.stream("view"))
+    view = draw_view(mesh.landmark_points(), FACE.interocular, TINY.grid, PoseRange(), numbers.stream("view"))
     pairs = draw_pairs(mesh, view, FACE, TINY.grid, numbers, Appearance())
     return pairs, Estimate(view.camera, identity, expression)._replace(**changes)
 

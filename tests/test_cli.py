@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from vrn_lite.networks.base import build
 from vrn_lite.networks.vrn import VRN
 from vrn_lite.networks.weights import load, save_weights, shipped, weights_metadata
-from vrn_lite.photo import image_io as portrait, reconstruct as photo
+from vrn_lite.photo import finder, reconstruct as photo
 from vrn_lite.presets import preset
 from vrn_lite.training.log import rows
 
@@ -66,7 +66,7 @@ def test_five_by_five(run, tiny, tmp_path):
 
 
 def test_large_photograph_without_a_face(run, tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(portrait, "LOOKS", portrait.LOOKS[:1])
+    monkeypatch.setattr(finder, "LOOKS", finder.LOOKS[:1])
     Image.new("L", (12_000, 9_000), 130).save(tmp_path / "large.png")
     refused(run("reconstruct", tmp_path / "large.png", "--model", tiny), "no face found in", "pass --box X0 Y0 X1 Y1")
 

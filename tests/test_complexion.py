@@ -188,7 +188,7 @@ def test_a_spot_lies_on_the_front_of_the_face_where_it_is_said_to_be(head, monke
     changed = (with_it != coloured(head, 15, 12, skins=0)).any(2).any(0)
     assert changed.any()
     middles = torch.stack([head.mean[head.landmarks[list(group)]].mean(0) for group in spot.groups])
-    away = (head.mean[changed, None, :2] - middles[:, :2]) / head.unit - torch.tensor(spot.offset)
+    away = (head.mean[changed, None, :2] - middles[:, :2]) / head.interocular - torch.tensor(spot.offset)
     assert (away / torch.tensor(spot.radii)).square().sum(-1).amin(1).max() < -torch.tensor(0.03).log() + 1e-4
     assert (head.mean[changed, 2] > head.mean[head.landmarks[0], 2]).all()
 

@@ -75,7 +75,7 @@ def test_the_unaligned_network_learns_from_frontal_volumes():
     """The same images; the volumes do not follow the pose."""
     aligned, frontal = drawn("vrn")(0), drawn("unaligned")(0)
     assert torch.equal(aligned.images, frontal.images)
-    expected = unaligned(aligned, FACE.unit, preset("tiny").grid)
+    expected = unaligned(aligned, FACE.interocular, preset("tiny").grid)
     assert torch.equal(frontal.volumes, expected.volumes)
     assert torch.equal(frontal.landmarks, expected.landmarks)
     assert not torch.equal(frontal.volumes, aligned.volumes)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from shapes import toy_face
-from vrn_lite.camera import place
+from vrn_lite.camera import crop_camera
 from vrn_lite.evaluation import eos as baseline
 from vrn_lite.evaluation.eos import by_eos, eos_model
 from vrn_lite.evaluation.evaluate import score
@@ -60,8 +60,8 @@ def means(face, pairs, reconstruct):
 
 def placed(face, mesh, grid, pose):
     """A mesh of the model frame under the crop's camera."""
-    camera = place(mesh.landmark_points()[None], *(torch.tensor([angle]) for angle in pose), face.unit, grid)
-    return mesh.moved(camera(mesh.vertices[None])[0])
+    camera = crop_camera(mesh.landmark_points()[None], *(torch.tensor([angle]) for angle in pose), face.interocular, grid)
+    return mesh.with_vertices(camera(mesh.vertices[None])[0])
 
 
 def seen_apart(one, other):
@@ -77,7 +77,7 @@ def test_the_axes_are_orthonormal_and_span_the_same_faces(face):
     theirs = ours.double() @ identity.turn
     assert torch.allclose(theirs @ identity.turn.T, ours.double(), atol=1e-5)
     for mine, coefficients in zip(face.mesh(0.3 * ours).landmark_points(), 0.3 * theirs, strict=True):
-        assert torch.allclose(torch.tensor(identity.model.draw_sample(coefficients.tolist())).view(68, 3), mine, atol=1e-5 * face.unit)
+        assert torch.allclose(torch.tensor(identity.model.draw_sample(coefficients.tolist())).view(68, 3), mine, atol=1e-5 * face.interocular)
         assert torch.allclose(identity.coefficients(coefficients.tolist()).double() @ identity.turn, coefficients, atol=1e-5)
 
 
@@ -92,7 +92,7 @@ def test_the_prior_on_expressions_is_that_of_the_draws(face):
     assert torch.allclose(part.start.float(), drawn.mean(0), atol=0.03)
     assert torch.allclose((part.turn @ part.turn.T).diagonal().sqrt().float(), drawn.std(0), atol=0.03)
     shown = face.mesh(expression=part.coefficients([0.0] * part.turn.shape[1])).landmark_points()
-    assert torch.allclose(torch.tensor(part.model.get_mean()).view(68, 3), shown - face.mean[face.landmarks], atol=1e-5 * face.unit)
+    assert torch.allclose(torch.tensor(part.model.get_mean()).view(68, 3), shown - face.mean[face.landmarks], atol=1e-5 * face.interocular)
 
 
 @pytest.mark.parametrize("pose", POSES)
@@ -210,11 +210,11 @@ def test_a_fit_that_diverges_has_no_mesh():
 
 def test_a_face_that_would_reach_behind_its_wall_has_no_mesh(face):
     snout = torch.zeros(1, *face.mean.shape)
-    snout[0, face.landmarks[27:], 2] = 2 * face.unit  # the wall follows the landmarks, through the cheeks
+    snout[0, face.landmarks[27:], 2] = 2 * face.interocular  # the wall follows the landmarks, through the cheeks
     animal, plain = replace(face, expression=snout, expression_names=("snout",)), face.mesh()
     long = plain.vertices.clone()
     long[: len(face.mean)] += snout[0]
-    short, far = (placed(face, plain.moved(vertices), Grid(), (60.0, 0.0, 0.0)).landmark_points() for vertices in (plain.vertices, long))
+    short, far = (placed(face, plain.with_vertices(vertices), Grid(), (60.0, 0.0, 0.0)).landmark_points() for vertices in (plain.vertices, long))
     assert eos_model(animal).fit(short, Grid()) is not None
     assert eos_model(animal).fit(far, Grid(), strength=0.01) is None
 

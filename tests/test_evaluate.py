@@ -27,7 +27,7 @@ from vrn_lite.frame import InputError
 from vrn_lite.networks.base import Prediction, build
 from vrn_lite.networks.vrn import VRN, LandmarkHourglass, UnalignedVRN
 from vrn_lite.presets import PRESETS
-from vrn_lite.samples import STEADY, make_pairs, unaligned
+from vrn_lite.samples import NO_JITTER, make_pairs, unaligned
 from vrn_lite.training.data import step_seed
 
 
@@ -96,7 +96,7 @@ def test_held_out_identities_never_occur_in_training(ict_face, monkeypatch):
 
     def train():
         for seed, step in ((0, 0), (0, 1), (1, 0), (2017, 0)):
-            make_pairs(ict_face, "tiny", 16, torch.Generator().manual_seed(step_seed(seed, 0, step)), poses=STEADY)
+            make_pairs(ict_face, "tiny", 16, torch.Generator().manual_seed(step_seed(seed, 0, step)), poses=NO_JITTER)
 
     training = drawn(monkeypatch, train)
     assert torch.cdist(test, training).min() > 1
@@ -117,7 +117,7 @@ def test_the_camera_leads_from_the_model_to_the_truth(ict_face):
     vertices = jittered.camera.inverse()(jittered.truth.vertices)
     wall = vertices[:, -len(ict_face.closing.rim) :, 2]
     assert (wall.amax(1) - wall.amin(1)).max() < 1e-4
-    torch.testing.assert_close(vertices[:, ict_face.landmarks, 2].mean(1) - wall.mean(1), torch.full((4,), ict_face.unit), atol=1e-3, rtol=0)
+    torch.testing.assert_close(vertices[:, ict_face.landmarks, 2].mean(1) - wall.mean(1), torch.full((4,), ict_face.interocular), atol=1e-3, rtol=0)
 
 
 def test_oracle_is_below_the_mean_face_and_both_are_small(bounds):
@@ -180,7 +180,7 @@ class Told(LandmarkHourglass):
 
 
 def test_an_unaligned_network_that_knows_the_truth_scores_as_the_oracle_in_both_frames(ict_face, pairs, bounds):
-    table = evaluate(Knowing(pairs, ict_face.unit), ict_face, n=6, bounds=False, average=False)
+    table = evaluate(Knowing(pairs, ict_face.interocular), ict_face, n=6, bounds=False, average=False)
     assert table.methods == ("network", "put back")
     frontal, moved, oracle = table.of("network").mean(), table.of("put back").mean(), bounds.of("oracle").mean()
     assert frontal["iou"] == 1

@@ -90,16 +90,16 @@ def test_long_hair_hangs_lower_and_an_afro_stands_off(head):
         dict.fromkeys(("bald", "hats", "headscarves", "fringes", "long_hair", "afros"), 0.0),
     )
     short, long, afro = (haired(head, 7, 40, **none | named).vertices[:, shell] for named in ({}, {"long_hair": 1.0}, {"afros": 1.0}))
-    assert (long[..., 1].amin(1) < short[..., 1].amin(1) - 0.2 * head.unit).float().mean() > 0.9
+    assert (long[..., 1].amin(1) < short[..., 1].amin(1) - 0.2 * head.interocular).float().mean() > 0.9
     wide = [part[..., 0].amax(1) - part[..., 0].amin(1) for part in (short, afro)]
-    assert (wide[1] > wide[0] + 0.1 * head.unit).all()
+    assert (wide[1] > wide[0] + 0.1 * head.interocular).all()
 
 
 def test_a_fringe_hangs_over_the_forehead_before_the_skin(head):
-    forehead = (head.regions["hair"] > 0) & (head.mean[:, 2] > head.mean[head.landmarks[0], 2]) & (head.mean[:, 0].abs() < 0.3 * head.unit)
+    forehead = (head.regions["hair"] > 0) & (head.mean[:, 2] > head.mean[head.landmarks[0], 2]) & (head.mean[:, 0].abs() < 0.3 * head.interocular)
     none, fringe = (haired(head, 8, 40, bald=0, hats=0, headscarves=0, fringes=share).vertices[:, forehead] for share in (0.0, 1.0))
     assert (fringe[..., 1].amin(1) <= none[..., 1].amin(1)).all()
-    assert (fringe[..., 1].amin(1) < none[..., 1].amin(1) - 0.02 * head.unit).float().mean() > 0.6
+    assert (fringe[..., 1].amin(1) < none[..., 1].amin(1) - 0.02 * head.interocular).float().mean() > 0.6
 
 
 def test_hair_triangles_are_those_that_grew_and_bound_no_solid(face):
@@ -121,7 +121,7 @@ def test_waves_have_unit_variance():
 
 def front(face: MorphableFace, batch: int = 1) -> Similarity:
     """The head from the front, one unit a third of the picture, its landmarks' mean in the middle."""
-    scale, turned = SIDE / 3 / face.unit, torch.diag(torch.tensor([1.0, -1.0, -1.0]))
+    scale, turned = SIDE / 3 / face.interocular, torch.diag(torch.tensor([1.0, -1.0, -1.0]))
     middle = torch.full((3,), SIDE / 2) - scale * turned @ face.mean[face.landmarks].mean(0)
     return Similarity(torch.full((batch,), scale), turned.expand(batch, 3, 3), middle.expand(batch, 3))
 
@@ -130,7 +130,7 @@ def moved(camera: Similarity, rotation: Tensor, shift: Tensor) -> Similarity:
     """A camera followed by a rigid motion about the picture's middle."""
     batch, middle = len(camera.scale), torch.full((3,), SIDE / 2)
     about = middle + shift - rotation @ middle
-    return camera.then(Similarity(torch.ones(batch), rotation.expand(batch, 3, 3), about.expand(batch, 3)))
+    return camera.compose(Similarity(torch.ones(batch), rotation.expand(batch, 3, 3), about.expand(batch, 3)))
 
 
 def worn(face: MorphableFace, number: int = 0, batch: int = 1) -> Hair:

@@ -69,7 +69,7 @@ def test_patch_has_the_four_boundary_loops_of_the_design(ict_face):
 
 
 def test_unit_is_the_outer_interocular_distance(ict_face):
-    assert ict_face.unit == pytest.approx(8.92, abs=0.01)
+    assert ict_face.interocular == pytest.approx(8.92, abs=0.01)
 
 
 def test_solid_is_closed_and_faces_outward(ict_face):

@@ -57,7 +57,7 @@ def test_a_symmetric_face_is_its_own_mirror_image():
 def test_the_mean_faces_are_nearly_their_own_mirror_images(source, request):
     face = procedural() if source == "procedural" else request.getfixturevalue("ict_face")
     points = face.mesh().landmark_points()
-    assert float((mirror(points, 0) - points).norm(dim=-1).max()) < 0.05 * face.unit
+    assert float((mirror(points, 0) - points).norm(dim=-1).max()) < 0.05 * face.interocular
 
 
 def test_mirroring_leaves_its_argument_alone():

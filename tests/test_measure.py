@@ -89,9 +89,9 @@ def test_measured_memory_is_below_the_limit(name):
 
 
 TRAIN = """
-from vrn_lite.samples import MILD
+from vrn_lite.samples import MILD_JITTER
 from vrn_lite.networks.base import build
-for record in vrn.train(build("multitask", "lite", seed=0), face, samples=64, batch=16, poses=MILD): pass
+for record in vrn.train(build("multitask", "lite", seed=0), face, samples=64, batch=16, poses=MILD_JITTER): pass
 """
 EVALUATE = "vrn.evaluate(vrn.load('multitask'), face, n=16)"
 

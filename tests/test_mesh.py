@@ -111,9 +111,9 @@ def test_closing_is_linear_in_the_vertices():
 def test_a_batch_is_closed_one_by_one():
     mesh = pierced(7)
     batch = torch.stack([mesh.vertices, mesh.vertices * 1.2])
-    solids = close(mesh.moved(batch), wall=-2.0)
+    solids = close(mesh.with_vertices(batch), wall=-2.0)
     for index in range(2):
-        assert torch.equal(solids[index].vertices, close(mesh.moved(batch[index]), wall=-2.0).vertices)
+        assert torch.equal(solids[index].vertices, close(mesh.with_vertices(batch[index]), wall=-2.0).vertices)
 
 
 def test_close_refuses_a_wall_before_the_rearmost_vertex():
@@ -138,7 +138,7 @@ def test_indexing_and_moving_a_mesh():
     assert torch.equal(mesh[1].vertices, mesh.vertices[1])
     assert torch.equal(mesh.landmark_points()[2], mesh[2].landmark_points())
     assert mesh.landmark_points().shape == (3, 68, 3)
-    assert torch.equal(mesh.moved(mesh.vertices + 1)[0].vertices, mesh.vertices[0] + 1)
+    assert torch.equal(mesh.with_vertices(mesh.vertices + 1)[0].vertices, mesh.vertices[0] + 1)
 
 
 def test_a_mesh_without_landmarks_says_what_it_needs():

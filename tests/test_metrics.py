@@ -65,7 +65,7 @@ def test_nme_of_a_mesh_moved_along_x_is_t_over_d(truth, t):
     moved = truth.vertices + torch.tensor([t, 0.0, 0.0], dtype=torch.float64)
     d = float(normaliser(truth.landmark_points()))
     assert nme(moved, truth) == pytest.approx(t / d, abs=1e-9)
-    assert nme(moved, truth, levelled=True) == pytest.approx(t / d, abs=1e-9)
+    assert nme(moved, truth, depth_aligned=True) == pytest.approx(t / d, abs=1e-9)
     assert nme(moved, truth, rigid=True) < 1e-9
 
 
@@ -73,7 +73,7 @@ def test_a_shift_in_depth_is_removed_by_levelling(truth):
     moved = truth.vertices + torch.tensor([0.6, 0.0, 2.0], dtype=torch.float64)
     d = float(normaliser(truth.landmark_points()))
     assert nme(moved, truth) == pytest.approx((0.6**2 + 2**2) ** 0.5 / d, abs=1e-9)
-    assert nme(moved, truth, levelled=True) == pytest.approx(0.6 / d, abs=1e-9)
+    assert nme(moved, truth, depth_aligned=True) == pytest.approx(0.6 / d, abs=1e-9)
 
 
 def test_nme_equals_its_plain_loop_twin():
@@ -146,7 +146,7 @@ def test_error_curve_counts_failures_and_has_the_area_of_its_steps():
         (lambda truth: nme(truth.vertices, replace(truth, landmarks=None)), "landmarks"),
         (lambda truth: nme(truth.vertices, replace(truth, face=truth.face & False)), "empty target"),
         (lambda truth: nme(truth.vertices / 0, truth), "NaN"),
-        (lambda truth: nme(truth.vertices, truth, rigid=True, levelled=True), "not both"),
+        (lambda truth: nme(truth.vertices, truth, rigid=True, depth_aligned=True), "not both"),
         (lambda truth: error_curve(torch.tensor([float("nan")])), "NaN"),
     ],
 )

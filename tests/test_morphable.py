@@ -33,7 +33,7 @@ def test_random_faces_are_closed_solids_of_positive_volume(face):
 
 def test_the_wall_stands_one_unit_behind_the_landmarks_and_behind_every_patch_vertex(face):
     mesh = face.sample(seeded(1), 24)
-    wall = mesh.landmark_points()[..., 2].mean(-1) - face.unit
+    wall = mesh.landmark_points()[..., 2].mean(-1) - face.interocular
     solid = mesh.vertices[:, mesh.solid_triangles().unique()]
     torch.testing.assert_close(solid[..., 2].amin(1), wall)
     assert (mesh.vertices[:, face.patch_vertices, 2].amin(1) > wall).all()
@@ -62,7 +62,7 @@ def test_a_batch_equals_its_faces_one_by_one(face):
 
 def test_the_unit_is_the_outer_interocular_distance_of_the_mean(face):
     eyes = face.mesh().landmark_points()[[36, 45]]
-    assert face.unit == pytest.approx(float((eyes[0] - eyes[1]).norm()))
+    assert face.interocular == pytest.approx(float((eyes[0] - eyes[1]).norm()))
     assert eyes[0, 0] < 0 < eyes[1, 0]  # landmark 36 is on the image's left
 
 
@@ -171,7 +171,7 @@ def test_expressions_count_when_faces_are_brought_back(face):
 
 def reach(vertices, face):
     """How far back from the landmarks the patch reaches, the wall's distance being 1."""
-    return (vertices[..., face.landmarks, 2].mean(-1) - vertices[..., face.patch_vertices, 2].amin(-1)) / face.unit
+    return (vertices[..., face.landmarks, 2].mean(-1) - vertices[..., face.patch_vertices, 2].amin(-1)) / face.interocular
 
 
 def test_the_face_that_once_stopped_a_training(ict_face):
@@ -190,13 +190,13 @@ def test_no_mix_of_expressions_takes_the_mean_face_behind_its_wall(face):
     """So that `sample` never fails: each vertex with all expressions that move it back at full strength, and no other."""
     depth = face.expression[..., 2] - face.expression[:, face.landmarks, 2].mean(1, keepdim=True)
     back = face.mean[:, 2] - face.mean[face.landmarks, 2].mean() + depth.clamp(max=0).sum(0)
-    assert back[face.patch_vertices].min() > -face.unit
+    assert back[face.patch_vertices].min() > -face.interocular
 
 
 def test_an_expression_that_leaves_no_room_leaves_no_identity():
     flat = toy_face()
     backward = replace(flat, expression=torch.zeros_like(flat.expression))
-    backward.expression[0, backward.patch_vertices[0], 2] = -50 * flat.unit
+    backward.expression[0, backward.patch_vertices[0], 2] = -50 * flat.interocular
     shown = torch.eye(len(flat.expression))[:1]
     assert torch.equal(backward.before_wall(torch.ones(1, len(flat.identity)), shown), torch.zeros(1, len(flat.identity)))
     with pytest.raises(InputError, match="reaches behind its wall"):

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from lessons import SOURCES, STUDENTS as PATHS, lesson, title
+
 ROOT = Path(__file__).parents[1]
-PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-EDITIONS = [*PATHS, *sorted((ROOT / "notebooks" / "teacher").glob("*.ipynb"))]
 REPOSITORY = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]["Repository"]
 MOST_BYTES, MOST_BYTES_OF_A_FIGURE = 3_000_000, 800_000
 
@@ -25,10 +25,10 @@ def notebook(path):
     return json.loads(path.read_text())
 
 
-@pytest.fixture(params=EDITIONS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+@pytest.fixture(params=[*PATHS, *SOURCES], ids=title)
 def edition(request):
     """A student's or a teacher's notebook."""
-    return json.loads(request.param.read_text())
+    return lesson(request.param)
 
 
 def text(cell):

@@ -110,7 +110,7 @@ def test_left_and_right_are_mirror_images(face, registration, worn, converted):
 def test_warp_carries_the_base_head_onto_the_face(face, registration, converted):
     base = base_head(converted)
     warped = registration.warp(base.points[base.landmarks])
-    assert np.linalg.norm(warped - face.mean[face.landmarks].numpy(), axis=1).max() < 0.03 * face.unit
+    assert np.linalg.norm(warped - face.mean[face.landmarks].numpy(), axis=1).max() < 0.03 * face.interocular
 
 
 # Skins and eyes
@@ -189,13 +189,13 @@ def test_no_hair_lies_under_the_skin(face, worn):
         hair = haircut.points.double().numpy()
         triangle, places, _ = nearest_triangle(hair, np.zeros_like(hair), points, skin, 0.0)
         height = ((hair - places) * normals[skin[triangle]].mean(1)).sum(1)
-        assert (height < -0.01 * face.unit).mean() < 0.02, haircut.name
+        assert (height < -0.01 * face.interocular).mean() < 0.02, haircut.name
 
 
 def test_hair_sits_on_the_skull(face, worn):
     top = face.mean[face.triangles[torch.from_numpy(skin_triangles(face))].unique(), 1].max()
     for haircut in worn.haircuts:
-        assert -0.05 < (haircut.points[:, 1].max() - top) / face.unit < 0.4, haircut.name
+        assert -0.05 < (haircut.points[:, 1].max() - top) / face.interocular < 0.4, haircut.name
 
 
 def test_edges_of_the_cards_carry_no_black(worn):

@@ -31,7 +31,7 @@ def test_mirrored_faces_are_put_back_too(ict_face):
     grid = PRESETS["tiny"].grid
     turned = make_pairs(ict_face, "tiny", 8, torch.Generator().manual_seed(1))
     assert 0 < turned.mirrored.sum() < 8
-    frontal = unaligned(turned, ict_face.unit, grid)
+    frontal = unaligned(turned, ict_face.interocular, grid)
     rows = score("put back", lambda pairs: put_back(by_oracle(grid)(frontal), frontal, pairs, grid), turned, grid)
     assert max(row.nme for row in rows) < 0.08
 
@@ -62,7 +62,7 @@ def test_networks_answer_with_what_they_have(ict_face):
 def test_an_answer_without_a_surface_stays_without_when_it_is_put_back(ict_face):
     pairs, grid = next(heldout(ict_face, 1, preset="tiny")), PRESETS["tiny"].grid
     empty = Answer(torch.zeros(grid.shape, dtype=torch.bool))
-    assert list(put_back([empty], unaligned(pairs, ict_face.unit, grid), pairs, grid)) == [empty]
+    assert list(put_back([empty], unaligned(pairs, ict_face.interocular, grid), pairs, grid)) == [empty]
 
 
 def test_told_needs_a_detector(ict_face):

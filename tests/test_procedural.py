@@ -9,7 +9,7 @@ import skimage.data
 import torch
 from skimage.feature import Cascade
 
-from vrn_lite.camera import place
+from vrn_lite.camera import crop_camera
 from vrn_lite.faces.procedural import FILE, STEP, bald, builder, face_of
 from vrn_lite.faces.procedural.head import both_halves
 from vrn_lite.faces.procedural.modes import expressions
@@ -68,7 +68,7 @@ def test_rounding_moves_nothing_by_more_than_half_a_step(face):
     assert tuple(moves) == face.expression_names
     assert np.abs(face.mean.double().numpy() - head.vertices).max() <= STEP / 2
     assert np.abs(face.expression.double().numpy() - np.stack(list(moves.values()))).max() <= STEP / 2
-    assert STEP / 2 < 1e-6 * face.unit
+    assert STEP / 2 < 1e-6 * face.interocular
 
 
 def test_mirror_images_stay_mirror_images_to_the_last_bit(face):
@@ -95,7 +95,7 @@ def test_sizes_are_as_designed(face):
     assert len(bases) >= 12
     assert bases >= {"jawOpen", "mouthSmile", "mouthFrown", "mouthPucker", "browInnerUp", "browDown", "browOuterUp", "eyeBlink", "cheekPuff", "noseSneer"}
     assert set(face.often) <= bases
-    assert face.unit == pytest.approx(8.9, abs=0.2)
+    assert face.interocular == pytest.approx(8.9, abs=0.2)
 
 
 def test_patch_is_a_surface_with_four_loops(face):
@@ -185,8 +185,8 @@ def test_patch_stays_before_the_wall(face):
     vertices = face.mesh(random_faces(face, 200)).vertices  # raises where a patch reaches behind
     behind = vertices[:, face.landmarks, 2].mean(1) - vertices[:, front, 2].amin(1)
     assert behind[0] > 0
-    assert behind.max() < 0.95 * face.unit
-    assert points[:, 2].mean() - face.mean[front, 2].min() < 0.85 * face.unit
+    assert behind.max() < 0.95 * face.interocular
+    assert points[:, 2].mean() - face.mean[front, 2].min() < 0.85 * face.interocular
 
 
 def test_identity_modes_have_the_size_of_human_variation(face):
@@ -276,7 +276,7 @@ def test_regions_are_masks(face):
 def plain_images(face, identity: torch.Tensor, grid: Grid) -> np.ndarray:
     """Frontal faces ``[b, h, w]`` under one soft light, before a grey wall; plain enough to judge the shape alone."""
     mesh, still = face.mesh(identity), torch.zeros(len(identity))
-    vertices = place(mesh.landmark_points(), still, still, still, face.unit, grid)(mesh.vertices)[:, : len(face.mean)]
+    vertices = crop_camera(mesh.landmark_points(), still, still, still, face.interocular, grid)(mesh.vertices)[:, : len(face.mean)]
     colour = torch.full((len(face.mean),), 0.75)
     for name, tone in (("lips", 0.5), ("brows", 0.3), ("scalp", 0.25), ("sclera", 0.9), ("iris", 0.3), ("pupil", 0.05), ("mouth", 0.2)):
         colour = torch.lerp(colour, torch.tensor(tone), face.regions[name])

@@ -20,7 +20,8 @@ from vrn_lite.networks.base import Prediction, build
 from vrn_lite.networks.vrn import VRN, GuidedVRN, LandmarkHourglass, UnalignedVRN
 from vrn_lite.networks.weights import save_weights
 from vrn_lite.photo import reconstruct as photo
-from vrn_lite.photo.reconstruct import best, crop, detect_face, find_landmarks, largest_part, locate, networks_for, paint, reconstruct
+from vrn_lite.photo.finder import detect_face
+from vrn_lite.photo.reconstruct import best, crop, find_landmarks, largest_part, locate, networks_for, paint, reconstruct
 from vrn_lite.volume import isosurface
 
 GRID = Grid(32, 32, 32)

@@ -40,7 +40,7 @@ def some_estimate(count: int = 3) -> Estimate:
 
 
 def pivot(estimate: Estimate) -> Tensor:
-    point = FACE.mean[FACE.landmarks].mean(0) - torch.tensor([0, 0, PIVOT_BEHIND_LANDMARKS * FACE.unit])
+    point = FACE.mean[FACE.landmarks].mean(0) - torch.tensor([0, 0, PIVOT_BEHIND_LANDMARKS * FACE.interocular])
     return estimate.camera(point.expand(len(estimate.identity), 1, 3))[:, 0]
 
 

@@ -65,7 +65,7 @@ def rendered(face: MorphableFace, seed: int, batch: int = 6, haircut: int | None
     hair = add_hair(face.mean.expand(batch, -1, -1), face, numbers, appearance)
     if haircut is not None:
         hair = hair._replace(haircut=torch.full((batch,), haircut))
-    seen, vertices, camera = placed(face, face.mean.expand(batch, -1, -1), 11 / face.unit)
+    seen, vertices, camera = placed(face, face.mean.expand(batch, -1, -1), 11 / face.interocular)
     points = vertices[:, face.landmarks]
     return seen, render(seen, vertices, face, hair, points, camera, GRID, numbers, appearance)
 

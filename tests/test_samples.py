@@ -11,10 +11,10 @@ from vrn_lite.landmarks import FLIP, mirror
 from vrn_lite.mesh import signed_volume
 from vrn_lite.presets import NetworkSize, Preset, preset
 from vrn_lite.samples import (
-    JITTERED,
-    LOOSE,
-    MILD,
-    STEADY,
+    LOOSE_JITTER,
+    MILD_JITTER,
+    NO_JITTER,
+    PAPER_JITTER,
     FacePairs,
     PoseRange,
     draw_jitter,
@@ -162,7 +162,7 @@ def test_landmarks_stand_in_front_of_their_solid(shallow):
 
 
 def test_without_augmentation_the_crop_rule_holds(face):
-    pairs = make_pairs(face, "tiny", 8, seeded(6), poses=STEADY)
+    pairs = make_pairs(face, "tiny", 8, seeded(6), poses=NO_JITTER)
     low, high = pairs.landmarks[..., :2].amin(1), pairs.landmarks[..., :2].amax(1)
     torch.testing.assert_close((high - low).prod(-1).sqrt(), torch.full((8,), 90 * 32 / 192), rtol=1e-4, atol=0)
     torch.testing.assert_close((high + low) / 2, torch.full((8, 2), 16.0), rtol=1e-4, atol=0)
@@ -173,14 +173,14 @@ def test_augmentation_stays_in_the_papers_ranges():
     face, grid, batch = toy_face(), Grid(200, 192, 192, 1.5), 4000
     landmarks = face.mesh().landmark_points().expand(batch, -1, -1)
     still = PoseRange(angle=0, shift=0, zoom=0)
-    camera, yaw, pitch = draw_view(landmarks, face.unit, grid, PoseRange(), rng(7, batch))
-    steady, *angles = draw_view(landmarks, face.unit, grid, still, rng(7, batch))
+    camera, yaw, pitch = draw_view(landmarks, face.interocular, grid, PoseRange(), rng(7, batch))
+    steady, *angles = draw_view(landmarks, face.interocular, grid, still, rng(7, batch))
     assert torch.equal(torch.stack((yaw, pitch)), torch.stack(angles))
     zoom = camera.scale / steady.scale
     assert 0.85 - 1e-4 <= zoom.min() < 0.87
     assert 1.13 < zoom.max() <= 1.15 + 1e-4
     centre = torch.tensor(grid.centre).expand(batch, 1, 3)
-    jitter = steady.inverse().then(camera)
+    jitter = steady.inverse().compose(camera)
     moved = (jitter(centre) - centre)[:, 0]
     assert 14 < moved[:, :2].abs().max() <= 15.01
     assert moved[:, 2].abs().max() < 0.01
@@ -189,14 +189,14 @@ def test_augmentation_stays_in_the_papers_ranges():
     assert -45.01 <= roll.min() < -44
 
 
-TRAINING = [(JITTERED, 20, 60), (MILD, 20, 60), (LOOSE, 20, 60)]
+TRAINING = [(PAPER_JITTER, 20, 60), (MILD_JITTER, 20, 60), (LOOSE_JITTER, 20, 60)]
 
 
-@pytest.mark.parametrize(("poses", "spread", "most"), [*TRAINING, (STEADY, 15, 40)])
+@pytest.mark.parametrize(("poses", "spread", "most"), [*TRAINING, (NO_JITTER, 15, 40)])
 def test_yaw_is_uniform_and_pitch_a_clipped_normal(poses, spread, most):
     face, batch = toy_face(), 20000
     landmarks = face.mesh().landmark_points().expand(batch, -1, -1)
-    _, yaw, pitch = draw_view(landmarks, face.unit, Grid(), poses, rng(8, batch))
+    _, yaw, pitch = draw_view(landmarks, face.interocular, Grid(), poses, rng(8, batch))
     assert yaw.abs().max() <= 90
     assert float(yaw.std()) == pytest.approx(180 / 12**0.5, rel=0.02)
     assert pitch.abs().max() <= most
@@ -207,7 +207,7 @@ def test_yaw_is_uniform_and_pitch_a_clipped_normal(poses, spread, most):
 def test_a_pitch_is_clipped_where_it_is_said_to_be():
     face, batch = toy_face(), 2000
     landmarks = face.mesh().landmark_points().expand(batch, -1, -1)
-    _, _, pitch = draw_view(landmarks, face.unit, Grid(), PoseRange(pitch=30, pitch_most=20), rng(8, batch))
+    _, _, pitch = draw_view(landmarks, face.interocular, Grid(), PoseRange(pitch=30, pitch_most=20), rng(8, batch))
     assert pitch.abs().max() == 20
     assert 0.3 < (pitch.abs() == 20).float().mean() < 0.7
 
@@ -241,9 +241,9 @@ def test_a_share_of_the_crops_is_a_finders_and_the_others_are_as_without_it(shar
 
 
 def test_the_shipped_networks_see_upright_heads_every_fourth_in_a_finders_crop():
-    assert LOOSE.loose == 0.25
-    assert (LOOSE.angle, LOOSE.shift, LOOSE.zoom) < (JITTERED.angle, JITTERED.shift, JITTERED.zoom)
-    assert JITTERED.loose == MILD.loose == STEADY.loose == 0
+    assert LOOSE_JITTER.loose == 0.25
+    assert (LOOSE_JITTER.angle, LOOSE_JITTER.shift, LOOSE_JITTER.zoom) < (PAPER_JITTER.angle, PAPER_JITTER.shift, PAPER_JITTER.zoom)
+    assert PAPER_JITTER.loose == MILD_JITTER.loose == NO_JITTER.loose == 0
 
 
 def test_a_fifth_of_the_samples_is_mirrored():
@@ -286,9 +286,9 @@ def test_pairs_are_drawn_from_a_view_without_mirroring():
     generator = seeded(15)
     numbers = Rng.of(generator, 5, "cpu")
     mesh = face.sample(generator, 5)
-    view = draw_view(mesh.landmark_points(), face.unit, grid, LOOSE, numbers.stream("view"))
+    view = draw_view(mesh.landmark_points(), face.interocular, grid, LOOSE_JITTER, numbers.stream("view"))
     drawn = draw_pairs(mesh, view, face, grid, numbers, Appearance(glasses=1))
-    made = make_pairs(face, "tiny", 5, seeded(15), appearance=Appearance(glasses=1), poses=LOOSE)
+    made = make_pairs(face, "tiny", 5, seeded(15), appearance=Appearance(glasses=1), poses=LOOSE_JITTER)
     assert not drawn.mirrored.any()
     straight = ~made.mirrored
     assert torch.equal(drawn.images[straight], made.images[straight])
@@ -297,7 +297,7 @@ def test_pairs_are_drawn_from_a_view_without_mirroring():
 
 def test_the_pivot_of_every_sample_stands_at_048_of_the_depth(face, pairs):
     """Also after scale jitter, which scales the depth about the pivot."""
-    back = torch.tensor([0.0, 0.0, -PIVOT_BEHIND_LANDMARKS * face.unit])
+    back = torch.tensor([0.0, 0.0, -PIVOT_BEHIND_LANDMARKS * face.interocular])
     pivot = pairs.camera.inverse()(pairs.truth.landmark_points()).mean(1, keepdim=True) + back
     torch.testing.assert_close(pairs.camera(pivot)[:, 0, 2], torch.full((16,), 0.48 * 64 / 1.25), rtol=1e-4, atol=0)
 
@@ -315,7 +315,7 @@ FRONTAL = PoseRange(yaw=0, pitch=0, angle=0, shift=0, zoom=0, mirror=0.5)
 
 @pytest.fixture(scope="module")
 def upright(face, pairs) -> FacePairs:
-    return unaligned(pairs, face.unit, WIDE.grid)
+    return unaligned(pairs, face.interocular, WIDE.grid)
 
 
 def test_without_alignment_the_images_and_their_poses_stay(pairs, upright):
@@ -327,7 +327,7 @@ def test_without_alignment_the_images_and_their_poses_stay(pairs, upright):
 
 def test_taking_the_alignment_out_leaves_its_argument_alone(face, pairs):
     again = make_pairs(face, WIDE, 16, seeded(0), poses=PoseRange(mirror=0.5))
-    unaligned(again, face.unit, WIDE.grid)
+    unaligned(again, face.interocular, WIDE.grid)
     assert all(same(pairs, again))
 
 
@@ -370,14 +370,14 @@ def test_every_unaligned_face_is_frontal_centred_and_of_one_size(pairs, upright)
 def test_the_unaligned_targets_do_not_depend_on_pose_and_jitter(face):
     """The same heads in two poses have two images and one volume."""
     turned, steady = (make_pairs(face, WIDE, 6, seeded(11), poses=poses) for poses in (PoseRange(mirror=0.5), FRONTAL))
-    one, two = (unaligned(pairs, face.unit, WIDE.grid) for pairs in (turned, steady))
+    one, two = (unaligned(pairs, face.interocular, WIDE.grid) for pairs in (turned, steady))
     assert (one.volumes ^ two.volumes).sum() <= 1e-3 * two.volumes.sum()
     assert (turned.volumes ^ steady.volumes).sum() > 0.1 * two.volumes.sum()
     torch.testing.assert_close(one.landmarks, two.landmarks, rtol=0, atol=1e-2)
 
 
 def test_mirrored_samples_have_mirrored_unaligned_targets(face):
-    plain, flipped = (unaligned(make_pairs(face, WIDE, 4, seeded(4), poses=PoseRange(mirror=share)), face.unit, WIDE.grid) for share in (0, 1))
+    plain, flipped = (unaligned(make_pairs(face, WIDE, 4, seeded(4), poses=PoseRange(mirror=share)), face.interocular, WIDE.grid) for share in (0, 1))
     assert torch.equal(flipped.volumes, plain.volumes.flip(-1))
     assert torch.equal(flipped.landmarks, mirror(plain.landmarks, 96))
     assert torch.equal(flipped.truth.vertices, plain.truth.vertices)
@@ -385,7 +385,7 @@ def test_mirrored_samples_have_mirrored_unaligned_targets(face):
 
 def test_a_frontal_batch_without_jitter_is_its_own_unaligned_one(face):
     pairs = make_pairs(face, WIDE, 6, seeded(12), poses=FRONTAL)
-    same_again = unaligned(pairs, face.unit, WIDE.grid)
+    same_again = unaligned(pairs, face.interocular, WIDE.grid)
     assert 0 < pairs.mirrored.sum() < 6
     torch.testing.assert_close(same_again.truth.vertices, pairs.truth.vertices, rtol=0, atol=1e-2)
     torch.testing.assert_close(same_again.landmarks, pairs.landmarks, rtol=0, atol=1e-2)

@@ -79,9 +79,9 @@ def test_a_scanners_axes_place_and_unit_do_not_matter(face, tmp_path):
     write_ply(tmp_path / "scan.ply")
     scan = read_scan(tmp_path / "scan.ply", levelled(face))
     _, _, landmarks = head()
-    expected = (landmarks - landmarks.mean(0)) / bald.unit
+    expected = (landmarks - landmarks.mean(0)) / bald.interocular
     torch.testing.assert_close(scan.face.mean[scan.face.landmarks], expected, atol=1e-4, rtol=0)
-    assert scan.face.unit == pytest.approx(1, abs=1e-5)
+    assert scan.face.interocular == pytest.approx(1, abs=1e-5)
 
 
 def test_frames_go_round(face, neutral):
@@ -97,9 +97,9 @@ def test_only_the_face_is_solid_and_counted_and_all_of_the_scan_is_seen(face, tm
     scan = read_scan(tmp_path / "scan.ply", levelled(face))
     mesh = scan.face.mesh()
     assert len(boundary_edges(mesh.solid_triangles())) == 0
-    assert int(mesh.shown().sum()) == len(scan.face.triangles) > 1.5 * int(scan.face.patch.sum())
+    assert int(mesh.visible_mask().sum()) == len(scan.face.triangles) > 1.5 * int(scan.face.patch.sum())
     ours = mesh.vertices[mesh.face]
-    goal = (bald.mean[bald.patch_vertices] - bald.mean[bald.landmarks].mean(0)) / bald.unit
+    goal = (bald.mean[bald.patch_vertices] - bald.mean[bald.landmarks].mean(0)) / bald.interocular
     assert torch.cdist(goal, ours).amin(1).mean() < 0.02
     assert torch.cdist(ours, goal).amin(1).mean() < 0.02
 
@@ -194,7 +194,7 @@ def test_the_procedural_scan_is_the_mean_face(face, neutral):
 def test_samples_can_be_unaligned(face, neutral):
     test = florence(neutral, face)
     pairs = next(test(preset="tiny"))
-    frontal = unaligned(pairs, test.face.unit, TINY)
+    frontal = unaligned(pairs, test.face.interocular, TINY)
     assert torch.equal(frontal.volumes, frontal.volumes[:1].expand_as(frontal.volumes))
 
 

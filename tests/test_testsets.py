@@ -59,8 +59,8 @@ def test_default_sizes_hold_whole_identities(name):
 def test_one_identity_stays_one_shape_through_all_its_poses(face):
     pairs = next(florence(face, 16, preset="tiny"))
     skin = pairs.camera.inverse()(pairs.truth.vertices)[:, face.patch_vertices]
-    torch.testing.assert_close(skin[:15], skin[:1].expand(15, -1, -1), atol=2e-3 * face.unit, rtol=0)
-    assert (skin[15] - skin[0]).norm(dim=-1).max() > 0.02 * face.unit
+    torch.testing.assert_close(skin[:15], skin[:1].expand(15, -1, -1), atol=2e-3 * face.interocular, rtol=0)
+    assert (skin[15] - skin[0]).norm(dim=-1).max() > 0.02 * face.interocular
 
 
 @pytest.mark.parametrize("name", TEST_SETS)
@@ -115,7 +115,7 @@ def test_expressions_move_both_sides_alike(face):
 def test_surprise_opens_the_mouth_and_happiness_widens_it(face):
     neutral, happy, surprised = (face.mesh(None, expression(face, name)).landmark_points() for name in ("Neutral", "Happy", "Surprise"))
     gap, width = lambda p: float((p[62] - p[66]).norm()), lambda p: float((p[48] - p[54]).norm())
-    assert gap(surprised) > gap(neutral) + 0.1 * face.unit
+    assert gap(surprised) > gap(neutral) + 0.1 * face.interocular
     assert width(happy) > 1.05 * width(neutral)
 
 

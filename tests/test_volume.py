@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from shapes import box, bricks, icosphere, plain_volume, tetrahedron, torus, toy_face, turns
-from vrn_lite.camera import place
+from vrn_lite.camera import crop_camera
 from vrn_lite.frame import Grid, InputError, voxel_centres
 from vrn_lite.mesh import boundary_edges, close, signed_volume
 from vrn_lite.raster import rasterize
@@ -70,7 +70,7 @@ def posed_heads(face, count: int, grid: Grid, seed: int = 5) -> tuple[Tensor, Te
     g = torch.Generator().manual_seed(seed)
     mesh = face.mesh(face.draw_identity(g, count))  # open mouths fold their lips: parity and winding differ where a solid overlaps itself
     yaw, pitch, roll = (spread * (2 * torch.rand(count, generator=g) - 1) for spread in (90, 40, 45))
-    return place(mesh.landmark_points(), yaw, pitch, roll, face.unit, grid)(mesh.vertices), mesh.solid_triangles()
+    return crop_camera(mesh.landmark_points(), yaw, pitch, roll, face.interocular, grid)(mesh.vertices), mesh.solid_triangles()
 
 
 # What a voxel means

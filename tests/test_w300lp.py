@@ -7,7 +7,7 @@ from PIL import Image
 from scipy.io import loadmat, savemat
 
 from licensed import EXPRESSIONS, IDENTITIES, SIGMA, SIGMA_EXP, SPOTS, pose, projected, write_model, write_photo
-from vrn_lite.camera import place, rotation_matrix
+from vrn_lite.camera import crop_camera, rotation_matrix
 from vrn_lite.datasets import aflw2000, pairs_from
 from vrn_lite.datasets.w300lp import angles_of, fitted_camera, paired, photographs, read_sample, samples, window
 from vrn_lite.evaluation.evaluate import score
@@ -16,7 +16,7 @@ from vrn_lite.evaluation.testsets import CHUNK
 from vrn_lite.faces import basel
 from vrn_lite.frame import Grid, InputError
 from vrn_lite.presets import PRESETS
-from vrn_lite.samples import STEADY, PoseRange, make_pairs
+from vrn_lite.samples import NO_JITTER, PoseRange, make_pairs
 from vrn_lite.volume import voxelize
 
 PAPER = PRESETS["paper"].grid
@@ -97,7 +97,7 @@ def test_angles_of_a_rotation_and_back():
 
 
 def test_frames_go_round(face, folder):
-    """Photograph to model to voxels, and back: the crop's motion and the camera say the same, and the camera is `place`."""
+    """Photograph to model to voxels, and back: the crop's motion and the camera say the same, and the camera is `crop_camera`."""
     batch = list(samples(folder, face))
     pairs = paired(batch, face, PAPER)
     for index, sample in enumerate(batch):
@@ -106,7 +106,7 @@ def test_frames_go_round(face, folder):
         torch.testing.assert_close(photo, sample.placed().vertices, atol=2e-2, rtol=0)
     angles = torch.stack([sample.angles for sample in batch], 1)
     points = torch.stack([sample.mesh.landmark_points() for sample in batch])
-    torch.testing.assert_close(pairs.camera.rotation, place(points, *angles, face.unit, PAPER).rotation)
+    torch.testing.assert_close(pairs.camera.rotation, crop_camera(points, *angles, face.interocular, PAPER).rotation)
 
 
 def test_a_window_shows_what_its_motion_says():
@@ -127,7 +127,7 @@ def test_a_window_shows_what_its_motion_says():
 
 
 def test_samples_have_the_record_of_rendered_ones(face, folder):
-    pairs, made = next(aflw2000(folder, face)(preset="tiny")), make_pairs(face, "tiny", 4, torch.Generator().manual_seed(0), poses=STEADY)
+    pairs, made = next(aflw2000(folder, face)(preset="tiny")), make_pairs(face, "tiny", 4, torch.Generator().manual_seed(0), poses=NO_JITTER)
     for name in ("images", "volumes", "landmarks", "mirrored", "yaw", "pitch"):
         ours, theirs = getattr(pairs, name), getattr(made, name)
         assert (ours.shape, ours.dtype) == (theirs.shape, theirs.dtype), name
@@ -170,7 +170,7 @@ def test_training_pairs_are_reproducible_and_jittered(face, folder):
 def test_photographs_come_in_a_finders_crops_too(face, folder):
     """Of 0.55 to 1.8 times the right size, as rendered faces do."""
     right, loose = (
-        pairs_from(folder, face, "tiny", 12, torch.Generator().manual_seed(2), poses=poses) for poses in (STEADY, PoseRange(loose=1, angle=0, mirror=0))
+        pairs_from(folder, face, "tiny", 12, torch.Generator().manual_seed(2), poses=poses) for poses in (NO_JITTER, PoseRange(loose=1, angle=0, mirror=0))
     )
     zoom = loose.camera.scale / right.camera.scale
     assert 0.55 - 1e-4 <= zoom.min() < 0.75

@@ -1,9 +1,10 @@
-"""vrn_lite: the executable edition of "Large Pose 3D Face Reconstruction from a Single Image via Direct Volumetric CNN Regression".
+"""vrn_lite: "Large Pose 3D Face Reconstruction from a Single Image via Direct Volumetric CNN Regression", executable.
 
 The public names, in the order of the flow; each is imported from its room when it is first used::
 
-    face model --sample--> mesh --camera--> placed mesh --raster--> fragments --+--nearest--> image --network--> logits --surface--> mesh
-                                                                                +--parity --> volume ---loss-----^
+    face model --sample--> mesh --camera--> placed mesh --raster--> fragments --+--nearest--> image --network--> logits
+                                                                                +--parity --> volume ---loss-----^ |
+                                                                                               mesh <---surface----+
 """
 
 from importlib import import_module

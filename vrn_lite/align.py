@@ -29,7 +29,7 @@ def rigid(source: Float[Tensor, "b n 3"], target: Float[Tensor, "b n 3"]) -> Sim
 
     Notes
     -----
-    Kabsch's solution: with the singular value decomposition target^T source = U S V^T, R = U diag(1, 1, det(U V^T)) V^T.
+    Kabsch's solution: with the singular values of target^T source = U S V^T, R = U diag(1, 1, det(U V^T)) V^T.
     """
     middle, goal = source.mean(1, keepdim=True), target.mean(1, keepdim=True)
     rotation = _rotation((target - goal).mT @ (source - middle))
@@ -58,8 +58,8 @@ def orthographic(points: Float[Tensor, "b n 3"], image: Float[Tensor, "b n 2"]) 
 
     Notes
     -----
-    The best linear map A = image^T points (points^T points)^-1 of the centred points, with its two singular values set to
-    their mean, the scale; the third row of the rotation is the cross product of the first two.
+    The best linear map A = image^T points (points^T points)^-1 of the centred points, with its two singular values set
+    to their mean, the scale; the third row of the rotation is the cross product of the first two.
     """
     middle, goal = points.mean(1, keepdim=True), image.mean(1, keepdim=True)
     linear = torch.linalg.lstsq(points - middle, image - goal).solution.mT  # [b, 2, 3]
@@ -96,7 +96,7 @@ def icp(
 ) -> Alignment:
     """Iterative closest points: pair each target point with its nearest source point, move the source rigidly, repeat.
 
-    Only the target's points look for partners, so that the source may have parts (a wall, a neck) that the target lacks.
+    Only the target's points look for partners: the source may have parts (a wall, a neck) that the target lacks.
 
     Parameters
     ----------
@@ -113,7 +113,10 @@ def icp(
     """
     for name, given in (("source", source), ("target", target)):
         require(len(given) > 0, f"icp needs points, got an empty {name}")
-        require(bool(torch.isfinite(given).all()), f"icp needs finite points, got a {name} with NaN or infinity: mask those points out")
+        require(
+            bool(torch.isfinite(given).all()),
+            f"icp needs finite points, got a {name} with NaN or infinity: mask those points out",
+        )
     cloud, goal = source.detach().cpu().double().numpy(), target.detach().cpu().double().numpy()
     tree = cKDTree(cloud, balanced_tree=False, compact_nodes=False)
     chosen = goal[torch.randperm(len(goal), generator=torch.Generator().manual_seed(seed))[:points].numpy()]
@@ -121,14 +124,24 @@ def icp(
     for few in (chosen[: max(3, points // 4)], chosen):
         motion = _settle(tree, cloud, few, motion, steps, tolerance)
     rotation, translation = torch.from_numpy(motion[None, :3, :3]), torch.from_numpy(motion[None, :3, 3])
-    return Alignment(Similarity(torch.ones_like(translation[:, 0]), rotation, translation), torch.from_numpy(_nearest(tree, motion, goal)[1]))
+    return Alignment(
+        Similarity(torch.ones_like(translation[:, 0]), rotation, translation),
+        torch.from_numpy(_nearest(tree, motion, goal)[1]),
+    )
 
 
-def _settle(tree: cKDTree, source: Float[np.ndarray, "n 3"], target: Float[np.ndarray, "m 3"], motion: Matrix, steps: int, tolerance: float) -> Matrix:
+def _settle(
+    tree: cKDTree,
+    source: Float[np.ndarray, "n 3"],
+    target: Float[np.ndarray, "m 3"],
+    motion: Matrix,
+    steps: int,
+    tolerance: float,
+) -> Matrix:
     """Repeat pairing and moving until the distances settle; motions are 4 x 4 matrices.
 
     Pairs slide along a smooth surface in many small steps alike, so each step is tried at three times its length first;
-    where that gains nothing the plain step counts. The end is a fixed point of plain ICP, found in a third of its steps.
+    where that gains nothing the plain step counts. The end is a fixed point of plain ICP, in a third of its steps.
     """
     middle = target.mean(0)
     spread = (target - middle).T
@@ -150,7 +163,9 @@ def _settle(tree: cKDTree, source: Float[np.ndarray, "n 3"], target: Float[np.nd
     return motion
 
 
-def _nearest(tree: cKDTree, motion: Matrix, points: Float[np.ndarray, "m 3"]) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+def _nearest(
+    tree: cKDTree, motion: Matrix, points: Float[np.ndarray, "m 3"]
+) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
     """Distance and number of the nearest of the tree's points after `motion`; the tree stays, the points move back."""
     back = np.linalg.inv(motion)
     return tree.query(points @ back[:3, :3].T + back[:3, 3])

@@ -22,7 +22,7 @@ PIVOT_BEHIND_LANDMARKS = 0.4
 
 @dataclass(frozen=True)
 class Similarity:
-    """x -> scale * rotation @ x + translation, batched: scale ``[b]``, rotation ``[b, 3, 3]``, translation ``[b, 3]``."""
+    """x -> scale * rotation @ x + translation, batched: ``[b]``, ``[b, 3, 3]`` and ``[b, 3]``."""
 
     scale: Float[Tensor, " b"]
     rotation: Float[Tensor, "b 3 3"]
@@ -37,7 +37,7 @@ class Similarity:
         back = self.rotation.mT / self.scale[:, None, None]
         return Similarity(1 / self.scale, self.rotation.mT, -(back @ self.translation[..., None])[..., 0])
 
-    def then(self, other: "Similarity") -> "Similarity":
+    def compose(self, other: "Similarity") -> "Similarity":
         """This motion first, `other` after it."""
         translation = other(self.translation[:, None])[:, 0]
         return Similarity(other.scale * self.scale, other.rotation @ self.rotation, translation)
@@ -47,7 +47,9 @@ class Similarity:
         return Similarity(self.scale.to(device), self.rotation.to(device), self.translation.to(device))
 
 
-def rotation_matrix(yaw: Float[Tensor, " b"], pitch: Float[Tensor, " b"], roll: Float[Tensor, " b"]) -> Float[Tensor, "b 3 3"]:
+def rotation_matrix(
+    yaw: Float[Tensor, " b"], pitch: Float[Tensor, " b"], roll: Float[Tensor, " b"]
+) -> Float[Tensor, "b 3 3"]:
     """Rz(roll) Rx(pitch) Ry(yaw) in the model frame, angles in degrees.
 
     Examples
@@ -67,33 +69,35 @@ def rotation_matrix(yaw: Float[Tensor, " b"], pitch: Float[Tensor, " b"], roll: 
     return about_z @ about_x @ about_y
 
 
-def place(
+def crop_camera(
     landmarks: Landmarks,
     yaw: Float[Tensor, " b"],
     pitch: Float[Tensor, " b"],
     roll: Float[Tensor, " b"],
-    unit: float,
+    interocular: float,
     grid: Grid,
 ) -> Similarity:
     """The camera that crops a posed head as the paper does, from the model frame to the voxel frame.
 
     The box of the posed, projected landmarks ``[b, 68, 3]`` gets sqrt(width * height) = 90 px of 192 and its centre
-    goes to the image's centre; the pivot (the landmarks' mean, 0.4 `unit` further back in the head's own frame)
-    stands at 0.48 of the grid's depth. `unit` is the source's outer interocular distance.
+    goes to the image's centre; the pivot (the landmarks' mean, 0.4 `interocular` further back in the head's own frame)
+    stands at 0.48 of the grid's depth. `interocular` is the source's outer interocular distance.
     """
     toward_viewer = torch.tensor([1.0, -1.0, -1.0], device=landmarks.device)
     rotation = toward_viewer[:, None] * rotation_matrix(yaw, pitch, roll)
     turned = landmarks @ rotation.mT
     low, high = turned[..., :2].amin(1), turned[..., :2].amax(1)
     scale = FACE_SIZE * grid.side / (high - low).prod(-1).sqrt()
-    back = torch.tensor([0.0, 0.0, -PIVOT_BEHIND_LANDMARKS * unit], device=landmarks.device)
+    back = torch.tensor([0.0, 0.0, -PIVOT_BEHIND_LANDMARKS * interocular], device=landmarks.device)
     pivot = (rotation @ (landmarks.mean(1) + back)[..., None])[..., 0]
     anchor = torch.cat([(low + high) / 2, pivot[:, 2:]], -1)
     centre = torch.tensor(grid.centre, device=landmarks.device)
     return Similarity(scale, rotation, centre - scale[:, None] * anchor)
 
 
-def augmentation(angle: Float[Tensor, " b"], shift: Float[Tensor, "b 2"], zoom: Float[Tensor, " b"], grid: Grid) -> Similarity:
+def jitter(
+    angle: Float[Tensor, " b"], shift: Float[Tensor, "b 2"], zoom: Float[Tensor, " b"], grid: Grid
+) -> Similarity:
     """The paper's jitter in the voxel frame (section 3.4), about the image's centre and the pivot's depth.
 
     Parameters

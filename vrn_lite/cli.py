@@ -351,11 +351,11 @@ def preview(
     import torch
 
     from vrn_lite.files import atomically
-    from vrn_lite.samples import LOOSE, make_pairs
+    from vrn_lite.samples import LOOSE_JITTER, make_pairs
     from vrn_lite.viz import contact_sheet
 
     source, generator = _source(faces, skins), torch.Generator().manual_seed(seed)
-    batches = [make_pairs(source, "paper", min(16, count - first), generator, poses=LOOSE) for first in range(0, count, 16)]
+    batches = [make_pairs(source, "paper", min(16, count - first), generator, poses=LOOSE_JITTER) for first in range(0, count, 16)]
     points = torch.cat([pairs.landmarks for pairs in batches]) if landmarks else None
     sheet = contact_sheet(torch.cat([pairs.images for pairs in batches]), points)
     atomically(out, lambda part: sheet.save(part, format="png"))

@@ -16,19 +16,22 @@ SHIFTS = ((-2, -1), (1, -2), (2, 1), (-1, 2))
 """Pixels (x, y) by which the image is moved for the answers that are averaged; each also mirrored."""
 
 VOXELS_AT_ONCE = 2**22
-"""Voxels answered together: two volumes at 128 pixels, sixteen at 64. More of them are quicker, but take more memory."""
+"""Voxels answered together: two volumes at 128 pixels, sixteen at 64. More are quicker, but take more memory."""
 
 
 @torch.inference_mode()
 def probabilities(
-    network: FaceNetwork, images: Float[Tensor, "b 3 h w"], test_time_augmentation: bool = True, landmarks: Float[Tensor, "b 68 n"] | None = None
+    network: FaceNetwork,
+    images: Float[Tensor, "b 3 h w"],
+    test_time_augmentation: bool = True,
+    landmarks: Float[Tensor, "b 68 n"] | None = None,
 ) -> Float[Tensor, "b d h w"]:
     """Probability of every voxel, for images in [0, 1], on the network's device.
 
     Parameters
     ----------
-    test_time_augmentation : average the answers to eight copies of each image, mirrored and shifted by a pixel or two. The network works
-        on a coarser grid than its image, and the shifts take the pattern of that grid off the surface.
+    test_time_augmentation : average the answers to eight copies of each image, mirrored and shifted by a pixel or two.
+        The network works on a coarser grid than its image; the shifts take the pattern of that grid off the surface.
     landmarks : what VRN-Guided needs, x and y in the images' pixels; they are shifted and mirrored with the image.
 
     Raises
@@ -44,7 +47,10 @@ def probabilities(
 
 @torch.inference_mode()
 def iter_probabilities(
-    network: FaceNetwork, images: Float[Tensor, "b 3 h w"], test_time_augmentation: bool = True, landmarks: Float[Tensor, "b 68 n"] | None = None
+    network: FaceNetwork,
+    images: Float[Tensor, "b 3 h w"],
+    test_time_augmentation: bool = True,
+    landmarks: Float[Tensor, "b 68 n"] | None = None,
 ) -> Iterator[Float[Tensor, "d h w"]]:
     """The same answers in turn, to be looked at and dropped: at 128 pixels each takes 8 MiB, too much to keep many.
 
@@ -65,7 +71,9 @@ def at_once(grid: Grid) -> int:
     return max(1, VOXELS_AT_ONCE // (grid.depth * grid.height * grid.width))
 
 
-def _averaged(network: FaceNetwork, images: Float[Tensor, "b 3 h w"], points: Float[Tensor, "b 68 2"] | None) -> Float[Tensor, "b d h w"]:
+def _averaged(
+    network: FaceNetwork, images: Float[Tensor, "b 3 h w"], points: Float[Tensor, "b 68 2"] | None
+) -> Float[Tensor, "b d h w"]:
     """The mean of the answers to mirrored and shifted copies."""
     follows = network.target == "aligned"  # a frontal answer stays where it is when the image is shifted
     total: Tensor | None = None
@@ -80,7 +88,9 @@ def _averaged(network: FaceNetwork, images: Float[Tensor, "b 3 h w"], points: Fl
     return total.div_(2 * len(SHIFTS))
 
 
-def _chances(network: FaceNetwork, images: Float[Tensor, "b 3 h w"], points: Float[Tensor, "b 68 2"] | None) -> Float[Tensor, "b d h w"]:
+def _chances(
+    network: FaceNetwork, images: Float[Tensor, "b 3 h w"], points: Float[Tensor, "b 68 2"] | None
+) -> Float[Tensor, "b d h w"]:
     """What the network sees in images, guided where it wants to be."""
     logits = network.predict(images, points).logits
     if logits is None:
@@ -89,11 +99,15 @@ def _chances(network: FaceNetwork, images: Float[Tensor, "b 3 h w"], points: Flo
 
 
 @torch.inference_mode()
-def landmarks_in(detector: LandmarkDetector, images: Float[Tensor, "b 3 h w"], test_time_augmentation: bool = True) -> Float[Tensor, "b 68 2"]:
-    """The landmarks, x and y in pixels; with `test_time_augmentation`, the means over each image and its mirror image."""
+def landmarks_in(
+    detector: LandmarkDetector, images: Float[Tensor, "b 3 h w"], test_time_augmentation: bool = True
+) -> Float[Tensor, "b 68 2"]:
+    """The landmarks, x and y in pixels; with `test_time_augmentation`, means over each image and its mirror image."""
     images = images.to(device_of(detector, images))
     seen = detector.landmarks(images)
-    return (seen + mirror(detector.landmarks(images.flip(-1)), images.shape[-1])) / 2 if test_time_augmentation else seen
+    return (
+        (seen + mirror(detector.landmarks(images.flip(-1)), images.shape[-1])) / 2 if test_time_augmentation else seen
+    )
 
 
 def shift(images: Float[Tensor, "b c h w"], x: int, y: int) -> Float[Tensor, "b c h w"]:

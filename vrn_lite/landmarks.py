@@ -39,7 +39,13 @@ def mirror(points: Float[Tensor, "*b 68 n"], width: int) -> Float[Tensor, "*b 68
 
 
 def displaced(
-    points: Float[Tensor, "68 n"], part: str = "all", *, right: float = 0.0, down: float = 0.0, turn: float = 0.0, scale: float = 1.0
+    points: Float[Tensor, "68 n"],
+    part: str = "all",
+    *,
+    right: float = 0.0,
+    down: float = 0.0,
+    turn: float = 0.0,
+    scale: float = 1.0,
 ) -> Float[Tensor, "68 n"]:
     """Landmarks of which some are wrong: turned and scaled about their own middle, then moved.
 
@@ -63,21 +69,29 @@ def displaced(
     require(part == "all" or part in GROUPS, f"unknown part {part!r}: choose all, {', '.join(GROUPS)}")
     chosen = list(range(NUM_LANDMARKS)) if part == "all" else list(GROUPS[part])
     angle = torch.tensor(turn).deg2rad()
-    rotation = torch.stack((torch.stack((angle.cos(), -angle.sin())), torch.stack((angle.sin(), angle.cos())))).to(points)
+    rotation = torch.stack((torch.stack((angle.cos(), -angle.sin())), torch.stack((angle.sin(), angle.cos())))).to(
+        points
+    )
     middle = points[chosen, :2].mean(0)
     moved = points.clone()
     moved[chosen, :2] = scale * (points[chosen, :2] - middle) @ rotation.T + middle + points.new_tensor([right, down])
     return moved
 
 
-def gaussians(points: Float[Tensor, "*b l n"], height: int, width: int, sigma: float = 1.0, dtype: torch.dtype = torch.float32) -> Float[Tensor, "*b l h w"]:
+def gaussians(
+    points: Float[Tensor, "*b l n"], height: int, width: int, sigma: float = 1.0, dtype: torch.dtype = torch.float32
+) -> Float[Tensor, "*b l h w"]:
     """One Gaussian of height 1 and spread `sigma` (cells) around each point ``(x, y)`` of a `height` x `width` map.
 
     Only x and y of the points are used, in cells of the map; cell (r, c) has its centre at (c + 1/2, r + 1/2). A point
     that is missing (NaN) gives an empty map. The landmarks lie last in memory, as convolutions like their channels.
     """
     columns, rows = (
-        torch.exp(-0.5 * ((torch.arange(size, device=points.device)[:, None] + 0.5 - points[..., None, :, axis]) / sigma) ** 2).nan_to_num().to(dtype)
+        torch.exp(
+            -0.5 * ((torch.arange(size, device=points.device)[:, None] + 0.5 - points[..., None, :, axis]) / sigma) ** 2
+        )
+        .nan_to_num()
+        .to(dtype)
         for axis, size in ((0, width), (1, height))
     )
     return (rows[..., :, None, :] * columns[..., None, :, :]).movedim(-1, -3)
@@ -101,6 +115,8 @@ def decode(logits: Float[Tensor, "*b l h w"]) -> Float[Tensor, "*b l 2"]:
     """
     height, width = logits.shape[-2:]
     share = logits.flatten(-2).softmax(-1).view(logits.shape)
-    x = (share.sum(-2) * (torch.arange(width, device=logits.device) + 0.5)).sum(-1)  # no matrix product: autocast would round it to bfloat16
+    x = (share.sum(-2) * (torch.arange(width, device=logits.device) + 0.5)).sum(
+        -1
+    )  # no matrix product: autocast would round it to bfloat16
     y = (share.sum(-1) * (torch.arange(height, device=logits.device) + 0.5)).sum(-1)
     return torch.stack((x, y), -1)

@@ -37,7 +37,7 @@ class Mesh:
         colours = None if self.colours is None else self.colours[index]
         return replace(self, vertices=self.vertices[index], colours=colours)
 
-    def moved(self, vertices: Vertices) -> "Mesh":
+    def with_vertices(self, vertices: Vertices) -> "Mesh":
         """The same mesh with other vertices."""
         return replace(self, vertices=vertices)
 
@@ -46,17 +46,17 @@ class Mesh:
         require(self.landmarks is not None, "this mesh has no landmarks: give the 68 vertex numbers as `landmarks`")
         return self.vertices[..., self.landmarks, :]
 
-    def shown(self) -> Bool[Tensor, " t"]:
+    def visible_mask(self) -> Bool[Tensor, " t"]:
         """Which triangles the image shows."""
         return torch.ones_like(self.triangles[:, 0], dtype=torch.bool) if self.visible is None else self.visible
 
-    def bounding(self) -> Bool[Tensor, " t"]:
+    def solid_mask(self) -> Bool[Tensor, " t"]:
         """Which triangles bound the solid."""
         return torch.ones_like(self.triangles[:, 0], dtype=torch.bool) if self.solid is None else self.solid
 
     def solid_triangles(self) -> Triangles:
         """Triangles that bound the solid."""
-        return self.triangles[self.bounding()]
+        return self.triangles[self.solid_mask()]
 
 
 def signed_volume(vertices: Vertices, triangles: Triangles) -> Float[Tensor, "*b"]:
@@ -136,7 +136,7 @@ class Closing:
         return Closing(tuple(hole.to(device) for hole in self.holes), self.rim.to(device), self.triangles.to(device))
 
     def extend(self, vertices: Vertices, wall: Float[Tensor, "*b"]) -> Float[Tensor, "*b n 3"]:
-        """Append the hole centres, the rim's copies at depth `wall` and the cap's centre: ``[..., v + holes + r + 1, 3]``."""
+        """Append hole centres, the rim's copies at depth `wall`, the cap's centre: ``[..., v + holes + r + 1, 3]``."""
         centres = [vertices[..., hole, :].mean(-2, keepdim=True) for hole in self.holes]
         back = vertices[..., self.rim, :].clone()
         back[..., 2] = wall[..., None]
@@ -178,7 +178,9 @@ def close(mesh: Mesh, wall: float) -> Mesh:
     InputError : the wall does not lie behind every vertex, or the boundary is no set of loops.
     """
     rearmost = float(mesh.vertices[..., 2].min())
-    require(rearmost > wall, f"the wall at z = {wall:g} must lie behind every vertex; the rearmost is at z = {rearmost:g}")
+    require(
+        rearmost > wall, f"the wall at z = {wall:g} must lie behind every vertex; the rearmost is at z = {rearmost:g}"
+    )
     closing = closing_of(mesh.triangles, mesh.vertices.shape[-2])
     vertices = closing.extend(mesh.vertices, torch.full(mesh.vertices.shape[:-2], wall, dtype=mesh.vertices.dtype))
     added = vertices.shape[-2] - mesh.vertices.shape[-2]
@@ -190,8 +192,8 @@ def close(mesh: Mesh, wall: float) -> Mesh:
     return Mesh(
         vertices,
         torch.cat([mesh.triangles, closing.triangles]),
-        visible=torch.cat([mesh.shown(), hidden]),
-        solid=torch.cat([mesh.bounding(), ~hidden]),
+        visible=torch.cat([mesh.visible_mask(), hidden]),
+        solid=torch.cat([mesh.solid_mask(), ~hidden]),
         colours=colours,
         face=torch.cat([face, torch.zeros(added, dtype=torch.bool)]),
         landmarks=mesh.landmarks,

@@ -12,7 +12,9 @@ from vrn_lite.frame import Landmarks, Vertices, require
 from vrn_lite.mesh import Mesh
 
 
-def iou(predicted: Bool[Tensor, "*b d h w"], truth: Bool[Tensor, "*b d h w"], slices: int | None = None) -> Float[Tensor, "*b"]:
+def iou(
+    predicted: Bool[Tensor, "*b d h w"], truth: Bool[Tensor, "*b d h w"], slices: int | None = None
+) -> Float[Tensor, "*b"]:
     """Intersection over union of two solids, per sample; 1 where both are empty.
 
     Parameters
@@ -35,7 +37,7 @@ def _counted(solids: Bool[Tensor, "*b d h w"]) -> Int[Tensor, "*b"]:
 
 
 def normaliser(landmarks: Landmarks) -> Float[Tensor, "*b"]:
-    """Outer interocular distance in 3D, in the unit of `landmarks` ``[..., 68, 3]``: landmarks 37 and 46 counted from 1."""
+    """Outer interocular distance in 3D, in the unit of ``[..., 68, 3]``: landmarks 37 and 46 counted from 1."""
     return (landmarks[..., 36, :] - landmarks[..., 45, :]).norm(dim=-1)
 
 
@@ -75,13 +77,15 @@ class VertexErrors:
         return float(self.aligned.norm(dim=-1).mean() / self.normaliser)
 
     @property
-    def levelled(self) -> float:
+    def depth_aligned(self) -> float:
         """`nme` after removing the mean z difference: for faces of a source that puts its depth origin elsewhere."""
         shift = self.offsets.mean(0) * self.offsets.new_tensor([0.0, 0.0, 1.0])
         return float((self.offsets - shift).norm(dim=-1).mean() / self.normaliser)
 
 
-def vertex_errors(predicted: trimesh.Trimesh | Mesh | Vertices, truth: Mesh, *, points: int = 2000, seed: int = 0) -> VertexErrors:
+def vertex_errors(
+    predicted: trimesh.Trimesh | Mesh | Vertices, truth: Mesh, *, points: int = 2000, seed: int = 0
+) -> VertexErrors:
     """Errors at the vertices of the truth's face mask; all three NMEs come from one run of ICP.
 
     Parameters
@@ -98,22 +102,29 @@ def vertex_errors(predicted: trimesh.Trimesh | Mesh | Vertices, truth: Mesh, *, 
     goal = goal if truth.face is None else goal[truth.face.cpu()]
     match = icp(found, goal, points=points, seed=seed)
     moved = match.motion(found[None])[0]
-    return VertexErrors(found[match.pairs] - goal, moved[match.pairs] - goal, float(normaliser(truth.landmark_points().double())))
+    return VertexErrors(
+        found[match.pairs] - goal, moved[match.pairs] - goal, float(normaliser(truth.landmark_points().double()))
+    )
 
 
 def _points(shape: trimesh.Trimesh | Mesh | Vertices, name: str) -> Float[Tensor, "v 3"]:
     """Vertices of one mesh, double precision, on the CPU."""
     vertices = shape if isinstance(shape, Tensor) else torch.as_tensor(shape.vertices)
-    require(vertices.ndim == 2 and vertices.shape[-1] == 3, f"{name} must be one mesh with vertices [v, 3], got {tuple(vertices.shape)}: index the batch first")
+    require(
+        vertices.ndim == 2 and vertices.shape[-1] == 3,
+        f"{name} must be one mesh with vertices [v, 3], got {tuple(vertices.shape)}: index the batch first",
+    )
     return vertices.detach().cpu().double()
 
 
-def nme(predicted: trimesh.Trimesh | Mesh | Vertices, truth: Mesh, *, rigid: bool = False, levelled: bool = False) -> float:
+def nme(
+    predicted: trimesh.Trimesh | Mesh | Vertices, truth: Mesh, *, rigid: bool = False, depth_aligned: bool = False
+) -> float:
     """Normalised mean error of a reconstruction, both in the voxel frame (paper section 4, equation 2).
 
     The mean, over the truth's vertices in its `face` mask, of the distance to the paired predicted vertex, divided by
     the 3D outer interocular distance. ICP moves a copy of the prediction to find the pairs; the distances are taken
-    on the prediction as it is. The truth alone looks for partners: a volume full of noise, with a surface near everything,
+    on the prediction as it is. The truth alone looks for partners: a volume full of noise, with a surface everywhere,
     has a small NME, and a poor `iou`.
 
     Parameters
@@ -121,15 +132,18 @@ def nme(predicted: trimesh.Trimesh | Mesh | Vertices, truth: Mesh, *, rigid: boo
     predicted : a mesh or vertices ``[v, 3]``, pixels.
     truth : one mesh with `face` mask and `landmarks`.
     rigid : keep ICP's motion (the paper's supplement).
-    levelled : remove the pairs' mean z difference first (between sources with different depth origins; say so beside the number).
+    depth_aligned : remove the pairs' mean z difference first (between sources of other depth origins; say so).
 
     Raises
     ------
     InputError : see `vertex_errors`, which also gives the error at each vertex.
     """
-    require(not (rigid and levelled), "choose rigid or levelled, not both: the rigid motion levels the depth already")
+    require(
+        not (rigid and depth_aligned),
+        "choose rigid or depth_aligned, not both: the rigid motion levels the depth already",
+    )
     errors = vertex_errors(predicted, truth)
-    return errors.rigid if rigid else errors.levelled if levelled else errors.nme
+    return errors.rigid if rigid else errors.depth_aligned if depth_aligned else errors.nme
 
 
 @dataclass(frozen=True)
@@ -162,7 +176,12 @@ def error_curve(errors: Float[Tensor, " n"], limit: float = 0.2, steps: int = 20
     (0.5, 0.3333)
     """
     bad = int(errors.isnan().sum())
-    require(len(errors) > bad == 0, f"an error curve needs errors that are numbers, got {len(errors)} of them, {bad} NaN: drop those")
+    require(
+        len(errors) > bad == 0,
+        f"an error curve needs errors that are numbers, got {len(errors)} of them, {bad} NaN: drop those",
+    )
     thresholds = torch.linspace(0, limit, steps, dtype=errors.dtype)
     shares = (errors[None] <= thresholds[:, None]).float().mean(1)
-    return ErrorCurve(thresholds, shares, float((1 - errors / limit).clamp(min=0).mean()), float((errors > limit).float().mean()))
+    return ErrorCurve(
+        thresholds, shares, float((1 - errors / limit).clamp(min=0).mean()), float((errors > limit).float().mean())
+    )

@@ -36,7 +36,9 @@ class NetworkSize:
         require(self.features % 8 == 0, f"features (={self.features}) must be divisible by 8")
         require(min(self.levels, self.modules, self.stacks) >= 1, "levels, modules and stacks must be at least 1")
         refines = self.refine is None or (self.refine >= 1 and self.stem == 4)
-        require(refines, f"refine (={self.refine}) must be at least 1, behind a stem of 4 (this is {self.stem}); or None")
+        require(
+            refines, f"refine (={self.refine}) must be at least 1, behind a stem of 4 (this is {self.stem}); or None"
+        )
 
     @property
     def cell(self) -> int:
@@ -56,7 +58,10 @@ class Preset:
     def __post_init__(self) -> None:
         step = self.network.stem * 2**self.network.levels
         for side in (self.grid.height, self.grid.width):
-            require(side % step == 0 and side // step >= 2, f"image side {side} must be a multiple of stem x 2^levels = {step}, at least twice")
+            require(
+                side % step == 0 and side // step >= 2,
+                f"image side {side} must be a multiple of stem x 2^levels = {step}, at least twice",
+            )
 
     def to_dict(self) -> dict:
         """Plain numbers for a checkpoint, without what is not set; `Preset.from_dict` is the inverse."""
@@ -71,12 +76,24 @@ class Preset:
 PRESETS = {
     p.name: p
     for p in (
-        Preset("tiny", Grid(32, 32, 32), NetworkSize(stem=2, levels=3, features=16, modules=1, stacks=1, stem_features=8)),
-        Preset("lite", Grid(64, 64, 64), NetworkSize(stem=2, levels=4, features=64, modules=1, stacks=2, stem_features=16)),
-        Preset("colab", Grid(128, 128, 128), NetworkSize(stem=4, levels=4, features=128, modules=2, stacks=1, stem_features=32)),
+        Preset(
+            "tiny", Grid(32, 32, 32), NetworkSize(stem=2, levels=3, features=16, modules=1, stacks=1, stem_features=8)
+        ),
+        Preset(
+            "lite", Grid(64, 64, 64), NetworkSize(stem=2, levels=4, features=64, modules=1, stacks=2, stem_features=16)
+        ),
+        Preset(
+            "colab",
+            Grid(128, 128, 128),
+            NetworkSize(stem=4, levels=4, features=128, modules=2, stacks=1, stem_features=32),
+        ),
         Preset("sharp", Grid(128, 128, 128), NetworkSize(modules=2, stem_features=32, refine=1)),
         Preset("paper", Grid(200, 192, 192), NetworkSize(stem=4, levels=4, features=128, modules=8, stacks=1)),
-        Preset("paper_full", Grid(200, 192, 192), NetworkSize(stem=4, levels=4, features=256, modules=3, stacks=2, guided_modules=4)),
+        Preset(
+            "paper_full",
+            Grid(200, 192, 192),
+            NetworkSize(stem=4, levels=4, features=256, modules=3, stacks=2, guided_modules=4),
+        ),
     )
 }
 

@@ -79,9 +79,15 @@ def rasterize(
     InputError : no triangles, or coordinates that are not finite or beyond `FARTHEST`.
     """
     require(triangles.numel() > 0, "the mesh is empty: it has no triangles")
-    require(bool(torch.isfinite(vertices).all()), "the mesh has vertices that are not finite (NaN or infinity): clean it first")
+    require(
+        bool(torch.isfinite(vertices).all()),
+        "the mesh has vertices that are not finite (NaN or infinity): clean it first",
+    )
     near = (vertices[..., :2].abs() <= FARTHEST).all()
-    require(bool(near), f"the mesh has vertices more than {FARTHEST} px away from the image's corner: place it in the voxel frame first")
+    require(
+        bool(near),
+        f"the mesh has vertices more than {FARTHEST} px from the image's corner: place it in the voxel frame first",
+    )
     snapped = (vertices[..., :2].double() * SUBPIXELS).round_()
     sample, triangle = _over_a_pixel_centre(snapped, triangles, height, width)
     corners = snapped[sample[:, None], triangles[triangle]]
@@ -109,7 +115,7 @@ def _first_centre(coordinate: Tensor) -> Tensor:
 
 
 def _over_a_pixel_centre(snapped: Tensor, triangles: Triangles, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """(sample, triangle) of those whose bounding box holds a pixel centre of the image: most of a fine mesh does not."""
+    """(sample, triangle) of those whose bounding box holds a pixel centre: most of a fine mesh's do not."""
     limit = torch.tensor([width, height], device=snapped.device)
     cell = _first_centre(snapped).clamp_(min=0).minimum(limit).to(torch.int16)
     a, b, c = (cell[:, corner] for corner in triangles.unbind(1))
@@ -123,7 +129,7 @@ def _covered_pixels(corners: Float[Tensor, "k 3 2"], height: int, width: int) ->
     (ax, ay), (dx, dy) = corners.unbind(-1), (corners.roll(-1, 1) - corners).unbind(-1)
     clockwise = _doubled_area(corners)[:, None] > 0
     item, row = _expand(_first_centre(ay.amin(1)).clamp_(0, height), _first_centre(ay.amax(1)).clamp_(0, height))
-    # An edge crosses the row's centre line at x = (at_zero + dx * y) / dy; the first centre from there bounds the interval.
+    # An edge crosses the row's centre line at x = (at_zero + dx * y) / dy; the first centre from there is a bound.
     at_zero, step = ((ax - SUBPIXELS / 2) * dy - dx * ay)[item], dy[item]
     y = (row * SUBPIXELS + SUBPIXELS // 2)[:, None]
     bound = ((at_zero + dx[item] * y) / (step * SUBPIXELS)).ceil_()
@@ -151,7 +157,9 @@ def _expand(first: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
 def _barycentric(corners: Float[Tensor, "k 3 2"], item: Tensor, row: Tensor, column: Tensor) -> Float[Tensor, "n 3"]:
     """Barycentric weights of pixel centres in their triangles."""
     a, to_b, to_c = corners[:, 0], corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
-    slopes = torch.stack((to_c[:, 1], -to_c[:, 0], -to_b[:, 1], to_b[:, 0]), 1) / _doubled_area(corners)[:, None] * SUBPIXELS
+    slopes = (
+        torch.stack((to_c[:, 1], -to_c[:, 0], -to_b[:, 1], to_b[:, 0]), 1) / _doubled_area(corners)[:, None] * SUBPIXELS
+    )
     ax, ay, bx, by, cx, cy = torch.cat((a / SUBPIXELS, slopes), 1).float()[item].unbind(1)
     x, y = column + 0.5 - ax, row + 0.5 - ay
     b, c = (bx * x + by * y).clamp_(0, 1), (cx * x + cy * y).clamp_(0, 1)

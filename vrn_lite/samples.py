@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from vrn_lite.camera import Similarity, augmentation, place
+from vrn_lite.camera import Similarity, crop_camera, jitter
 from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.frame import FACE_SIZE, Grid, Image, Landmarks, Volume
 from vrn_lite.landmarks import FLIP, mirror
@@ -22,7 +22,7 @@ from vrn_lite.synth.render import render
 from vrn_lite.volume import fill, voxelize
 
 MANY = 2**24
-"""Voxels of a batch from which on the memory that making it took is given back at once; a training of minutes has fewer."""
+"""Voxels of a batch from which on the memory that making it took is given back at once."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,8 @@ class PoseRange:
     shift : largest translation, pixels of a 192 px image.
     zoom : largest change of scale.
     mirror : share of mirrored samples.
-    loose : share of samples with a crop as face finders give them, before any correction by landmarks: 0.55 to 1.8 times
-        the right size, and up to a third of the face off to any side.
+    loose : share of samples with a crop as face finders give them, before landmarks correct it: 0.55 to 1.8 times the
+        right size, and up to a third of the face off to any side.
     """
 
     yaw: float = 90
@@ -94,16 +94,16 @@ class PoseRange:
     loose: float = 0.0
 
 
-JITTERED = PoseRange()
+PAPER_JITTER = PoseRange()
 """Training poses with the paper's augmentation."""
 
-MILD = PoseRange(angle=10, shift=5, zoom=0.05)
-"""Training poses with less augmentation, for trainings of minutes: upright crops need fewer samples than turned ones."""
+MILD_JITTER = PoseRange(angle=10, shift=5, zoom=0.05)
+"""Training poses with less augmentation, for trainings of minutes: upright crops need fewer samples."""
 
-LOOSE = PoseRange(angle=30, shift=6, zoom=0.08, loose=0.25)
+LOOSE_JITTER = PoseRange(angle=30, shift=6, zoom=0.08, loose=0.25)
 """Training poses of the shipped networks: heads as upright as people hold them, every fourth in a finder's crop."""
 
-STEADY = PoseRange(pitch=15, pitch_most=40, angle=0, shift=0, zoom=0, mirror=0)
+NO_JITTER = PoseRange(pitch=15, pitch_most=40, angle=0, shift=0, zoom=0, mirror=0)
 """Poses without augmentation: the held-out set's."""
 
 
@@ -115,7 +115,7 @@ def make_pairs(
     device: torch.device | str | None = None,
     *,
     appearance: Appearance | None = None,
-    poses: PoseRange = JITTERED,
+    poses: PoseRange = PAPER_JITTER,
 ) -> FacePairs:
     """A batch of aligned images and volumes: one rasterization, two reductions.
 
@@ -140,13 +140,13 @@ def make_pairs(
     face = face if face.mean.device == device else face.to(device)
     rng = Rng.of(generator, batch, device)
     mesh = face.sample(generator, batch)  # [b, v, 3], model frame, closed
-    view = draw_view(mesh.landmark_points(), face.unit, grid, poses, rng.stream("view"))
+    view = draw_view(mesh.landmark_points(), face.interocular, grid, poses, rng.stream("view"))
     pairs = draw_pairs(mesh, view, face, grid, rng, appearance or Appearance())
     return flip_marked(replace(pairs, mirrored=rng.stream("mirror").bernoulli(poses.mirror) > 0))
 
 
 class View(NamedTuple):
-    """From where heads are seen: the camera from the model frame to the voxel frame; yaw and pitch ``[b]`` in degrees."""
+    """From where heads are seen: the camera from model to voxel frame; yaw and pitch ``[b]`` in degrees."""
 
     camera: Similarity
     yaw: Float[Tensor, " b"]
@@ -162,16 +162,16 @@ def draw_pairs(mesh: Mesh, view: View, face: MorphableFace, grid: Grid, rng: Rng
     if many:
         trim_malloc()  # what others have left
     hair = add_hair(mesh.vertices, face, rng, appearance)
-    placed = mesh.moved(view.camera(hair.vertices))  # [b, v, 3], voxel frame
-    both_sides = mesh.bounding().clone()
+    placed = mesh.with_vertices(view.camera(hair.vertices))  # [b, v, 3], voxel frame
+    both_sides = mesh.solid_mask().clone()
     both_sides[: len(face.triangles)] |= hair_triangles(face)
     fragments = rasterize(placed.vertices, mesh.triangles, grid.height, grid.width, one_sided=~both_sides)
     points = placed.landmark_points()
-    seen = nearest(fragments.where(mesh.shown()[fragments.triangle]))
+    seen = nearest(fragments.where(mesh.visible_mask()[fragments.triangle]))
     images = render(  # [b, 3, h, w]
         seen, placed.vertices, face, hair, points, view.camera, grid, rng, appearance, painted=mesh.colours
     )
-    bounding = fragments.where(mesh.bounding()[fragments.triangle])
+    bounding = fragments.where(mesh.solid_mask()[fragments.triangle])
     volumes = fill(bounding, grid.depth, grid.depth_scale, mesh.solid_triangles())  # [b, d, h, w]
     if many:
         trim_malloc()
@@ -179,12 +179,12 @@ def draw_pairs(mesh: Mesh, view: View, face: MorphableFace, grid: Grid, rng: Rng
     return FacePairs(images, volumes, points, placed, mirrored, view.yaw, view.pitch, view.camera)
 
 
-def draw_view(landmarks: Landmarks, unit: float, grid: Grid, poses: PoseRange, rng: Rng) -> View:
+def draw_view(landmarks: Landmarks, interocular: float, grid: Grid, poses: PoseRange, rng: Rng) -> View:
     """Random pose and augmentation of heads in the model frame."""
     yaw = rng.uniform(-poses.yaw, poses.yaw)
     pitch = (poses.pitch * rng.normal()).clamp(-poses.pitch_most, poses.pitch_most)
-    crop = place(landmarks, yaw, pitch, torch.zeros_like(yaw), unit, grid)
-    return View(crop.then(draw_jitter(poses, grid, rng)), yaw, pitch)
+    crop = crop_camera(landmarks, yaw, pitch, torch.zeros_like(yaw), interocular, grid)
+    return View(crop.compose(draw_jitter(poses, grid, rng)), yaw, pitch)
 
 
 def draw_jitter(poses: PoseRange, grid: Grid, rng: Rng) -> Similarity:
@@ -196,7 +196,7 @@ def draw_jitter(poses: PoseRange, grid: Grid, rng: Rng) -> Similarity:
     loose = rng.bernoulli(poses.loose)
     zoom = torch.where(loose > 0, torch.exp(rng.uniform(*FINDER_ZOOM)), zoom)
     shift = torch.where(loose[:, None] > 0, rng.uniform(-FINDER_SHIFT, FINDER_SHIFT, 2), shift)
-    return augmentation(angle, shift, zoom, grid)
+    return jitter(angle, shift, zoom, grid)
 
 
 FINDER_ZOOM = (log(0.55), log(1.8))
@@ -215,16 +215,19 @@ def flip_marked(pairs: FacePairs) -> FacePairs:
     return pairs
 
 
-def unaligned(pairs: FacePairs, unit: float, grid: Grid) -> FacePairs:
+def unaligned(pairs: FacePairs, interocular: float, grid: Grid) -> FacePairs:
     """The same images with targets that do not follow them: every face frontal, centred and at its own frontal scale.
 
     Identity, expression and mirroring stay; yaw, pitch, roll and jitter are taken out of volumes, landmarks, truth and
-    camera (paper section 5, first ablation). `unit` is the source's outer interocular distance.
+    camera (paper section 5, first ablation). `interocular` is the source's outer interocular distance.
     """
     upright, back = torch.zeros(len(pairs), device=pairs.images.device), pairs.camera.inverse()
-    camera = place(back(pairs.truth.landmark_points()), upright, upright, upright, unit, grid)
-    truth = pairs.truth.moved(back.then(camera)(pairs.truth.vertices))
-    volumes, landmarks = voxelize(truth.vertices, truth.solid_triangles(), grid.shape, grid.depth_scale), truth.landmark_points()
+    camera = crop_camera(back(pairs.truth.landmark_points()), upright, upright, upright, interocular, grid)
+    truth = pairs.truth.with_vertices(back.compose(camera)(pairs.truth.vertices))
+    volumes, landmarks = (
+        voxelize(truth.vertices, truth.solid_triangles(), grid.shape, grid.depth_scale),
+        truth.landmark_points(),
+    )
     flip = pairs.mirrored
     volumes[flip], landmarks[flip] = volumes[flip].flip(-1), mirror(landmarks[flip], grid.width)
     if volumes.numel() >= MANY:

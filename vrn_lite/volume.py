@@ -1,4 +1,4 @@
-"""Volumetric encoding and back, side by side: they share the half voxel, the depth scale and the level (paper section 3.2)."""
+"""Volumetric encoding and back: they share the half voxel, the depth scale and the level (paper section 3.2)."""
 
 import numpy as np
 import torch
@@ -19,8 +19,8 @@ def voxelize(
 ) -> Volume:
     """The solid that a closed mesh bounds, one bit per voxel centre.
 
-    ``volume[d, r, c]`` is True where (c + 1/2, r + 1/2, (d + 1/2) / depth_scale) lies inside: where a ray from the viewer
-    has crossed the surface an odd number of times. Parts outside the grid are cut off.
+    ``volume[d, r, c]`` is True where (c + 1/2, r + 1/2, (d + 1/2) / depth_scale) lies inside: where a ray from the
+    viewer has crossed the surface an odd number of times. Parts outside the grid are cut off.
 
     Parameters
     ----------
@@ -45,8 +45,13 @@ def voxelize(
     tensor([[0, 1, 0],
             [0, 1, 0]], dtype=torch.int32)
     """
-    require(min(shape) > 0 and depth_scale > 0, f"shape and depth_scale must be positive, got {tuple(shape)} and {depth_scale}")
-    require(vertices.ndim >= 2 and vertices.shape[-1] == 3, f"vertices must be [..., v, 3], got {tuple(vertices.shape)}")
+    require(
+        min(shape) > 0 and depth_scale > 0,
+        f"shape and depth_scale must be positive, got {tuple(shape)} and {depth_scale}",
+    )
+    require(
+        vertices.ndim >= 2 and vertices.shape[-1] == 3, f"vertices must be [..., v, 3], got {tuple(vertices.shape)}"
+    )
     require(triangles.ndim == 2 and triangles.shape[1] == 3, f"triangles must be [t, 3], got {tuple(triangles.shape)}")
     batched = vertices.reshape(-1, *vertices.shape[-2:])
     fragments = rasterize(batched, triangles, shape[1], shape[2])
@@ -86,7 +91,9 @@ def _require_even_columns(fragments: Fragments, triangles: Triangles) -> None:
         )
 
 
-def isosurface(volume: Tensor | np.ndarray, level: float = 0.5, depth_scale: float = AUTHORS_DEPTH_SCALE) -> trimesh.Trimesh:
+def isosurface(
+    volume: Tensor | np.ndarray, level: float = 0.5, depth_scale: float = AUTHORS_DEPTH_SCALE
+) -> trimesh.Trimesh:
     """The closed surface where a volume of probabilities (or bits) crosses `level`, in the voxel frame.
 
     Marching cubes over voxel centres, with one empty voxel all round, so that a solid cut off by the grid still gives

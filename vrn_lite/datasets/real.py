@@ -19,7 +19,7 @@ class RealSet:
     ----------
     protocol : name of the protocol that it follows: florence, bu4dfe or aflw2000.
     source : name of the data, for tables.
-    face : a face model in the samples' model frame: its mean is the bound "mean face", its `unit` the samples'.
+    face : a face model in the samples' model frame: its mean is the bound "mean face", its `interocular` the samples'.
     size : how many samples there are.
     batches : from a grid and a seed to all samples in order, in batches.
     """

@@ -129,7 +129,7 @@ def expression_of(path: Path, expressions: Sequence[str]) -> str:
 def levelled(face: MorphableFace) -> MorphableFace:
     """A face model in the scans' frame: the mean's landmarks about the origin, one unit being its outer interocular distance."""
     middle = face.mean[face.landmarks].mean(0)
-    return replace(face, mean=(face.mean - middle) / face.unit, identity=face.identity / face.unit, expression=face.expression / face.unit)
+    return replace(face, mean=(face.mean - middle) / face.interocular, identity=face.identity / face.interocular, expression=face.expression / face.interocular)
 
 
 def shown(scan: Scan, poses: Sequence[tuple[float, float]], grid: Grid, generator: torch.Generator, tag: str = "") -> FacePairs:

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from vrn_lite.camera import Similarity, place, rotation_matrix
+from vrn_lite.camera import Similarity, crop_camera, rotation_matrix
 from vrn_lite.datasets.real import RealSet, files_in
 from vrn_lite.evaluation.testsets import CHUNK, part
 from vrn_lite.faces.basel import BaselFace, array, read_mat
@@ -28,7 +28,7 @@ from vrn_lite.frame import Grid, Image, InputError, require
 from vrn_lite.mesh import Mesh
 from vrn_lite.photo.image_io import read_photo
 from vrn_lite.presets import Preset, preset as preset_named
-from vrn_lite.samples import JITTERED, FacePairs, PoseRange, draw_jitter, flip_marked
+from vrn_lite.samples import PAPER_JITTER, FacePairs, PoseRange, draw_jitter, flip_marked
 from vrn_lite.synth.appearance import Rng
 from vrn_lite.volume import voxelize
 
@@ -61,7 +61,7 @@ class Sample(NamedTuple):
 
     def placed(self) -> Mesh:
         """The face in the photograph's pixels: x right, y down, z away."""
-        return self.mesh.moved(self.camera(self.mesh.vertices[None])[0])
+        return self.mesh.with_vertices(self.camera(self.mesh.vertices[None])[0])
 
 
 def photographs(folder: str | Path) -> list[Path]:
@@ -178,12 +178,12 @@ def paired(batch: Sequence[Sample], face: BaselFace, grid: Grid, jitter: Similar
     """
     device = face.mean.device
     yaw, pitch, roll = torch.stack([sample.angles for sample in batch], 1).to(device)
-    shapes = batch[0].mesh.moved(torch.stack([sample.mesh.vertices for sample in batch]))
-    camera = place(shapes.landmark_points(), yaw, pitch, roll, face.unit, grid)
-    camera = camera if jitter is None else camera.then(jitter)
-    truth = shapes.moved(camera(shapes.vertices))
+    shapes = batch[0].mesh.with_vertices(torch.stack([sample.mesh.vertices for sample in batch]))
+    camera = crop_camera(shapes.landmark_points(), yaw, pitch, roll, face.interocular, grid)
+    camera = camera if jitter is None else camera.compose(jitter)
+    truth = shapes.with_vertices(camera(shapes.vertices))
     cameras = [part(camera, slice(index, index + 1)) for index in range(len(batch))]
-    images: Image = torch.stack([window(s.image.to(device), s.camera.inverse().then(to), grid) for s, to in zip(batch, cameras, strict=True)])
+    images: Image = torch.stack([window(s.image.to(device), s.camera.inverse().compose(to), grid) for s, to in zip(batch, cameras, strict=True)])
     volumes = voxelize(truth.vertices, truth.solid_triangles(), grid.shape, grid.depth_scale)
     marks = torch.zeros(len(batch), dtype=torch.bool, device=device) if mirrored is None else mirrored
     names = tuple(sample.name for sample in batch)
@@ -215,7 +215,7 @@ def pairs_from(
     generator: torch.Generator,
     device: torch.device | str | None = None,
     *,
-    poses: PoseRange = JITTERED,
+    poses: PoseRange = PAPER_JITTER,
 ) -> FacePairs:
     """A batch of training samples from photographs (300W-LP), with the paper's augmentation; `pairs.make_pairs` for real pictures.
 

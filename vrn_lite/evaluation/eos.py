@@ -125,7 +125,7 @@ class EosModel:
             mesh = self.face.mesh(self.face.before_wall(identity, shown), shown)
         except InputError:  # an expression that reaches behind the wall even on the mean face
             return None
-        return mesh.moved(camera_of(seen, mesh.landmark_points(), self.face.unit, grid)(mesh.vertices[None])[0])
+        return mesh.with_vertices(camera_of(seen, mesh.landmark_points(), self.face.interocular, grid)(mesh.vertices[None])[0])
 
 
 def camera_of(seen: Float[Tensor, "2 4"], landmarks: Float[Tensor, "68 3"], unit: float, grid: Grid) -> Similarity:
@@ -133,7 +133,7 @@ def camera_of(seen: Float[Tensor, "2 4"], landmarks: Float[Tensor, "68 3"], unit
 
     EOS's frame after its rotation has y up and z to the viewer; its rows for the screen have y down already, so that the
     third axis, their cross product, points away from the viewer. What an orthographic camera cannot see is the distance:
-    the head's pivot goes to `grid.centre`, where `camera.place` puts it.
+    the head's pivot goes to `grid.centre`, where `camera.crop_camera` puts it.
     """
     scale = seen[:, :3].norm(dim=1)
     across, down = seen[:, :3] / scale[:, None]

@@ -131,7 +131,7 @@ def _scores(answer: Answer, pairs: FacePairs, index: int, grid: Grid) -> dict[st
         scores |= {"iou": float(iou(answer.volume, truth)), "iou_front": float(iou(answer.volume, truth, front_slices(grid)))}
     if answer.volume is not None or answer.surface is not None:
         errors = None if answer.surface is None else vertex_errors(answer.surface, pairs.mesh(index))
-        distances = (inf, inf, inf) if errors is None else (errors.nme, errors.rigid, errors.levelled)
+        distances = (inf, inf, inf) if errors is None else (errors.nme, errors.rigid, errors.depth_aligned)
         scores |= dict(zip(("nme", "nme_rigid", "nme_levelled"), distances, strict=True))
     if answer.landmarks is not None:
         scores["landmark_nme"] = float(landmark_nme(answer.landmarks.cpu(), pairs.landmarks[index].cpu()))
@@ -369,7 +369,7 @@ def _rows_of(network: FaceNetwork | Method, pairs: FacePairs, asked: Asked, firs
     """All rows of a network, or of another method, for a batch."""
     if isinstance(network, Method):
         return score("network", network.reconstruct, pairs, network.preset.grid, first)
-    return network_rows(network, pairs, asked.face.unit, first, asked.average)
+    return network_rows(network, pairs, asked.face.interocular, first, asked.average)
 
 
 def summary(tables: dict[str, Table]) -> list[dict[str, Any]]:

@@ -94,7 +94,7 @@ def put_back(answers: Iterable[Answer], frontal: FacePairs, pairs: FacePairs, gr
     The generous bound for a network that leaves the pose out (paper section 5): the pose is given, not found. The solid
     is the moved surface's. `way` is another motion from the frontal frame to the image's, before mirroring.
     """
-    way = (frontal.camera.inverse().then(pairs.camera) if way is None else way).to("cpu")
+    way = (frontal.camera.inverse().compose(pairs.camera) if way is None else way).to("cpu")
     for index, answer in enumerate(answers):
         if answer.surface is None:
             yield answer
@@ -117,7 +117,7 @@ def by_mean_face(face: MorphableFace, grid: Grid) -> Reconstruct:
     def reconstruct(pairs: FacePairs) -> Iterable[Answer]:
         mesh = face.mesh()
         bounds = mesh.solid_triangles().unique()
-        placed = replace(pairs, truth=mesh.moved(pairs.camera(mesh.vertices.expand(len(pairs), -1, -1))))
+        placed = replace(pairs, truth=mesh.with_vertices(pairs.camera(mesh.vertices.expand(len(pairs), -1, -1))))
         for index in range(len(pairs)):
             mean = placed.mesh(index)
             yield Answer(voxelize(mean.vertices, mean.solid_triangles(), grid.shape, grid.depth_scale), mean.vertices[bounds])

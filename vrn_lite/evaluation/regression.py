@@ -79,7 +79,7 @@ def closed(estimates: Sequence[Estimate], index: int, face: MorphableFace) -> Me
     except InputError:
         return None
     placed = [part(estimate.camera, one)(mesh.vertices) for estimate, mesh in zip(estimates, meshes, strict=True)]
-    return meshes[0].moved(torch.cat(placed).mean(0))
+    return meshes[0].with_vertices(torch.cat(placed).mean(0))
 
 
 def _check(network: FaceNetwork) -> None:

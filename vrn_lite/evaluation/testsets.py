@@ -13,11 +13,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vrn_lite.camera import Similarity, place
+from vrn_lite.camera import Similarity, crop_camera
 from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.frame import Grid, require
 from vrn_lite.presets import Preset, preset as preset_named
-from vrn_lite.samples import STEADY, FacePairs, PoseRange, View, draw_pairs, make_pairs
+from vrn_lite.samples import NO_JITTER, FacePairs, PoseRange, View, draw_pairs, make_pairs
 from vrn_lite.synth.appearance import Appearance, Rng
 
 CHUNK = 16
@@ -46,7 +46,7 @@ def heldout(
     seed: int = 2017,
     *,
     preset: Preset | str = "lite",
-    poses: PoseRange = STEADY,
+    poses: PoseRange = NO_JITTER,
     appearance: Appearance | None = None,
     device: torch.device | str | None = None,
 ) -> Iterator[FacePairs]:
@@ -83,7 +83,7 @@ def beginning(pairs: FacePairs, count: int) -> FacePairs:
         return pairs
     kept = {f.name: getattr(pairs, f.name)[:count] for f in fields(pairs) if f.name not in ("truth", "camera", "found")}
     copies: dict[str, Any] = {name: value.clone() if isinstance(value, Tensor) else value for name, value in kept.items()}
-    return FacePairs(**copies, truth=pairs.truth.moved(pairs.truth.vertices[:count].clone()), camera=part(pairs.camera, slice(count)))
+    return FacePairs(**copies, truth=pairs.truth.with_vertices(pairs.truth.vertices[:count].clone()), camera=part(pairs.camera, slice(count)))
 
 
 def part(motion: Similarity, which: slice) -> Similarity:
@@ -173,7 +173,7 @@ class Rendered:
 
 def straight(landmarks: Float[Tensor, "b 68 3"], face: MorphableFace, grid: Grid, yaw: Tensor, pitch: Tensor, roll: Tensor | None = None) -> View:
     """The crop of heads at given angles, without jitter."""
-    return View(place(landmarks, yaw, pitch, torch.zeros_like(yaw) if roll is None else roll, face.unit, grid), yaw, pitch)
+    return View(crop_camera(landmarks, yaw, pitch, torch.zeros_like(yaw) if roll is None else roll, face.interocular, grid), yaw, pitch)
 
 
 florence = Rendered(1, ("Neutral",), (-15, 20, 25), (-80, -40, 0, 40, 80), 240)

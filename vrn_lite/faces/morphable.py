@@ -47,7 +47,7 @@ class MorphableFace:
     often: tuple[str, ...] = ()
     needs: dict[str, str] = field(default_factory=dict)
     photographs: Photographs | None = None
-    unit: float = field(init=False)
+    interocular: float = field(init=False)
     closing: Closing = field(init=False)
     patch_vertices: Int[Tensor, " p"] = field(init=False)
 
@@ -58,7 +58,7 @@ class MorphableFace:
         closing = closing_of(self.triangles[self.patch].cpu(), len(self.mean))
         object.__setattr__(self, "identity", self.identity.contiguous())
         object.__setattr__(self, "expression", self.expression.contiguous())
-        object.__setattr__(self, "unit", float(outer.norm()))
+        object.__setattr__(self, "interocular", float(outer.norm()))
         object.__setattr__(self, "closing", closing.to(self.mean.device))
         object.__setattr__(self, "patch_vertices", self.triangles[self.patch].unique())
 
@@ -73,14 +73,14 @@ class MorphableFace:
     ) -> Mesh:
         """The face with given coefficients, closed, in the model frame (mean and neutral where None).
 
-        The wall is the plane z = landmark mean - 1.0 `unit`, `unit` being the mean face's outer interocular distance.
+        The wall is the plane z = landmark mean - 1.0 `interocular`, the mean face's own.
 
         Raises
         ------
         InputError : a vertex of the patch lies behind the wall (coefficients far out).
         """
         vertices = self._shape(identity, expression)
-        wall = vertices[..., self.landmarks, 2].mean(-1) - self.unit
+        wall = vertices[..., self.landmarks, 2].mean(-1) - self.interocular
         behind = vertices[..., self.patch_vertices, 2].amin(-1) <= wall
         require(
             not bool(behind.any()), f"a {self.name} face reaches behind its wall: use smaller identity coefficients"
@@ -160,7 +160,7 @@ class MorphableFace:
 
         The expression (neutral where None) stays: one that reaches so far back on the mean face leaves no identity.
         """
-        room = margin * self.unit + self._before_landmarks(self.mean)  # how far each vertex may still move back
+        room = margin * self.interocular + self._before_landmarks(self.mean)  # how far each vertex may still move back
         if expression is not None:
             room = room + expression @ self._before_landmarks(self.expression)
         need = -(identity @ self._before_landmarks(self.identity))

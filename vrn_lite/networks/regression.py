@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from vrn_lite.camera import PIVOT_BEHIND_LANDMARKS, Similarity, place
+from vrn_lite.camera import PIVOT_BEHIND_LANDMARKS, Similarity, crop_camera
 from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.frame import FACE_SIZE, require
 from vrn_lite.landmarks import NUM_LANDMARKS, gaussians
@@ -173,7 +173,7 @@ class ParameterRegression(FaceNetwork):
         return gaussians(points, features.shape[-2], features.shape[-1], dtype=features.dtype)
 
     def start(self, count: int, face: MorphableFace) -> Estimate:
-        """The mean face, frontal, where `camera.place` puts it; `count` times."""
+        """The mean face, frontal, where `camera.crop_camera` puts it; `count` times."""
         theirs, mine = (
             (len(face.identity), len(face.expression)),
             (self.arguments["identities"], self.arguments["expressions"]),
@@ -186,8 +186,8 @@ class ParameterRegression(FaceNetwork):
         )
         level = torch.zeros(count, device=face.mean.device)
         with exactly(level):
-            camera = place(
-                face.mean[face.landmarks].expand(count, -1, -1), level, level, level, face.unit, self.preset.grid
+            camera = crop_camera(
+                face.mean[face.landmarks].expand(count, -1, -1), level, level, level, face.interocular, self.preset.grid
             )
         return Estimate(camera, face.mean.new_zeros(count, theirs[0]), face.mean.new_zeros(count, theirs[1]))
 
@@ -200,7 +200,7 @@ class ParameterRegression(FaceNetwork):
         """
         turn, zoom, shift, identity, expression = update.split(self.parts, -1)
         camera, size = estimate.camera, FACE_SIZE * self.preset.grid.side
-        back = face.mean.new_tensor([0.0, 0.0, -PIVOT_BEHIND_LANDMARKS * face.unit])
+        back = face.mean.new_tensor([0.0, 0.0, -PIVOT_BEHIND_LANDMARKS * face.interocular])
         pivot = (face.mean[face.landmarks].mean(0) + back).expand(len(update), 1, 3)
         with exactly(update):
             rotation = orthonormal(camera.rotation[..., :2] + turn.unflatten(-1, (3, 2)))

@@ -30,7 +30,8 @@ from vrn_lite.inference import landmarks_in, probabilities
 from vrn_lite.landmarks import NUM_LANDMARKS
 from vrn_lite.networks.base import FaceNetwork, LandmarkDetector, finds_landmarks
 from vrn_lite.networks.weights import load, shipped
-from vrn_lite.photo.image_io import Box, Photo, detect_face, read_photo
+from vrn_lite.photo.finder import detect_face
+from vrn_lite.photo.image_io import Box, Photo, read_photo
 from vrn_lite.raster import nearest, rasterize
 from vrn_lite.volume import isosurface
 

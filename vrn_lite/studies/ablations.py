@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from vrn_lite.align import orthographic
-from vrn_lite.camera import PIVOT_BEHIND_LANDMARKS, Similarity, augmentation, place
+from vrn_lite.camera import PIVOT_BEHIND_LANDMARKS, Similarity, crop_camera, jitter
 from vrn_lite.evaluation.evaluate import Row, Table, score
 from vrn_lite.evaluation.predictors import Answer, Reconstruct, by_network, put_back, told
 from vrn_lite.evaluation.testsets import CHUNK, heldout_seed
@@ -20,7 +20,7 @@ from vrn_lite.inference import probabilities
 from vrn_lite.landmarks import mirror
 from vrn_lite.networks.base import FaceNetwork
 from vrn_lite.presets import Preset, preset as preset_named
-from vrn_lite.samples import STEADY, FacePairs, View, draw_pairs, draw_view, unaligned
+from vrn_lite.samples import NO_JITTER, FacePairs, View, draw_pairs, draw_view, unaligned
 from vrn_lite.synth.appearance import Appearance, Rng
 from vrn_lite.volume import isosurface, voxelize
 
@@ -49,11 +49,11 @@ def displaced(source: MorphableFace, n: int, seed: int = 2017, *, preset: Preset
         generator = torch.Generator().manual_seed(heldout_seed(seed, chunk))
         rng = Rng.of(generator, CHUNK, source.mean.device)
         mesh = source.sample(generator, CHUNK)
-        view = draw_view(mesh.landmark_points(), source.unit, grid, STEADY, rng.stream("view"))
+        view = draw_view(mesh.landmark_points(), source.interocular, grid, NO_JITTER, rng.stream("view"))
         turn = 2 * torch.pi * torch.rand(CHUNK, generator=torch.Generator().manual_seed(heldout_seed(seed, chunk) - 2**31))
         away = shift * torch.stack((turn.cos(), turn.sin()), -1).to(source.mean.device)
-        missed = augmentation(torch.zeros_like(view.yaw), away, torch.full_like(view.yaw, zoom), grid)
-        shown = View(view.camera.then(missed), view.yaw, view.pitch)
+        missed = jitter(torch.zeros_like(view.yaw), away, torch.full_like(view.yaw, zoom), grid)
+        shown = View(view.camera.compose(missed), view.yaw, view.pitch)
         yield draw_pairs(mesh, shown, source, grid, rng, Appearance())
 
 
@@ -91,10 +91,10 @@ def perturbed(landmarks: Float[Tensor, "b 68 n"], pixels: float, generator: torc
 
 
 def found_camera(face: MorphableFace, points: Float[Tensor, "b 68 n"], grid: Grid) -> Similarity:
-    """The camera that landmarks in the image suggest, for a head with the mean face's shape; depth as `camera.place` puts it."""
+    """The camera that landmarks in the image suggest, for a head with the mean face's shape; depth as `camera.crop_camera` puts it."""
     model = face.mean[face.landmarks].expand(len(points), -1, -1)
     camera = orthographic(model, points[..., :2])
-    pivot = (model.mean(1) - model.new_tensor([0.0, 0.0, PIVOT_BEHIND_LANDMARKS * face.unit]))[:, None]
+    pivot = (model.mean(1) - model.new_tensor([0.0, 0.0, PIVOT_BEHIND_LANDMARKS * face.interocular]))[:, None]
     depth = grid.centre[2] - camera(pivot)[:, 0, 2]
     return replace(camera, translation=camera.translation + depth[:, None] * camera.translation.new_tensor([0.0, 0.0, 1.0]))
 
@@ -110,9 +110,9 @@ def by_unaligned_and_pose(network: FaceNetwork, face: MorphableFace, average: bo
         found, flip = told(pairs), pairs.mirrored
         found = torch.where(flip[:, None, None], mirror(found, grid.width), found)
         level = torch.zeros(len(pairs), device=found.device)
-        frontal = place(face.mean[face.landmarks].expand(len(pairs), -1, -1), level, level, level, face.unit, grid)
-        way = frontal.inverse().then(found_camera(face, found, grid))
-        target = unaligned(pairs, face.unit, grid)
+        frontal = crop_camera(face.mean[face.landmarks].expand(len(pairs), -1, -1), level, level, level, face.interocular, grid)
+        way = frontal.inverse().compose(found_camera(face, found, grid))
+        target = unaligned(pairs, face.interocular, grid)
         return put_back(by_network(network, average)(target), target, pairs, grid, way)
 
     return reconstruct

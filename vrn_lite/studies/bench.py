@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from vrn_lite.camera import place
+from vrn_lite.camera import crop_camera
 from vrn_lite.faces import procedural
 from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.frame import AUTHORS_DEPTH_SCALE, AUTHORS_SHAPE, Grid, Triangles, Vertices, require
@@ -82,7 +82,7 @@ def head(face: MorphableFace, pose: tuple[float, float, float] = (14.0, 9.0, 4.0
     It is turned a little: a flat wall along the grid would round to whole voxels, which says nothing of a voxelizer.
     """
     mesh, (yaw, pitch, roll) = face.mesh(), (torch.tensor([angle]) for angle in pose)
-    placed = place(mesh.landmark_points()[None], yaw, pitch, roll, face.unit, GRID)(mesh.vertices[None])[0]
+    placed = crop_camera(mesh.landmark_points()[None], yaw, pitch, roll, face.interocular, GRID)(mesh.vertices[None])[0]
     split, faces = trimesh.remesh.subdivide(placed.numpy(), mesh.solid_triangles().numpy())
     used, numbers = np.unique(faces, return_inverse=True)
     vertices, size = torch.from_numpy(split[used]).float(), torch.tensor([GRID.width, GRID.height, GRID.depth / GRID.depth_scale])

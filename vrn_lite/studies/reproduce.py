@@ -31,7 +31,7 @@ from vrn_lite.inference import landmarks_in
 from vrn_lite.networks.base import FaceNetwork, build
 from vrn_lite.networks.weights import load, load_detector, save_weights, shipped
 from vrn_lite.presets import NetworkSize, Preset, preset as preset_named
-from vrn_lite.samples import MILD, FacePairs, PoseRange
+from vrn_lite.samples import MILD_JITTER, FacePairs, PoseRange
 from vrn_lite.studies import published
 from vrn_lite.studies.ablations import by_hard_volume, by_soft_oracle, by_unaligned_and_pose, displaced, occluded, perturbed, table_of
 from vrn_lite.studies.published import PROTOCOLS
@@ -62,7 +62,7 @@ class Study:
     seeds: tuple[int, ...] = (0, 1, 2)
     faces: int = 96
     table: int = 120
-    poses: PoseRange = field(default_factory=lambda: MILD)
+    poses: PoseRange = field(default_factory=lambda: MILD_JITTER)
     oracle_sides: tuple[int, ...] = (16, 24, 32, 48, 64, 96, 128, 192)
     network_sides: tuple[int, ...] = (32,)
 

@@ -57,7 +57,7 @@ class _Scalp(NamedTuple):
     @staticmethod
     def of(face: MorphableFace, index: Tensor) -> "_Scalp":
         """Coordinates of the shell's vertices `index`."""
-        points = (face.mean[index] - face.mean[face.landmarks].mean(0)) / face.unit
+        points = (face.mean[index] - face.mean[face.landmarks].mean(0)) / face.interocular
         x, y, z = points.unbind(-1)
         z = z - z.mean()
         azimuth = torch.atan2(x, z)
@@ -96,7 +96,7 @@ def add_hair(vertices: Vertices, face: MorphableFace, rng: Rng, appearance: Appe
     # Without a shell it is sunk below the skin.
     none = torch.maximum(bald, (haircut >= 0).float()[:, None])
     shift = torch.lerp(shift, -0.03 * scalp.outward, none[..., None])
-    moved = vertices[:, index] + face.unit * shift
+    moved = vertices[:, index] + face.interocular * shift
     return Hair(vertices.index_copy(1, index, moved), cloth.index_copy(1, index, covered), bald, haircut)
 
 

@@ -147,7 +147,7 @@ def _filled(
     points, trusted = face.mean.numpy(), np.flatnonzero(coverage > 0.9)
     lost = np.flatnonzero(coverage < 0.9)
     distance, near = cKDTree(points[trusted]).query(points[lost], k=24)
-    weight = 1 / (distance + 0.02 * face.unit)
+    weight = 1 / (distance + 0.02 * face.interocular)
     weight /= weight.sum(1, keepdims=True)
     fill = np.einsum("nk,snkc->snc", weight, skins[:, trusted[near]])
     skins[:, lost] += (1 - coverage[lost, None]) * (fill - skins[:, lost])
@@ -209,16 +209,16 @@ def _lifted(
     triangle, places, _ = nearest_triangle(points, np.zeros_like(points), mean, skin, 0.0, candidates=8)
     outward = normals[skin[triangle]].mean(1)
     height = ((points - places) * outward).sum(1)
-    points = points + np.maximum(LIFT * face.unit - height, 0)[:, None] * outward
+    points = points + np.maximum(LIFT * face.interocular - height, 0)[:, None] * outward
     # Above the brows the head is round, so that tangent planes tell what is under the skin between the points.
     dome = np.unique(skin[(mean[skin][..., 1] > mean[face.landmarks[17:27], 1].max()).all(1)])
     tree, crown = cKDTree(mean[dome]), triangles[(points[triangles][..., 1] > mean[dome, 1].min()).all(1)]
     for _ in range(3):
         middle = points[crown].mean(1)
         below = dome[tree.query(middle)[1]]
-        lack = LIFT * face.unit - ((middle - mean[below]) * normals[below]).sum(1)
+        lack = LIFT * face.interocular - ((middle - mean[below]) * normals[below]).sum(1)
         push = np.zeros(len(points))
-        shallow = np.where(lack < 2 * LIFT * face.unit, lack, 0)  # what lies deep is the underside of thick hair
+        shallow = np.where(lack < 2 * LIFT * face.interocular, lack, 0)  # what lies deep is the underside of thick hair
         np.maximum.at(push, crown, np.maximum(shallow, 0)[:, None])
         points = points + push[:, None] * normals[dome[tree.query(points)[1]]]
     return points
@@ -228,5 +228,5 @@ def _hung(points: Float[np.ndarray, "n 3"], face: MorphableFace, count: int = 8)
     """Vertices of the skin on which points hang ``[n, k]``, and their weights."""
     skin = np.unique(face.triangles.numpy()[skin_triangles(face)])
     distance, near = cKDTree(face.mean.numpy()[skin]).query(points, k=count)
-    weights = 1 / (distance + 0.02 * face.unit)
+    weights = 1 / (distance + 0.02 * face.interocular)
     return skin[near], weights / weights.sum(1, keepdims=True)

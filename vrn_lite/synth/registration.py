@@ -116,10 +116,10 @@ def register(face: MorphableFace, base: BaseHead) -> Registration:
     spline = RBFInterpolator(base.points[base_anchors], points[anchors], smoothing=1e-3)
     start = spline(base.points)
     # Corrections along nearest points, ever softer; the landmarks stay where they are.
-    warped = _settle(start, base, points, skin, (base.landmarks, points[marks]), face.unit)
+    warped = _settle(start, base, points, skin, (base.landmarks, points[marks]), face.interocular)
     normals = vertex_normals(points, face.triangles.cpu().numpy())
-    uv, distance, facing = _look_up(points, normals, warped, base, face.unit)
-    return Registration(uv, distance / face.unit, facing, Warp(spline, base.points, warped - start))
+    uv, distance, facing = _look_up(points, normals, warped, base, face.interocular)
+    return Registration(uv, distance / face.interocular, facing, Warp(spline, base.points, warped - start))
 
 
 def anchors_of(points: Points, landmarks: Int[np.ndarray, " 68"], triangles: Faces) -> Int[np.ndarray, " a"]:

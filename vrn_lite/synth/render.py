@@ -186,7 +186,7 @@ STRANDS = (32, 256)
 def _strands(face: MorphableFace) -> Float[Tensor, "v 2"]:
     """Where the mean's vertices lie in the texture of the hair, in [0, 1): height, and angle round the head's axis."""
     x, y, z = face.mean.unbind(-1)
-    angle = torch.atan2(x, z - face.mean[face.landmarks, 2].mean() + face.unit)
+    angle = torch.atan2(x, z - face.mean[face.landmarks, 2].mean() + face.interocular)
     return torch.stack(((y - y.min()) / (y.max() - y.min()), angle.abs() / math.pi), -1).clamp(0, 0.9999)
 
 

@@ -54,7 +54,7 @@ class Complexion(NamedTuple):
 def complexion(face: MorphableFace, rng: Rng, appearance: Appearance) -> Complexion:
     """Random skins: drawn with blotches, or mixtures of two photographed ones."""
     stream = rng.stream("skin")
-    tone, noise = stream.colour(SKIN, 0.08), waves(face.mean / face.unit, stream, 3)
+    tone, noise = stream.colour(SKIN, 0.08), waves(face.mean / face.interocular, stream, 3)
     blotches = 0.7 * noise[..., :1] + 0.3 * noise
     drawn = tone[:, None] * (1 + stream.uniform(0.01, 0.08, 1, 1) * blotches)
     photographed = stream.bernoulli(appearance.skins, 1)
@@ -189,8 +189,11 @@ def _made_up(
         stream = rng.stream(name)
         amount = stream.bernoulli(spot.share * appearance.make_up, 1) * stream.uniform(0.2, 0.9, 1)
         # How near a vertex lies to the nearest of the spot's middles, on the front of the face.
-        middles = torch.stack([face.mean[face.landmarks[list(group)], :2].mean(0) for group in spot.groups]) / face.unit
-        away = points[:, None, :2] / face.unit - middles - points.new_tensor(spot.offset)
+        middles = (
+            torch.stack([face.mean[face.landmarks[list(group)], :2].mean(0) for group in spot.groups])
+            / face.interocular
+        )
+        away = points[:, None, :2] / face.interocular - middles - points.new_tensor(spot.offset)
         mask = torch.exp(-(away / points.new_tensor(spot.radii)).square().sum(-1).amin(1))
         mask = mask * (points[:, 2] > face.mean[face.landmarks[0], 2])
         index = (mask > 0.03).nonzero()[:, 0]

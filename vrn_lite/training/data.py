@@ -26,7 +26,7 @@ from vrn_lite.frame import Image, InputError, require
 from vrn_lite.landmarks import mirror
 from vrn_lite.networks.base import FaceNetwork
 from vrn_lite.presets import Preset, preset as preset_named
-from vrn_lite.samples import JITTERED, FacePairs, PoseRange, make_pairs, unaligned
+from vrn_lite.samples import PAPER_JITTER, FacePairs, PoseRange, make_pairs, unaligned
 from vrn_lite.synth.appearance import Appearance
 
 # Streams
@@ -64,14 +64,14 @@ class Synthetic:
     face: MorphableFace
     preset: Preset | str
     appearance: Appearance = field(default_factory=Appearance)
-    poses: PoseRange = JITTERED
+    poses: PoseRange = PAPER_JITTER
     target: str = "aligned"
 
     def __call__(self, step: int, batch: int, generator: torch.Generator, device: torch.device) -> FacePairs:
         """The pairs of a step, all from the generator."""
         preset, look = preset_named(self.preset), self.appearance
         pairs = make_pairs(self.face, preset, batch, generator, device, appearance=look, poses=self.poses)
-        return unaligned(pairs, self.face.unit, preset.grid) if self.target == "frontal" else pairs
+        return unaligned(pairs, self.face.interocular, preset.grid) if self.target == "frontal" else pairs
 
     @property
     def faces(self) -> tuple[MorphableFace, ...]:
@@ -163,7 +163,7 @@ def stream_of(
         require(data in FACES, f"unknown faces {data!r}: choose one of {', '.join(FACES)}")
         data = FACES[data]()
     if isinstance(data, MorphableFace):
-        return Synthetic(data, preset, appearance or Appearance(), poses or JITTERED)
+        return Synthetic(data, preset, appearance or Appearance(), poses or PAPER_JITTER)
     if isinstance(data, Sequence):
         return Mixed([stream_of(part, preset, appearance, poses) for part in data])
     if not callable(data):

@@ -144,7 +144,7 @@ def face_figure(pairs: FacePairs, title: str = "", *, depth_scale: float = 1.5) 
     mesh = pairs.mesh(0)
     skin = mesh.vertices.new_tensor(to_rgb(SKIN)).expand_as(mesh.vertices)
     panels = {
-        "mesh": shade_mesh(mesh.vertices, mesh.triangles[mesh.shown()], skin, *image.shape[-2:])[0],
+        "mesh": shade_mesh(mesh.vertices, mesh.triangles[mesh.visible_mask()], skin, *image.shape[-2:])[0],
         "image, landmarks": image,
         "volume": shade_volume(volume, depth_scale),
         f"cut at row {row}": F.interpolate(volume[:, row].float()[None, None], size=image.shape[-2:])[0, 0],

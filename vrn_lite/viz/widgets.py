@@ -25,7 +25,8 @@ from vrn_lite.frame import InputError, require
 from vrn_lite.landmarks import GROUPS, displaced
 from vrn_lite.networks.base import FaceNetwork, LandmarkDetector
 from vrn_lite.networks.vrn import GuidedVRN
-from vrn_lite.photo.image_io import Box, Photo, detect_face, read_photo
+from vrn_lite.photo.finder import detect_face
+from vrn_lite.photo.image_io import Box, Photo, read_photo
 from vrn_lite.photo.reconstruct import Reconstruction, checked, reconstruct
 from vrn_lite.viz.display import bundle
 from vrn_lite.viz.images import film_figure, images_figure
