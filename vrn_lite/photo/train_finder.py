@@ -11,13 +11,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from vrn_lite.camera import Similarity, augmentation, place
 from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.frame import Grid
-from vrn_lite.photo.finder_net import STRIDE, USUAL, FinderNetwork
+from vrn_lite.photo.finder import SIZES, STRIDE, USUAL, FinderNetwork
 from vrn_lite.raster import nearest, rasterize
 from vrn_lite.synth.appearance import CLOTH, SKIN, Appearance, Rng
 from vrn_lite.synth.background import LAYERS
@@ -25,10 +25,6 @@ from vrn_lite.synth.degradations import degrade, on_some
 from vrn_lite.synth.hair import add_hair, hair_triangles
 from vrn_lite.synth.occluders import occlude
 from vrn_lite.synth.render import before
-
-
-SIZES = (18.0, 60.0)
-"""Faces of these sizes, the roots of their boxes' areas in pixels, are found at one scale."""
 
 
 class Sprites(NamedTuple):
@@ -94,24 +90,29 @@ class Scenes(NamedTuple):
     images : 0.5 beyond the picture's edge, where it has one.
     faces : ``[b, k, 5]``: centre x and y, width and height of the upright box, in pixels; angle, clockwise, radians.
     shown : ``[b, k]``, how much of the face can be seen, in [0, 1]; 0 for what is no face.
+    sprite : ``[b, k]``, number of the head.
     """
 
     images: Float[Tensor, "b 3 s s"]
     faces: Float[Tensor, "b k 5"]
     shown: Float[Tensor, "b k"]
+    sprite: Int[Tensor, "b k"]
 
 
 def scenes(
     heads: Sprites, behind: Tensor, count: int, side: int, sizes: tuple[float, float], generator: torch.Generator,
-    slots: int = 3, angle: float = 180.0, edge: float = 0.35,
+    slots: int = 3, angle: float = 180.0, edge: float = 0.35, margin: float = 0.0,
 ) -> Scenes:
-    """Up to `slots` heads turned by up to `angle` degrees before backgrounds; `sizes` of their boxes in pixels."""
+    """Up to `slots` heads turned by up to `angle` degrees before backgrounds; `sizes` of their boxes in pixels.
+
+    Centres of boxes stay away from the sides by `margin` of their size.
+    """
     rng = Rng.of(generator, count, "cpu")
     images = _window(behind, rng, side)
     shows = torch.ones(count, 1, side, side)
     faces, pastes = [], []
     for slot in range(slots):
-        image, alpha, face = _head(heads, rng.stream(f"head {slot}"), side, sizes, angle)
+        image, alpha, face = _head(heads, rng.stream(f"head {slot}"), side, sizes, angle, margin)
         present = rng.stream(f"present {slot}").bernoulli((0.8, 0.5, 0.35, 0.25, 0.2, 0.15)[slot])
         alpha = alpha * present[:, None, None, None]
         images = torch.lerp(images, image, alpha)
@@ -127,7 +128,7 @@ def scenes(
     images = torch.lerp(images.new_tensor(0.5), images, inside)
     stack = torch.stack(faces, 1)
     seen = torch.stack([_seen(stack[:, i], paste * free * inside) for i, paste in enumerate(pastes)], 1)
-    return Scenes(images, stack[..., :5], seen * stack[..., 5])
+    return Scenes(images, stack[..., :5], seen * stack[..., 5], stack[..., 6].long())
 
 
 def _window(behind: Tensor, rng: Rng, side: int) -> Tensor:
@@ -146,8 +147,9 @@ def _affine(cosine: Tensor, sine: Tensor, shift: Tensor, side: int) -> Tensor:
     return F.affine_grid(turn, [len(turn), 1, side, side], align_corners=False)
 
 
-def _head(heads: Sprites, rng: Rng, side: int, sizes: tuple[float, float], angle: float) -> tuple[Tensor, Tensor, Tensor]:
-    """A head on a picture: colours, alpha, and (centre, width, height, angle, whether it is a face)."""
+def _head(heads: Sprites, rng: Rng, side: int, sizes: tuple[float, float], angle: float, margin: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """A head on a picture: colours, alpha, and (centre, width, height, angle, whether it is a face, number)."""
     number, own = rng.index(len(heads.yaw)), heads.pictures.shape[-1]
     picture, box = heads.pictures[number].float() / 255, heads.boxes[number].clone()
     split, flip = rng.bernoulli(0.05) > 0, rng.bernoulli(0.5) > 0
@@ -156,7 +158,8 @@ def _head(heads: Sprites, rng: Rng, side: int, sizes: tuple[float, float], angle
     box[:, 0] = torch.where(flip, own - box[:, 0], box[:, 0])
     size = torch.exp(rng.uniform(math.log(sizes[0]), math.log(sizes[1])))
     scale = size / (box[:, 2] * box[:, 3]).sqrt()  # scene's pixels in one of the sprite
-    centre = rng.uniform(-0.05, 1.05, 2) * side
+    least = (margin * size).clamp(max=side / 2)[:, None]
+    centre = least + rng.uniform(0, 1, 2) * (side - 2 * least)
     turn = rng.uniform(-angle, angle).deg2rad()
     turn = torch.where(rng.bernoulli(0.5) > 0, turn * min(1, 30 / angle), turn)
     coarse = F.avg_pool2d(picture, 2)
@@ -176,7 +179,7 @@ def _head(heads: Sprites, rng: Rng, side: int, sizes: tuple[float, float], angle
     tint = 1 + 0.1 * rng.normal(3)
     colours = (colours * (gain[:, None] * tint)[..., None, None]).clamp(0, 1)
     is_face = (heads.yaw[number].abs() < 100) & ~split
-    face = torch.cat((centre, box[:, 2:] * scale[:, None], turn[:, None], is_face[:, None].float()), 1)
+    face = torch.cat((centre, box[:, 2:] * scale[:, None], turn[:, None], is_face[:, None].float(), number[:, None].float()), 1)
     return colours, pasted[:, 3:] * fade, face
 
 
