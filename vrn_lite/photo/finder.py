@@ -21,6 +21,7 @@ from PIL import Image as Pillow
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from vrn_lite.frame import require
 from vrn_lite.networks.weights import WEIGHTS
 from vrn_lite.photo.image_io import Box, Photo
 
@@ -137,6 +138,45 @@ class EmbeddedFinder:
         peaks = apart(torch.cat(seen))[:MOST]
         faces = apart(_again(self.network, levels, peaks)) if len(peaks) else peaks
         return [_found(face, scale) for face in faces[faces[:, 0] > SURE].tolist()]
+
+
+class FirstOf:
+    """Asks finders in turn until one finds a face."""
+
+    def __init__(self, *finders: Finder) -> None:
+        self.finders = finders
+
+    def find(self, image: Photo) -> list[Found]:
+        """What the first of them finds that finds any."""
+        return next((found for finder in self.finders if (found := finder.find(image))), [])
+
+
+def finder_named(name: str | None = None) -> Finder:
+    """The finder of that name: embedded or yunet; None for the embedded one, after YuNet where that has been fetched.
+
+    Raises
+    ------
+    InputError : another name; YuNet, where OpenCV is not installed or the network has not been fetched.
+    """
+    from vrn_lite.photo.yunet import YuNet, available
+
+    require(name in (None, "embedded", "yunet"), f"unknown finder {name!r}: choose embedded or yunet")
+    if name is None:
+        return FirstOf(YuNet(), EmbeddedFinder()) if available() else EmbeddedFinder()
+    return YuNet() if name == "yunet" else EmbeddedFinder()
+
+
+def detect_face(image: Photo, name: str = "the image", finder: Finder | None = None) -> Found:
+    """The largest face in a photograph.
+
+    Raises
+    ------
+    InputError : none found.
+    """
+    found = (finder_named() if finder is None else finder).find(image)
+    advice = "pass --box X0 Y0 X1 Y1 (in Python, box=(x0, y0, x1, y1)) around the face's landmarks"
+    require(bool(found), f"no face found in {name}: {advice}")
+    return max(found, key=lambda face: (face.box[2] - face.box[0]) * (face.box[3] - face.box[1]))
 
 
 def _halves(image: Photo) -> tuple[list[Float[Tensor, "1 3 h w"]], float]:

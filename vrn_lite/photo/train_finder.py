@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vrn_lite.camera import Similarity, augmentation, place
+from vrn_lite.camera import Similarity, crop_camera, jitter
 from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.frame import Grid
 from vrn_lite.photo.finder import SIZES, STRIDE, USUAL, FinderNetwork
@@ -42,9 +42,7 @@ class Sprites(NamedTuple):
     yaw: Float[Tensor, " n"]
 
 
-def sprites(
-    face: MorphableFace, count: int, side: int, generator: torch.Generator, heldout: bool = False, back: float = 0.12
-) -> Sprites:
+def sprites(face: MorphableFace, count: int, side: int, generator: torch.Generator, heldout: bool = False, back: float = 0.12) -> Sprites:
     """Heads of every yaw; a share `back` is seen from behind. `heldout` wears what training never does."""
     grid, parts = Grid(2, side, side), []
     looks = Appearance(occluders=0, heldout=heldout)
@@ -55,8 +53,8 @@ def sprites(
         side_on = pose.uniform(130, 230)
         yaw = torch.where(behind, side_on, pose.uniform(-95, 95))
         pitch, nil = (18 * pose.normal()).clamp(-50, 50), torch.zeros_like(yaw)
-        smaller = augmentation(nil, torch.zeros(rng.batch, 2), nil + 0.8, grid)  # room for hair and shoulders
-        camera = place(mesh.landmark_points(), yaw, pitch, nil, face.unit, grid).then(smaller)
+        smaller = jitter(nil, torch.zeros(rng.batch, 2), nil + 0.8, grid)  # room for hair and shoulders
+        camera = crop_camera(mesh.landmark_points(), yaw, pitch, nil, face.interocular, grid).compose(smaller)
         black, white = (_drawn(mesh, camera, face, grid, rng, looks, shade) for shade in (0.0, 1.0))
         alpha = 1 - (white - black).mean(1, keepdim=True)
         colours = black / alpha.clamp(min=0.02)
@@ -70,11 +68,11 @@ def sprites(
 def _drawn(mesh, camera: Similarity, face: MorphableFace, grid: Grid, rng: Rng, looks: Appearance, shade: float):
     """Heads before one shade of grey."""
     hair = add_hair(mesh.vertices, face, rng, looks)
-    placed = mesh.moved(camera(hair.vertices))
-    both = mesh.bounding().clone()
+    placed = mesh.with_vertices(camera(hair.vertices))
+    both = mesh.solid_mask().clone()
     both[: len(face.triangles)] |= hair_triangles(face)
     fragments = rasterize(placed.vertices, mesh.triangles, grid.height, grid.width, one_sided=~both)
-    seen, points = nearest(fragments.where(mesh.shown()[fragments.triangle])), placed.landmark_points()
+    seen, points = nearest(fragments.where(mesh.visible_mask()[fragments.triangle])), placed.landmark_points()
     behind = torch.full((rng.batch, 3, grid.height, grid.width), shade)
     return before(behind, seen, placed.vertices, face, hair, points, camera, grid, rng, looks)
 
@@ -100,8 +98,16 @@ class Scenes(NamedTuple):
 
 
 def scenes(
-    heads: Sprites, behind: Tensor, count: int, side: int, sizes: tuple[float, float], generator: torch.Generator,
-    slots: int = 3, angle: float = 180.0, edge: float = 0.35, margin: float = 0.0,
+    heads: Sprites,
+    behind: Tensor,
+    count: int,
+    side: int,
+    sizes: tuple[float, float],
+    generator: torch.Generator,
+    slots: int = 3,
+    angle: float = 180.0,
+    edge: float = 0.35,
+    margin: float = 0.0,
 ) -> Scenes:
     """Up to `slots` heads turned by up to `angle` degrees before backgrounds; `sizes` of their boxes in pixels.
 
@@ -147,8 +153,7 @@ def _affine(cosine: Tensor, sine: Tensor, shift: Tensor, side: int) -> Tensor:
     return F.affine_grid(turn, [len(turn), 1, side, side], align_corners=False)
 
 
-def _head(heads: Sprites, rng: Rng, side: int, sizes: tuple[float, float], angle: float, margin: float
-) -> tuple[Tensor, Tensor, Tensor]:
+def _head(heads: Sprites, rng: Rng, side: int, sizes: tuple[float, float], angle: float, margin: float) -> tuple[Tensor, Tensor, Tensor]:
     """A head on a picture: colours, alpha, and (centre, width, height, angle, whether it is a face, number)."""
     number, own = rng.index(len(heads.yaw)), heads.pictures.shape[-1]
     picture, box = heads.pictures[number].float() / 255, heads.boxes[number].clone()
@@ -246,9 +251,7 @@ def mirrored(some: Scenes, across: bool) -> Scenes:
     x, y, width, height, angle = some.faces.unbind(-1)
     side = some.images.shape[-1]
     if across:
-        return some._replace(
-            images=some.images.transpose(2, 3), faces=torch.stack((y, x, width, height, -math.pi / 2 - angle), -1)
-        )
+        return some._replace(images=some.images.transpose(2, 3), faces=torch.stack((y, x, width, height, -math.pi / 2 - angle), -1))
     return some._replace(images=some.images.flip(-1), faces=torch.stack((side - x, y, width, height, -angle), -1))
 
 

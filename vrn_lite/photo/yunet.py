@@ -26,6 +26,9 @@ SOURCE = Download(
 SIDES = (640, 224)
 """It looks at the photograph at these longer sides: at the small one for faces that fill it."""
 
+LEAST, FRANK = 0.8, 0.9
+"""Its score that makes a face, and that of a face which is surely upright."""
+
 DOWN, WIDE, HIGH = 0.08, 1.0, 0.8
 """From its box to that of the 68 landmarks, of the face turned upright: the centre lies lower by this share of the
 height, width and height are these shares. Medians over rendered faces; a test fits them again."""
@@ -69,41 +72,50 @@ class YuNet:
         require(find_spec("cv2") is not None, "YuNet needs OpenCV: pip install 'vrn_lite[finder]'")
         path = model_file(folder)
         require(path.is_file(), f"no network {path}: run `vrn-lite fetch finder` first")
-        self.file = str(path)
-
-    def find(self, image: Photo) -> list[Found]:
-        """The faces in a photograph, surest first; in quarter turns of it where it shows none upright."""
-        for quarters in range(4):
-            found = self._upright(np.ascontiguousarray(np.rot90(image, quarters)))
-            if found:
-                return [_turned(face, quarters, image) for face in found]
-        return []
-
-    def _upright(self, image: Photo) -> list[Found]:
         import cv2
 
+        log = cv2.utils.logging
+        level = log.setLogLevel(log.LOG_LEVEL_ERROR)  # OpenCV 5 warns of a setting that nobody made
+        self.network = cv2.FaceDetectorYN.create(str(path), "", (SIDES[0], SIDES[0]), LEAST)
+        log.setLogLevel(level)
+
+    def find(self, image: Photo) -> list[Found]:
+        """The faces in a photograph, surest first; where it shows none for sure, its quarter turns are looked at too.
+
+        Of a face that is seen in several of them the surest counts: upside down, it is taken for another one.
+        """
+        found: list[Found] = []
+        for quarters in range(4):
+            upright = self._upright(np.ascontiguousarray(np.rot90(image, quarters)))
+            found += [_turned(face, quarters, image) for face in upright]
+            if quarters == 0 and any(face.score > FRANK for face in found):
+                break
+        found.sort(key=lambda face: -face.score)
+        return [face for n, face in enumerate(found) if not any(_same(face, surer) for surer in found[:n])]
+
+    def _upright(self, image: Photo) -> list[Found]:
         height, width = image.shape[:2]
         found: list[Found] = []
         for side in SIDES:
             scale = max(height, width) / side
             size = (max(1, round(width / scale)), max(1, round(height / scale)))
             small = np.array(Pillow.fromarray(image).resize(size, Pillow.Resampling.BILINEAR, reducing_gap=2.0))
-            detector = cv2.FaceDetectorYN.create(self.file, "", size, 0.7)
-            rows = detector.detect(np.ascontiguousarray(small[..., ::-1]))[1]
+            self.network.setInputSize(size)
+            rows = self.network.detect(np.ascontiguousarray(small[..., ::-1]))[1]
             found += [_landmark_box(np.asarray(row, dtype=float), scale) for row in (() if rows is None else rows)]
-        found.sort(key=lambda face: -face.score)
-        return [face for n, face in enumerate(found) if not any(_same(face, surer) for surer in found[:n])]
+        return found
 
 
 def _landmark_box(row: np.ndarray, scale: float) -> Found:
     """From x, y, width, height, five points (eyes, nose, corners of the mouth) and the score."""
-    (x, y, width, height), points, score = row[:4] * scale, row[4:14].reshape(5, 2) * scale, row[14]
-    across, down = points[3:].mean(0) - points[:2].mean(0)
+    x, y, width, height = (row[:4] * scale).tolist()
+    points, score = row[4:14].reshape(5, 2) * scale, float(row[14])
+    across, down = (points[3:].mean(0) - points[:2].mean(0)).tolist()
     angle = math.atan2(-across, down)
     lower = DOWN * height
     x, y = x + width / 2 - lower * math.sin(angle), y + height / 2 + lower * math.cos(angle)
     half_width, half_height = WIDE * width / 2, HIGH * height / 2
-    return Found((x - half_width, y - half_height, x + half_width, y + half_height), float(score), math.degrees(angle))
+    return Found((x - half_width, y - half_height, x + half_width, y + half_height), score, math.degrees(angle))
 
 
 def _same(one: Found, other: Found) -> bool:
