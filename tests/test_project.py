@@ -219,7 +219,7 @@ def test_import_is_silent():
 
 def test_no_file_names_a_path_of_somebodys_machine():
     folders = ("vrn_lite", "tests", "notebooks", "binder", ".ci", ".github")
-    files = [path for folder in folders for path in (ROOT / folder).rglob("*") if not {"out", "__pycache__"} & set(path.parts)]
+    files = [path for folder in folders for path in (ROOT / folder).rglob("*") if not {"out", "__pycache__", ".ruff_cache"} & set(path.parts)]
     for path in files + list(ROOT.glob("*.*")):
         if path.is_file() and path.suffix not in (".safetensors", ".png", ".jpg"):
             assert not re.search(r"/(work|root|farm|opt|tmp)/|/home/\w", path.read_text(encoding="utf-8", errors="ignore")), path

@@ -16,6 +16,8 @@ from torch import Tensor
 
 from vrn_lite.frame import FACE_SIZE, Grid, Landmarks
 
+Angles = Float[Tensor, " b"]
+
 PIVOT_BEHIND_LANDMARKS = 0.4
 """The head turns about the landmarks' mean, moved back by this many outer interocular distances."""
 
@@ -47,21 +49,17 @@ class Similarity:
         return Similarity(self.scale.to(device), self.rotation.to(device), self.translation.to(device))
 
 
-def rotation_matrix(
-    yaw: Float[Tensor, " b"], pitch: Float[Tensor, " b"], roll: Float[Tensor, " b"]
-) -> Float[Tensor, "b 3 3"]:
+def rotation_matrix(yaw: Angles, pitch: Angles, roll: Angles) -> Float[Tensor, "b 3 3"]:
     """Rz(roll) Rx(pitch) Ry(yaw) in the model frame, angles in degrees.
 
     Examples
     --------
-    >>> zero, right = torch.zeros(1), torch.tensor([90.0])
-    >>> nose = torch.tensor([0.0, 0.0, 1.0])
+    >>> zero, right, nose = torch.zeros(1), torch.tensor([90.0]), torch.tensor([0.0, 0.0, 1.0])
     >>> (rotation_matrix(right, zero, zero)[0] @ nose).round().abs().tolist()
     [1.0, 0.0, 0.0]
-    >>> (rotation_matrix(zero, right, zero)[0] @ nose).round().tolist()[1]
-    -1.0
     """
-    (cy, cp, cr), (sy, sp, sr) = ([f(a.deg2rad()) for a in (yaw, pitch, roll)] for f in (torch.cos, torch.sin))
+    angles = torch.stack((yaw, pitch, roll)).deg2rad()
+    (cy, cp, cr), (sy, sp, sr) = angles.cos(), angles.sin()
     one, nil = torch.ones_like(cy), torch.zeros_like(cy)
     about_y = torch.stack((cy, nil, sy, nil, one, nil, -sy, nil, cy), -1).reshape(-1, 3, 3)
     about_x = torch.stack((one, nil, nil, nil, cp, -sp, nil, sp, cp), -1).reshape(-1, 3, 3)
@@ -70,12 +68,7 @@ def rotation_matrix(
 
 
 def crop_camera(
-    landmarks: Landmarks,
-    yaw: Float[Tensor, " b"],
-    pitch: Float[Tensor, " b"],
-    roll: Float[Tensor, " b"],
-    interocular: float,
-    grid: Grid,
+    landmarks: Landmarks, yaw: Angles, pitch: Angles, roll: Angles, interocular: float, grid: Grid
 ) -> Similarity:
     """The camera that crops a posed head as the paper does, from the model frame to the voxel frame.
 
@@ -95,9 +88,7 @@ def crop_camera(
     return Similarity(scale, rotation, centre - scale[:, None] * anchor)
 
 
-def jitter(
-    angle: Float[Tensor, " b"], shift: Float[Tensor, "b 2"], zoom: Float[Tensor, " b"], grid: Grid
-) -> Similarity:
+def jitter(angle: Angles, shift: Float[Tensor, "b 2"], zoom: Float[Tensor, " b"], grid: Grid) -> Similarity:
     """The paper's jitter in the voxel frame (section 3.4), about the image's centre and the pivot's depth.
 
     Parameters

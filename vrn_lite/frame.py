@@ -27,11 +27,8 @@ Vertices = Float[Tensor, "*b v 3"]
 Triangles = Int[Tensor, "t 3"]
 Landmarks = Float[Tensor, "*b 68 3"]
 
-AUTHORS_SHAPE = (200, 192, 192)
-"""Depth, height and width of the paper's grid (section 3.2)."""
-
-AUTHORS_DEPTH_SCALE = 2.0
-"""Slices per pixel in the authors' volumes: 200 slices are 100 px deep."""
+AUTHORS_SHAPE, AUTHORS_DEPTH_SCALE = (200, 192, 192), 2.0
+"""The paper's grid (section 3.2): depth, height and width; slices per pixel, so that 200 slices are 100 px deep."""
 
 PIVOT_DEPTH = 0.48
 """The head's pivot stands at this share of the grid's depth (slice 96 of 200)."""

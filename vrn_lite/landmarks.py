@@ -1,5 +1,7 @@
 """The iBUG-68 landmarks: names, flip, Gaussian heat-maps and back."""
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -51,15 +53,8 @@ def displaced(
 
     Parameters
     ----------
-    points : ``[68, 2 or 3]``; only x and y change.
-    part : a name from `GROUPS`, or "all".
-    right, down : pixels.
-    turn : degrees, clockwise on the screen.
-    scale : factor.
-
-    Raises
-    ------
-    InputError : no such part.
+    part : a name from `GROUPS`, or "all"; of `points` ``[68, 2 or 3]`` only x and y change.
+    right, down, turn, scale : pixels, degrees clockwise on the screen, and a factor.
 
     Examples
     --------
@@ -68,10 +63,8 @@ def displaced(
     """
     require(part == "all" or part in GROUPS, f"unknown part {part!r}: choose all, {', '.join(GROUPS)}")
     chosen = list(range(NUM_LANDMARKS)) if part == "all" else list(GROUPS[part])
-    angle = torch.tensor(turn).deg2rad()
-    rotation = torch.stack((torch.stack((angle.cos(), -angle.sin())), torch.stack((angle.sin(), angle.cos())))).to(
-        points
-    )
+    cos, sin = math.cos(math.radians(turn)), math.sin(math.radians(turn))
+    rotation = points.new_tensor([[cos, -sin], [sin, cos]])
     middle = points[chosen, :2].mean(0)
     moved = points.clone()
     moved[chosen, :2] = scale * (points[chosen, :2] - middle) @ rotation.T + middle + points.new_tensor([right, down])
@@ -87,12 +80,8 @@ def gaussians(
     that is missing (NaN) gives an empty map. The landmarks lie last in memory, as convolutions like their channels.
     """
     columns, rows = (
-        torch.exp(
-            -0.5 * ((torch.arange(size, device=points.device)[:, None] + 0.5 - points[..., None, :, axis]) / sigma) ** 2
-        )
-        .nan_to_num()
-        .to(dtype)
-        for axis, size in ((0, width), (1, height))
+        _exponents(points, axis, size, sigma).exp().nan_to_num().to(dtype).mT.contiguous()
+        for axis, size in enumerate((width, height))
     )
     return (rows[..., :, None, :] * columns[..., None, :, :]).movedim(-1, -3)
 
@@ -102,10 +91,14 @@ def heatmaps(points: Float[Tensor, "*b l n"], height: int, width: int, sigma: fl
 
     A point far outside has its map's weight in the nearest cells of the border.
     """
-    x, y = points[..., 0, None], points[..., 1, None]
-    columns = torch.softmax(-0.5 * ((torch.arange(width, device=points.device) + 0.5 - x) / sigma) ** 2, -1)
-    rows = torch.softmax(-0.5 * ((torch.arange(height, device=points.device) + 0.5 - y) / sigma) ** 2, -1)
+    columns = _exponents(points, 0, width, sigma).softmax(-1)
+    rows = _exponents(points, 1, height, sigma).softmax(-1)
     return rows[..., :, None] * columns[..., None, :]
+
+
+def _exponents(points: Float[Tensor, "*b l n"], axis: int, size: int, sigma: float) -> Float[Tensor, "*b l s"]:
+    """Logarithms of unscaled Gaussians around the points at the centres of `size` cells along an axis."""
+    return -0.5 * ((torch.arange(size, device=points.device) + 0.5 - points[..., axis, None]) / sigma) ** 2
 
 
 def decode(logits: Float[Tensor, "*b l h w"]) -> Float[Tensor, "*b l 2"]:
@@ -115,8 +108,7 @@ def decode(logits: Float[Tensor, "*b l h w"]) -> Float[Tensor, "*b l 2"]:
     """
     height, width = logits.shape[-2:]
     share = logits.flatten(-2).softmax(-1).view(logits.shape)
-    x = (share.sum(-2) * (torch.arange(width, device=logits.device) + 0.5)).sum(
-        -1
-    )  # no matrix product: autocast would round it to bfloat16
+    # No matrix product: autocast would round it to bfloat16.
+    x = (share.sum(-2) * (torch.arange(width, device=logits.device) + 0.5)).sum(-1)
     y = (share.sum(-1) * (torch.arange(height, device=logits.device) + 0.5)).sum(-1)
     return torch.stack((x, y), -1)

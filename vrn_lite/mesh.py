@@ -47,7 +47,7 @@ class Mesh:
         return self.vertices[..., self.landmarks, :]
 
     def visible_mask(self) -> Bool[Tensor, " t"]:
-        """Which triangles the image shows."""
+        """Which triangles the image shows, ``[t]``."""
         return torch.ones_like(self.triangles[:, 0], dtype=torch.bool) if self.visible is None else self.visible
 
     def solid_mask(self) -> Bool[Tensor, " t"]:
@@ -83,7 +83,8 @@ def boundary_edges(triangles: Triangles) -> Int[Tensor, "e 2"]:
     """
     edges = triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2).long()
     base = int(edges.max()) + 1 if len(edges) else 1
-    forward, backward = edges[:, 0] * base + edges[:, 1], edges[:, 1] * base + edges[:, 0]
+    forward = edges[:, 0] * base + edges[:, 1]
+    backward = edges[:, 1] * base + edges[:, 0]
     loose = edges[~torch.isin(forward, backward)]
     return loose[torch.argsort(loose[:, 0], stable=True)]
 
@@ -113,7 +114,7 @@ def boundary_loops(triangles: Triangles) -> list[Int[Tensor, " _"]]:
 
 @dataclass(frozen=True)
 class Closing:
-    """How an open face patch becomes a closed solid, once, in its topology (DESIGN: the paper's flat wall).
+    """How an open face patch becomes a closed solid, once, in its topology: the paper's flat wall.
 
     ::
 
@@ -153,14 +154,13 @@ def closing_of(triangles: Triangles, vertex_count: int) -> Closing:
     loops = boundary_loops(triangles)
     require(len(loops) > 0, "the patch is closed already: it has no boundary to close")
     rim, *holes = loops
-    parts, centre = [], vertex_count
-    for hole in holes:
-        parts.append(_fan(hole, centre))
-        centre += 1
-    back = torch.arange(centre, centre + len(rim))
-    a, b, a_back, b_back = rim, rim.roll(-1), back, back.roll(-1)
-    parts += [torch.stack((b, a, a_back), 1), torch.stack((b, a_back, b_back), 1), _fan(back, centre + len(rim))]
-    return Closing(tuple(holes), rim, torch.cat(parts))
+    fans = [_fan(hole, vertex_count + number) for number, hole in enumerate(holes)]
+    back = vertex_count + len(holes) + torch.arange(len(rim))
+    # Each edge (a, b) of the rim and its copy at the back span two triangles.
+    following, back_following = rim.roll(-1), back.roll(-1)
+    sides = [torch.stack((following, rim, back), 1), torch.stack((following, back, back_following), 1)]
+    cap = _fan(back, vertex_count + len(holes) + len(rim))
+    return Closing(tuple(holes), rim, torch.cat([*fans, *sides, cap]))
 
 
 def _fan(loop: Int[Tensor, " k"], centre: int) -> Triangles:
@@ -178,13 +178,12 @@ def close(mesh: Mesh, wall: float) -> Mesh:
     InputError : the wall does not lie behind every vertex, or the boundary is no set of loops.
     """
     rearmost = float(mesh.vertices[..., 2].min())
-    require(
-        rearmost > wall, f"the wall at z = {wall:g} must lie behind every vertex; the rearmost is at z = {rearmost:g}"
-    )
+    reason = f"the wall at z = {wall:g} must lie behind every vertex; the rearmost is at z = {rearmost:g}"
+    require(rearmost > wall, reason)
     closing = closing_of(mesh.triangles, mesh.vertices.shape[-2])
     vertices = closing.extend(mesh.vertices, torch.full(mesh.vertices.shape[:-2], wall, dtype=mesh.vertices.dtype))
-    added = vertices.shape[-2] - mesh.vertices.shape[-2]
-    face = torch.ones(mesh.vertices.shape[-2], dtype=torch.bool) if mesh.face is None else mesh.face
+    count, added = mesh.vertices.shape[-2], vertices.shape[-2] - mesh.vertices.shape[-2]
+    face = torch.ones(count, dtype=torch.bool) if mesh.face is None else mesh.face
     colours = mesh.colours
     if colours is not None:
         colours = torch.cat([colours, colours[..., :1, :].expand(*colours.shape[:-2], added, 3)], -2)

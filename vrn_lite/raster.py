@@ -79,15 +79,9 @@ def rasterize(
     InputError : no triangles, or coordinates that are not finite or beyond `FARTHEST`.
     """
     require(triangles.numel() > 0, "the mesh is empty: it has no triangles")
-    require(
-        bool(torch.isfinite(vertices).all()),
-        "the mesh has vertices that are not finite (NaN or infinity): clean it first",
-    )
-    near = (vertices[..., :2].abs() <= FARTHEST).all()
-    require(
-        bool(near),
-        f"the mesh has vertices more than {FARTHEST} px from the image's corner: place it in the voxel frame first",
-    )
+    finite, near = bool(torch.isfinite(vertices).all()), bool((vertices[..., :2].abs() <= FARTHEST).all())
+    require(finite, "the mesh has vertices that are not finite (NaN or infinity): clean it first")
+    require(near, f"the mesh has vertices beyond {FARTHEST} px: move it to the voxel frame first")
     snapped = (vertices[..., :2].double() * SUBPIXELS).round_()
     sample, triangle = _over_a_pixel_centre(snapped, triangles, height, width)
     corners = snapped[sample[:, None], triangles[triangle]]
@@ -120,8 +114,7 @@ def _over_a_pixel_centre(snapped: Tensor, triangles: Triangles, height: int, wid
     cell = _first_centre(snapped).clamp_(min=0).minimum(limit).to(torch.int16)
     a, b, c = (cell[:, corner] for corner in triangles.unbind(1))
     spans = torch.maximum(torch.maximum(a, b), c) > torch.minimum(torch.minimum(a, b), c)
-    sample, triangle = spans.all(-1).nonzero(as_tuple=True)
-    return sample, triangle
+    return spans.all(-1).nonzero(as_tuple=True)  # type: ignore[return-value]
 
 
 def _covered_pixels(corners: Float[Tensor, "k 3 2"], height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,7 +1,7 @@
 """Aligned pairs of image and volume, made on the fly: the room that composes (paper sections 3.2 and 3.4)."""
 
+import math
 from dataclasses import dataclass, replace
-from math import log
 from typing import NamedTuple
 
 import torch
@@ -20,9 +20,6 @@ from vrn_lite.synth.appearance import Appearance, Rng
 from vrn_lite.synth.hair import add_hair, hair_triangles
 from vrn_lite.synth.render import render
 from vrn_lite.volume import fill, voxelize
-
-MANY = 2**24
-"""Voxels of a batch from which on the memory that making it took is given back at once."""
 
 
 @dataclass(frozen=True)
@@ -57,14 +54,13 @@ class FacePairs:
         return len(self.images)
 
     def mesh(self, index: int) -> Mesh:
-        """The true mesh of sample `index`, mirrored (and its triangles re-wound) where the image is."""
+        """The true mesh of sample `index`, mirrored where the image is."""
         mesh = self.truth[index]
-        if not bool(self.mirrored[index]):
+        if not self.mirrored[index]:
             return mesh
-        vertices, landmarks = mesh.vertices.clone(), mesh.landmarks
-        vertices[:, 0] = self.images.shape[-1] - vertices[:, 0]
-        if landmarks is not None:
-            landmarks = landmarks[FLIP.to(landmarks.device)]
+        x = mesh.vertices.new_tensor([1.0, 0.0, 0.0])
+        vertices = self.images.shape[-1] * x + (1 - 2 * x) * mesh.vertices
+        landmarks = None if mesh.landmarks is None else mesh.landmarks[FLIP.to(mesh.landmarks.device)]
         return replace(mesh, vertices=vertices, triangles=mesh.triangles.flip(1), landmarks=landmarks)
 
 
@@ -130,15 +126,14 @@ def make_pairs(
 
     Examples
     --------
-    A step of training::
-
-        pairs = make_pairs(face, "lite", 16, torch.Generator().manual_seed(0))
-        loss = binary_cross_entropy_with_logits(network(pairs.images), pairs.volumes.float())
+    >>> from vrn_lite.faces import procedural
+    >>> pairs = make_pairs(procedural(), "tiny", 2, torch.Generator().manual_seed(0))
+    >>> pairs.images.shape, pairs.volumes.shape
+    (torch.Size([2, 3, 32, 32]), torch.Size([2, 32, 32, 32]))
     """
     grid = preset_named(preset).grid
-    device = torch.device(device) if device is not None else face.mean.device
-    face = face if face.mean.device == device else face.to(device)
-    rng = Rng.of(generator, batch, device)
+    face = face.to(face.mean.device if device is None else device)
+    rng = Rng.of(generator, batch, face.mean.device)
     mesh = face.sample(generator, batch)  # [b, v, 3], model frame, closed
     view = draw_view(mesh.landmark_points(), face.interocular, grid, poses, rng.stream("view"))
     pairs = draw_pairs(mesh, view, face, grid, rng, appearance or Appearance())
@@ -158,9 +153,8 @@ def draw_pairs(mesh: Mesh, view: View, face: MorphableFace, grid: Grid, rng: Rng
 
     Meshes with colours (scans) are shown in them; others get random ones.
     """
-    many = len(mesh.vertices) * grid.depth * grid.height * grid.width >= MANY
-    if many:
-        trim_malloc()  # what others have left
+    voxels = len(mesh.vertices) * math.prod(grid.shape)
+    trim_malloc(voxels)  # what others have left
     hair = add_hair(mesh.vertices, face, rng, appearance)
     placed = mesh.with_vertices(view.camera(hair.vertices))  # [b, v, 3], voxel frame
     both_sides = mesh.solid_mask().clone()
@@ -168,13 +162,11 @@ def draw_pairs(mesh: Mesh, view: View, face: MorphableFace, grid: Grid, rng: Rng
     fragments = rasterize(placed.vertices, mesh.triangles, grid.height, grid.width, one_sided=~both_sides)
     points = placed.landmark_points()
     seen = nearest(fragments.where(mesh.visible_mask()[fragments.triangle]))
-    images = render(  # [b, 3, h, w]
-        seen, placed.vertices, face, hair, points, view.camera, grid, rng, appearance, painted=mesh.colours
-    )
-    bounding = fragments.where(mesh.solid_mask()[fragments.triangle])
-    volumes = fill(bounding, grid.depth, grid.depth_scale, mesh.solid_triangles())  # [b, d, h, w]
-    if many:
-        trim_malloc()
+    colours = mesh.colours
+    images = render(seen, placed.vertices, face, hair, points, view.camera, grid, rng, appearance, painted=colours)
+    solid = fragments.where(mesh.solid_mask()[fragments.triangle])
+    volumes = fill(solid, grid.depth, grid.depth_scale, mesh.solid_triangles())  # [b, d, h, w]
+    trim_malloc(voxels)
     mirrored = torch.zeros(len(images), dtype=torch.bool, device=images.device)
     return FacePairs(images, volumes, points, placed, mirrored, view.yaw, view.pitch, view.camera)
 
@@ -194,12 +186,12 @@ def draw_jitter(poses: PoseRange, grid: Grid, rng: Rng) -> Similarity:
     zoom = rng.uniform(1 - poses.zoom, 1 + poses.zoom)
     # A finder's crop: sizes are uniform in their logarithm, places in a third of the face.
     loose = rng.bernoulli(poses.loose)
-    zoom = torch.where(loose > 0, torch.exp(rng.uniform(*FINDER_ZOOM)), zoom)
+    zoom = torch.where(loose > 0, rng.uniform(*FINDER_ZOOM).exp(), zoom)
     shift = torch.where(loose[:, None] > 0, rng.uniform(-FINDER_SHIFT, FINDER_SHIFT, 2), shift)
     return jitter(angle, shift, zoom, grid)
 
 
-FINDER_ZOOM = (log(0.55), log(1.8))
+FINDER_ZOOM = (math.log(0.55), math.log(1.8))
 """Range of the logarithm of a finder's size error, as seen on real photographs."""
 
 FINDER_SHIFT = 192 * FACE_SIZE / 3
@@ -208,9 +200,13 @@ FINDER_SHIFT = 192 * FACE_SIZE / 3
 
 def flip_marked(pairs: FacePairs) -> FacePairs:
     """Flip the marked samples' tensors, in place; the truth stays, `FacePairs.mesh` mirrors it."""
+    pairs.images[pairs.mirrored] = pairs.images[pairs.mirrored].flip(-1)
+    return _flip_targets(pairs)
+
+
+def _flip_targets(pairs: FacePairs) -> FacePairs:
     flip = pairs.mirrored
-    for images in (pairs.images, pairs.volumes):
-        images[flip] = images[flip].flip(-1)
+    pairs.volumes[flip] = pairs.volumes[flip].flip(-1)
     pairs.landmarks[flip] = mirror(pairs.landmarks[flip], pairs.images.shape[-1])
     return pairs
 
@@ -224,12 +220,7 @@ def unaligned(pairs: FacePairs, interocular: float, grid: Grid) -> FacePairs:
     upright, back = torch.zeros(len(pairs), device=pairs.images.device), pairs.camera.inverse()
     camera = crop_camera(back(pairs.truth.landmark_points()), upright, upright, upright, interocular, grid)
     truth = pairs.truth.with_vertices(back.compose(camera)(pairs.truth.vertices))
-    volumes, landmarks = (
-        voxelize(truth.vertices, truth.solid_triangles(), grid.shape, grid.depth_scale),
-        truth.landmark_points(),
-    )
-    flip = pairs.mirrored
-    volumes[flip], landmarks[flip] = volumes[flip].flip(-1), mirror(landmarks[flip], grid.width)
-    if volumes.numel() >= MANY:
-        trim_malloc()
-    return replace(pairs, volumes=volumes, landmarks=landmarks, truth=truth, camera=camera)
+    volumes = voxelize(truth.vertices, truth.solid_triangles(), grid.shape, grid.depth_scale)
+    trim_malloc(volumes.numel())
+    landmarks = truth.landmark_points()
+    return _flip_targets(replace(pairs, volumes=volumes, landmarks=landmarks, truth=truth, camera=camera))

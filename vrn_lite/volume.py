@@ -45,13 +45,10 @@ def voxelize(
     tensor([[0, 1, 0],
             [0, 1, 0]], dtype=torch.int32)
     """
-    require(
-        min(shape) > 0 and depth_scale > 0,
-        f"shape and depth_scale must be positive, got {tuple(shape)} and {depth_scale}",
-    )
-    require(
-        vertices.ndim >= 2 and vertices.shape[-1] == 3, f"vertices must be [..., v, 3], got {tuple(vertices.shape)}"
-    )
+    positive = min(shape) > 0 and depth_scale > 0
+    require(positive, f"shape and depth_scale must be positive, got {tuple(shape)} and {depth_scale}")
+    points = vertices.ndim >= 2 and vertices.shape[-1] == 3
+    require(points, f"vertices must be [..., v, 3], got {tuple(vertices.shape)}")
     require(triangles.ndim == 2 and triangles.shape[1] == 3, f"triangles must be [t, 3], got {tuple(triangles.shape)}")
     batched = vertices.reshape(-1, *vertices.shape[-2:])
     fragments = rasterize(batched, triangles, shape[1], shape[2])

@@ -34,11 +34,11 @@ import trimesh
 
 import vrn_lite as vrn
 from vrn_lite import exercises, viz
-from vrn_lite.camera import place
+from vrn_lite.camera import crop_camera
 from vrn_lite.frame import Grid
 from vrn_lite.mesh import boundary_edges, signed_volume
 from vrn_lite.raster import rasterize
-from vrn_lite.samples import STEADY
+from vrn_lite.samples import NO_JITTER
 from vrn_lite.viz import widgets
 
 if "BINDER_SERVICE_HOST" in os.environ:
@@ -75,7 +75,7 @@ assert len(boundary_edges(solid)) == 0
 # %% place
 grid = Grid(depth=200, height=192, width=192, depth_scale=1.5)  # this package's full-size grid
 zero = torch.zeros(1)
-camera = place(head.landmark_points()[None], zero + 20, zero, zero, face.unit, grid)  # yaw, pitch and roll in degrees
+camera = crop_camera(head.landmark_points()[None], zero + 20, zero, zero, face.interocular, grid)  # yaw, pitch and roll in degrees
 points = camera(head.vertices[None])[0]  # [v, 3], voxel frame, pixels
 parts = {
     "open face patch": {"vertices": points, "triangles": patch},
@@ -312,8 +312,8 @@ frontal = torch.zeros(faces)
 def floor(side, depth_scale):
     """Cube root of the number of voxels, and the mean NME of voxelizing and coming back, for a grid of this side."""
     small = Grid(depth=round(side * 200 / 192), height=side, width=side, depth_scale=depth_scale)
-    cameras = place(people.landmark_points(), frontal, frontal, frontal, face.unit, small)
-    placed = people.moved(cameras(people.vertices))
+    cameras = crop_camera(people.landmark_points(), frontal, frontal, frontal, face.interocular, small)
+    placed = people.with_vertices(cameras(people.vertices))
     volumes = vrn.voxelize(placed.vertices, solid, small.shape, depth_scale)
     errors = [vrn.nme(vrn.isosurface(volume, depth_scale=depth_scale), placed[i]) for i, volume in enumerate(volumes)]
     return (small.depth * small.height * small.width) ** (1 / 3), sum(errors) / len(errors)
@@ -381,7 +381,7 @@ pairs = vrn.make_pairs(
     network.preset,
     {"ci": 2, "cpu": 4, "gpu": 16}[profile],
     torch.Generator().manual_seed(5),
-    poses=STEADY,
+    poses=NO_JITTER,
 )
 with torch.inference_mode():
     chances = network(pairs.images).sigmoid()
@@ -396,7 +396,7 @@ def roughness(surface):
 
 
 answers = {"soft": soft, "hard": hard, "true volume": oracle}
-errors = {name: [vrn.nme(surface, pairs.mesh(i), levelled=True) for i, surface in enumerate(surfaces)] for name, surfaces in answers.items()}
+errors = {name: [vrn.nme(surface, pairs.mesh(i), depth_aligned=True) for i, surface in enumerate(surfaces)] for name, surfaces in answers.items()}
 best = errors["soft"].index(min(errors["soft"]))  # the face to look at below
 for name, surfaces in answers.items():
     rough = sum(map(roughness, surfaces)) / len(surfaces)
@@ -423,7 +423,7 @@ viz.show(
 # The soft surface is smoother than the hard one, and smoother even than the surface of the true volume, which is hard. The NME differs little, and either can be ahead. Here the network's own error is much larger than a step of the staircase, and
 # the measure looks at distances between vertices, not at how smooth the surface is between them. This is why you should look at a reconstruction, and not at its number only.
 #
-# (The network was trained on faces from another source than this one. The two put the depth origin in slightly different places, so the mean difference in z was removed before taking the NME: `levelled=True`.)
+# (The network was trained on faces from another source than this one. The two put the depth origin in slightly different places, so the mean difference in z was removed before taking the NME: `depth_aligned=True`.)
 
 # %% level-text [markdown]
 # **The level.** One half is a choice. The slider draws the surface of the same soft answer at other probabilities. *Predict:* what happens to the nose at 0.9, and to the chin at 0.1? If the surface moves much, the network is unsure there; where it stays, it is sure.
@@ -456,7 +456,7 @@ for depth_scale in (2.0, 1.5):
     box = Grid(200, 192, 192, depth_scale)
     shares = []
     for angle in yaws:
-        turned = place(crowd.landmark_points(), torch.full_like(pitch, angle), pitch, 0 * pitch, face.unit, box)(crowd.vertices)
+        turned = crop_camera(crowd.landmark_points(), torch.full_like(pitch, angle), pitch, 0 * pitch, face.interocular, box)(crowd.vertices)
         z = turned[:, crowd.face, 2]
         shares.append(((z < 0) | (z > box.depth / box.depth_scale)).float().mean(1))  # per sample
     name = f"depth scale {depth_scale} ({box.depth / depth_scale:.0f} px deep)"
@@ -484,7 +484,7 @@ viz.show(
 )
 
 # %% depth-slices
-side = place(head.landmark_points()[None], zero + 90, zero, zero, face.unit, grid)(head.vertices[None])[0]
+side = crop_camera(head.landmark_points()[None], zero + 90, zero, zero, face.interocular, grid)(head.vertices[None])[0]
 shallow = vrn.voxelize(side, solid, (200, 192, 192), 2.0)
 deep = vrn.voxelize(side, solid, (200, 192, 192), 1.5)
 from_above = {"depth scale 2.0": shallow[:, 96].float(), "depth scale 1.5": deep[:, 96].float()}

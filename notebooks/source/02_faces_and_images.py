@@ -33,7 +33,7 @@ import torch
 
 import vrn_lite as vrn
 from vrn_lite import exercises, landmarks, viz
-from vrn_lite.camera import place
+from vrn_lite.camera import crop_camera
 from vrn_lite.frame import Grid
 from vrn_lite.raster import nearest, rasterize
 from vrn_lite.synth import photographed
@@ -67,7 +67,7 @@ grid = Grid(depth=200, height=192, width=192, depth_scale=1.5)
 def posed(vertices, yaw=0.0, pitch=0.0, roll=0.0):
     """Vertices [b, v, 3] of the model frame in the voxel frame, cropped as the paper does."""
     angles = [torch.full((len(vertices),), float(angle)) for angle in (yaw, pitch, roll)]
-    return place(vertices[:, face.landmarks], *angles, face.unit, grid)(vertices)
+    return crop_camera(vertices[:, face.landmarks], *angles, face.interocular, grid)(vertices)
 
 
 mean = face.mesh()
@@ -90,7 +90,7 @@ viz.show(figure, "The mean face as a shaded mesh with the 68 landmark points on 
 
 # %% identity
 modes = {"ci": 3, "cpu": 4, "gpu": 4}[profile]
-camera = place(mean.landmark_points()[None], *torch.zeros(3, 1), face.unit, grid)  # the mean face's own, for all of them
+camera = crop_camera(mean.landmark_points()[None], *torch.zeros(3, 1), face.interocular, grid)  # the mean face's own, for all of them
 parts = {}
 for mode in range(modes):
     a = torch.zeros(len(face.identity))

@@ -34,7 +34,7 @@ import torch
 import vrn_lite as vrn
 from vrn_lite import exercises, viz
 from vrn_lite.networks.base import build
-from vrn_lite.samples import JITTERED, MILD
+from vrn_lite.samples import MILD_JITTER, PAPER_JITTER
 from vrn_lite.training.losses import voxel_loss
 from vrn_lite.training.optim import OPTIMS
 from vrn_lite.viz import widgets
@@ -57,7 +57,7 @@ print(f"vrn_lite, profile {profile}, PyTorch {torch.__version__}")
 face = vrn.faces.default()
 source = face.name
 preset, samples, batch = {"ci": ("tiny", 720, 4), "cpu": ("lite", 15_000, 16), "gpu": ("colab", 60_000, 32)}[profile]
-poses = {"ci": MILD, "cpu": MILD, "gpu": JITTERED}[profile]  # how far the crops are turned, shifted and scaled
+poses = {"ci": MILD_JITTER, "cpu": MILD_JITTER, "gpu": PAPER_JITTER}[profile]  # how far the crops are turned, shifted and scaled
 
 grid = vrn.preset(preset).grid
 pairs = vrn.make_pairs(face, preset, 8, torch.Generator().manual_seed(4), poses=poses)
@@ -124,8 +124,8 @@ assert abs(float(by_hand - by_package)) < 1e-4
 # samples. **Ours** is for minutes: AdamW with a twenty times higher rate, which rises slowly at first (at full rate, fresh weights would be thrown far off) and falls
 # towards the end (so that the last batches no longer shake what was learnt).
 #
-# A second thing is for minutes, too: the paper turns every crop by up to 45 degrees in the image plane, moves it by up to 15 px and scales it by up to 15 % (`JITTERED`). That makes a network ready for bad
-# crops, and it makes the task harder. A few thousand steps are better spent on poses of the head: here, without a GPU, the crops move by up to 10 degrees, 5 px and 5 % (`MILD`).
+# A second thing is for minutes, too: the paper turns every crop by up to 45 degrees in the image plane, moves it by up to 15 px and scales it by up to 15 % (`PAPER_JITTER`). That makes a network ready for bad
+# crops, and it makes the task harder. A few thousand steps are better spent on poses of the head: here, without a GPU, the crops move by up to 10 degrees, 5 px and 5 % (`MILD_JITTER`).
 
 # %% recipes
 for name, optim in OPTIMS.items():

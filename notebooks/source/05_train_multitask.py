@@ -34,7 +34,7 @@ from vrn_lite import exercises, landmarks, viz
 from vrn_lite.inference import landmarks_in, probabilities
 from vrn_lite.metrics import landmark_nme
 from vrn_lite.networks.base import build
-from vrn_lite.samples import JITTERED, MILD
+from vrn_lite.samples import MILD_JITTER, PAPER_JITTER
 from vrn_lite.training.losses import landmark_loss, voxel_loss
 from vrn_lite.viz import widgets
 
@@ -55,7 +55,7 @@ print(f"vrn_lite, profile {profile}, PyTorch {torch.__version__}")
 face = vrn.faces.default()
 source = face.name
 preset, samples, batch = {"ci": ("tiny", 480, 4), "cpu": ("lite", 15_000, 16), "gpu": ("colab", 60_000, 32)}[profile]
-poses = {"ci": MILD, "cpu": MILD, "gpu": JITTERED}[profile]  # notebook 04: less augmentation for minutes
+poses = {"ci": MILD_JITTER, "cpu": MILD_JITTER, "gpu": PAPER_JITTER}[profile]  # notebook 04: less augmentation for minutes
 
 grid = vrn.preset(preset).grid
 network = build("multitask", preset, seed=0)

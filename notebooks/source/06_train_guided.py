@@ -37,7 +37,7 @@ from vrn_lite import exercises, landmarks, viz
 from vrn_lite.inference import probabilities
 from vrn_lite.metrics import landmark_nme
 from vrn_lite.networks.base import build
-from vrn_lite.samples import JITTERED, MILD
+from vrn_lite.samples import MILD_JITTER, PAPER_JITTER
 from vrn_lite.viz import widgets
 
 if "BINDER_SERVICE_HOST" in os.environ:
@@ -57,7 +57,7 @@ print(f"vrn_lite, profile {profile}, PyTorch {torch.__version__}")
 face = vrn.faces.default()
 source = face.name
 preset, samples, batch = {"ci": ("tiny", 480, 4), "cpu": ("lite", 15_000, 16), "gpu": ("colab", 60_000, 32)}[profile]
-poses = {"ci": MILD, "cpu": MILD, "gpu": JITTERED}[profile]  # notebook 04: less augmentation for minutes
+poses = {"ci": MILD_JITTER, "cpu": MILD_JITTER, "gpu": PAPER_JITTER}[profile]  # notebook 04: less augmentation for minutes
 
 grid = vrn.preset(preset).grid
 network = build("guided", preset, seed=0)
@@ -266,7 +266,7 @@ viz.show(
 def score(chances, pairs, depth_scale):
     """Mean IoU and mean NME (without depth offset) over the faces; no surface, no NME."""
     meshes = [vrn.isosurface(chance, depth_scale=depth_scale) if chance.max() > 0.5 else None for chance in chances]
-    found = [vrn.nme(mesh, pairs.mesh(i), levelled=True) for i, mesh in enumerate(meshes) if mesh is not None]
+    found = [vrn.nme(mesh, pairs.mesh(i), depth_aligned=True) for i, mesh in enumerate(meshes) if mesh is not None]
     return overlap(chances, pairs), sum(found) / len(found) if found else float("nan")
 
 

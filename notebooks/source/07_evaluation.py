@@ -172,7 +172,7 @@ turned = truth.landmark_points()[[36, 45], :2].double().diff(dim=0).norm()
 print(f"d: {d:.1f} px in space; in the image, at this yaw, it would be {turned:.1f} px")
 by_hand = [float(rest.norm(dim=1).mean() / d) for rest in (offsets, settled, offsets - depth)]
 errors = vertex_errors(found, truth)
-for name, mine, package in zip(("NME", "rigid NME", "levelled NME"), by_hand, (errors.nme, errors.rigid, errors.levelled), strict=True):
+for name, mine, package in zip(("NME", "rigid NME", "levelled NME"), by_hand, (errors.nme, errors.rigid, errors.depth_aligned), strict=True):
     print(f"{name:13} by hand {mine:.4f}   vertex_errors {package:.4f}")
     assert abs(mine - package) < 1e-9
 at = {"as reconstructed": offsets, "after the rigid motion": settled}
@@ -614,7 +614,7 @@ for chunk, batch in enumerate(testsets.aflw2000(face, last + 1, preset=network.p
             cases[name, which] = made_again(models[name], batch, number % testsets.CHUNK)
 for key, (number, before) in wanted.items():
     errors = cases[key][5]
-    now = errors.nme if score == "nme" else errors.levelled
+    now = errors.nme if score == "nme" else errors.depth_aligned
     print(f"{', '.join(key):24} picture {number:3}: stored {before:.4f}, now {now:.4f}; rigid {errors.rigid:.4f}; detected landmarks {cases[key][6]:.4f}")
 columns = {}
 for name in models:

@@ -34,14 +34,14 @@ import torch
 
 import vrn_lite as vrn
 from vrn_lite import exercises, viz
-from vrn_lite.camera import place
+from vrn_lite.camera import crop_camera
 from vrn_lite.evaluation import predictors as methods, testsets
 from vrn_lite.inference import landmarks_in, probabilities
 from vrn_lite.metrics import error_curve, normaliser
 from vrn_lite.networks.base import build
 from vrn_lite.networks.weights import shipped, weights_metadata
 from vrn_lite.raster import nearest, rasterize
-from vrn_lite.samples import JITTERED, MILD, unaligned
+from vrn_lite.samples import MILD_JITTER, PAPER_JITTER, unaligned
 from vrn_lite.studies import ablations
 from vrn_lite.studies.ablations import spread
 from vrn_lite.studies.published import results
@@ -71,7 +71,7 @@ models = {name: vrn.load(name) for name in ("vrn", "unaligned", "guided")}
 detector = vrn.load("landmarks")
 large = detector.preset  # 128 px, as the others
 pairs = next(iter(vrn.heldout(face, 16, preset=large)))
-frontal = unaligned(pairs, face.unit, large.grid)
+frontal = unaligned(pairs, face.interocular, large.grid)
 some = (pairs.yaw - torch.tensor([[-70.0], [-20.0], [15.0], [50.0]])).abs().argmin(1)  # from one side to the other
 
 
@@ -138,10 +138,10 @@ viz.show(
 
 # %% look
 preset, samples, batch = {"ci": ("tiny", 160, 4), "cpu": ("lite", 2_400, 16), "gpu": ("colab", 24_000, 32)}[profile]
-poses = {"ci": MILD, "cpu": MILD, "gpu": JITTERED}[profile]  # notebook 04: less augmentation for minutes
+poses = {"ci": MILD_JITTER, "cpu": MILD_JITTER, "gpu": PAPER_JITTER}[profile]  # notebook 04: less augmentation for minutes
 grid = vrn.preset(preset).grid
 held_out = next(iter(vrn.heldout(face, {"ci": 4, "cpu": 16, "gpu": 16}[profile], preset=preset)))
-targets = {"aligned": held_out, "frontal": unaligned(held_out, face.unit, grid)}
+targets = {"aligned": held_out, "frontal": unaligned(held_out, face.interocular, grid)}
 four = held_out.yaw.argsort()[torch.linspace(0, len(held_out) - 1, 4).round().long()]  # from one side to the other
 history, looks = {task: [] for task in targets}, {task: [] for task in targets}
 
@@ -334,8 +334,8 @@ class Frontal:
 
     def __init__(self, preset):
         self.grid, level, mean = vrn.preset(preset).grid, torch.zeros(1), face.mesh()
-        camera = place(mean.landmark_points().expand(1, -1, -1), level, level, level, face.unit, self.grid)
-        self.mean = mean.moved(camera(mean.vertices.expand(1, -1, -1)))[0]
+        camera = crop_camera(mean.landmark_points().expand(1, -1, -1), level, level, level, face.interocular, self.grid)
+        self.mean = mean.with_vertices(camera(mean.vertices.expand(1, -1, -1)))[0]
         self.d = float(normaliser(self.mean.landmark_points()))
         self.depth, on = self.seen(self.mean.vertices, self.mean.solid_triangles())
         skin = torch.zeros_like(self.depth)
@@ -371,8 +371,8 @@ def maps_of(networks, preset, people):
     seen = [points * frame.grid.width / large.grid.width for points in found]
     for batch in vrn.heldout(face, people, preset=preset):
         points = seen.pop(0)
-        straight = unaligned(batch, face.unit, frame.grid)
-        way = batch.camera.inverse().then(straight.camera)  # the true pose, taken out
+        straight = unaligned(batch, face.interocular, frame.grid)
+        way = batch.camera.inverse().compose(straight.camera)  # the true pose, taken out
         maps["truth"] += [frame.deviation(mesh.vertices, mesh.solid_triangles()) for mesh in map(straight.mesh, range(len(batch)))]
         for name in list(maps)[1:]:
             for i in range(len(batch)):  # one by one: a volume of probabilities is large
@@ -442,7 +442,7 @@ def with_found(batch):
 
 def put_back(batch):
     """The frontal network's answers, put back with the true pose."""
-    straight = unaligned(batch, face.unit, large.grid)
+    straight = unaligned(batch, face.interocular, large.grid)
     return methods.put_back(methods.by_network(models["unaligned"], False)(straight), straight, batch, large.grid)
 
 

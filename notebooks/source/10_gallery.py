@@ -105,7 +105,7 @@ scenes = {
     "its error": viz.surface_of(chances[one], depth_scale=grid.depth_scale) | {"intensity": torch.where(front, away, 0.0)},
     "truth": {"vertices": truth.vertices, "triangles": truth.solid_triangles(), "colours": viz.COLOURS[5]},
 }
-title = f"One face: IoU {float(overlap[one]):.3f}, NME {vrn.nme(surface, truth, levelled=True):.3f}"
+title = f"One face: IoU {float(overlap[one]):.3f}, NME {vrn.nme(surface, truth, depth_aligned=True):.3f}"
 viz.show(
     viz.linked_figure(scenes, title, intensity_name="error (px)", intensity_range=(0, 6), most_vertices=6000),
     "Three meshes side by side under one camera: the answer in the picture's colours, the answer coloured by its error, and the truth.",
@@ -183,7 +183,7 @@ for batch in vrn.heldout(face, crowd, preset=guided.preset):
     for i in range(len(batch)):
         answer, points = guided_answers(batch.images[i : i + 1])  # one at a time: a volume of 128 voxels a side takes 8 MB
         meets = float(answer.max()) > 0.5
-        error = vrn.nme(vrn.isosurface(answer[0], depth_scale=grid.depth_scale), batch.mesh(i), levelled=True) if meets else float("inf")
+        error = vrn.nme(vrn.isosurface(answer[0], depth_scale=grid.depth_scale), batch.mesh(i), depth_aligned=True) if meets else float("inf")
         reliefs = viz.shade_volume(torch.stack([answer[0], batch.volumes[i].float()]), grid.depth_scale)
         off = float(landmark_nme(points, batch.landmarks[i : i + 1])[0])
         seen.append((error, batch.images[i], *reliefs, points[0], float(batch.yaw[i]), float(batch.pitch[i]), off))

@@ -63,7 +63,9 @@ class MorphableFace:
         object.__setattr__(self, "patch_vertices", self.triangles[self.patch].unique())
 
     def to(self, device: torch.device | str) -> "MorphableFace":
-        """A copy on `device`."""
+        """The same face on `device`."""
+        if self.mean.device == torch.device(device):
+            return self
         moved = {f.name: getattr(self, f.name) for f in fields(self) if f.init}
         moved = {k: (v.to(device) if isinstance(v, Tensor | Photographs) else v) for k, v in moved.items()}
         return replace(self, **moved | {"regions": {k: v.to(device) for k, v in self.regions.items()}})
