@@ -1,4 +1,4 @@
-"""How sure a reconstruction is: do the landmarks that were found form a face?"""
+"""How sure a reconstruction is: whether the landmarks that were found form a face."""
 
 import math
 from functools import lru_cache

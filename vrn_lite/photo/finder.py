@@ -18,11 +18,12 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from PIL import Image as Pillow
-from safetensors.torch import load_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from vrn_lite.files import atomically
 from vrn_lite.frame import require
-from vrn_lite.networks.weights import WEIGHTS
+from vrn_lite.networks.weights import WEIGHTS, tensors_in
 from vrn_lite.photo.image_io import Box, Photo
 
 LONGEST = 600
@@ -114,9 +115,14 @@ class _Block(nn.Module):
 def finder_network() -> FinderNetwork:
     """The network that ships, in eval mode."""
     network = FinderNetwork()
-    state = load_file(Path(str(WEIGHTS)) / "finder.safetensors")
-    network.load_state_dict({name: v.float() if v.is_floating_point() else v for name, v in state.items()})
+    network.load_state_dict(tensors_in(Path(str(WEIGHTS)) / "finder.safetensors"))
     return network.to(memory_format=torch.channels_last).eval()
+
+
+def save_finder(network: FinderNetwork, path: Path) -> None:
+    """Write the network's weights in float16."""
+    state = {name: (v.half() if v.is_floating_point() else v).contiguous() for name, v in network.state_dict().items()}
+    atomically(path, lambda part: save_file(state, part))
 
 
 class EmbeddedFinder:
@@ -166,8 +172,8 @@ def finder_named(name: str | None = None) -> Finder:
     return YuNet() if name == "yunet" else EmbeddedFinder()
 
 
-def detect_face(image: Photo, name: str = "the image", finder: Finder | None = None) -> Found:
-    """The largest face in a photograph.
+def find_face(image: Photo, name: str = "the image", finder: Finder | None = None) -> Found:
+    """The largest face in a photograph; `finder` as `finder_named` gives it.
 
     Raises
     ------
@@ -177,6 +183,11 @@ def detect_face(image: Photo, name: str = "the image", finder: Finder | None = N
     advice = "pass --box X0 Y0 X1 Y1 (in Python, box=(x0, y0, x1, y1)) around the face's landmarks"
     require(bool(found), f"no face found in {name}: {advice}")
     return max(found, key=lambda face: (face.box[2] - face.box[0]) * (face.box[3] - face.box[1]))
+
+
+def detect_face(image: Photo, name: str = "the image") -> Box:
+    """The landmark-style box of the largest face in a photograph; errors as `find_face`."""
+    return find_face(image, name).box
 
 
 def _halves(image: Photo) -> tuple[list[Float[Tensor, "1 3 h w"]], float]:
@@ -201,7 +212,7 @@ def _in_pixels(scale: float) -> Tensor:
     return torch.tensor([1.0, scale, scale, scale, scale, 1.0])
 
 
-def _faces(maps: Float[Tensor, "b 7 H W"]) -> Float[Tensor, "b 6 H W"]:
+def finder_faces(maps: Float[Tensor, "b 7 H W"]) -> Float[Tensor, "b 6 H W"]:
     """Each cell's face: presence, centre (x, y), width and height in pixels, angle in radians."""
     y, x = ((torch.arange(size) + 0.5) * STRIDE for size in maps.shape[-2:])
     across, down = maps[:, 1] * USUAL + x, maps[:, 2] * USUAL + y[:, None]
@@ -214,7 +225,7 @@ def _peaks(maps: Float[Tensor, "7 H W"]) -> Float[Tensor, "n 6"]:
     presence = maps[0].sigmoid()
     top = F.max_pool2d(presence[None], 3, 1, 1)[0]
     row, column = ((presence == top) & (presence > GLANCE)).nonzero().unbind(1)
-    return _faces(maps[None])[0][:, row, column].T
+    return finder_faces(maps[None])[0][:, row, column].T
 
 
 def apart(faces: Float[Tensor, "n 6"]) -> Float[Tensor, "m 6"]:
@@ -235,7 +246,7 @@ def _again(network: FinderNetwork, levels: list[Tensor], faces: Float[Tensor, "n
     score, centre, sizes, angle = faces[:, 0], faces[:, 1:3], faces[:, 3:5], faces[:, 5]
     pixel = sizes.prod(1).sqrt() / known  # the largest level's pixels in one of the window
     windows = torch.cat([window(levels, *one, side) for one in zip(centre, pixel, angle, strict=True)])
-    told = _faces(network(windows))  # [n, 6, H, W]
+    told = finder_faces(network(windows))  # [n, 6, H, W]
     near = (told[:, 1:3] - side / 2).norm(dim=1) < 0.4 * known
     best = torch.where(near, told[:, 0], 0).flatten(1).argmax(1)
     told = told.flatten(2)[torch.arange(len(faces)), :, best]
