@@ -38,9 +38,11 @@ def residual(landmarks: Float[np.ndarray, "68 2"]) -> float:
     """  # fmt: skip
     points = torch.from_numpy(np.asarray(landmarks, dtype=np.float64))
     size = float((points.amax(0) - points.amin(0)).prod().sqrt())
+    if size < 1e-9:
+        return math.inf
     mean = mean_landmarks()[None]
     fitted = orthographic(mean, points[None])(mean)[0, :, :2]
-    return float((fitted - points).square().sum(1).mean().sqrt()) / max(size, 1e-9)
+    return float((fitted - points).square().sum(1).mean().sqrt()) / size
 
 
 def confidence(score: float, landmarks: Float[np.ndarray, "68 2"] | None) -> float:

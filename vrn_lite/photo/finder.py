@@ -2,7 +2,7 @@
 
 ::
 
-    photo --at most 600 px--> halves of halves --network--> heat-maps --peaks--> faces --turned upright, network--> faces
+    photo --at most 560 px--> halves of halves --network--> heat-maps --peaks--> faces --turned upright, network--> faces
 
 The network knows faces of one size, about `SIZES`; each of the halves shows others at that size. What it finds it sees
 once more, turned upright and at the size that it knows best: that confirms the face and settles box and angle.
@@ -23,25 +23,26 @@ from torch import Tensor, nn
 
 from vrn_lite.files import atomically
 from vrn_lite.frame import require
+from vrn_lite.networks.hourglass import Hourglass, Residual, Stem
 from vrn_lite.networks.weights import WEIGHTS, tensors_in
 from vrn_lite.photo.image_io import Box, Photo
 
-LONGEST = 600
+LONGEST = 560
 """Longer side of the largest of the pictures that the network sees; a smaller photograph is enlarged at most twice."""
 
-SIZES = (18.0, 60.0)
+SIZES = (20.0, 70.0)
 """Faces of these sizes, the roots of their boxes' areas in pixels, are known to the network."""
 
 STRIDE = 8
 """The network gives one answer for each so many pixels."""
 
-USUAL = 32.0
+USUAL = 36.0
 """Its offsets and sizes are told in units of so many pixels."""
 
 GLANCE, SURE = 0.25, 0.5
 """Presence that is worth a second look, and that which then makes a face."""
 
-MOST = 24
+MOST = 10
 """At most so many are looked at twice."""
 
 
@@ -73,42 +74,24 @@ class FinderNetwork(nn.Module):
 
     ``[b, 3, h, w]`` in [0, 1], 0.5 beyond the picture -> ``[b, 7, h / 8, w / 8]``: logit of a face's presence (its box's
     centre is near), the centre's offset (x, y) and the logarithms of the box's width and height in units of `USUAL`,
-    cosine and sine of the angle.
+    cosine and sine of the angle. Stem and hourglass are those of the landmark network, so that it can start from there.
     """
 
-    def __init__(self, channels: int = 64, blocks: int = 4) -> None:
+    def __init__(self, first: int = 32, width: int = 128) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            _convolution(3, channels // 4, 2),
-            _convolution(channels // 4, channels // 2, 2),
-            _Block(channels // 2),
-            _convolution(channels // 2, channels, 2),
-            *(_Block(channels) for _ in range(blocks)),
-        )
-        self.answer = nn.Conv2d(channels, 7, 1)
-        nn.init.constant_(self.answer.bias[:1], -4.0)  # faces are rare
+        self.stem = Stem(3, 4, first, width)
+        self.before = Residual(width, width)
+        self.hourglass = Hourglass(2, 1, width)
+        self.after = Residual(width, width)
+        self.answer = nn.Sequential(nn.BatchNorm2d(width), nn.ReLU(), nn.Conv2d(width, 7, 1))
+        nn.init.constant_(self.answer[-1].bias[:1], -4.0)  # faces are rare
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 7 H W"]:
         """The seven maps."""
         height, width = images.shape[-2:]
-        padded = F.pad(images * 2 - 1, (0, -width % STRIDE, 0, -height % STRIDE))
-        return self.answer(self.layers(padded.to(memory_format=torch.channels_last)))
-
-
-def _convolution(inner: int, outer: int, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(inner, outer, 3, stride, 1, bias=False), nn.BatchNorm2d(outer), nn.ReLU())
-
-
-class _Block(nn.Module):
-    """Two convolutions beside a shortcut."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.first = _convolution(channels, channels)
-        self.second = nn.Sequential(nn.Conv2d(channels, channels, 3, 1, 1, bias=False), nn.BatchNorm2d(channels))
-
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        return F.relu(x + self.second(self.first(x)))
+        padded = F.pad(images, (0, -width % 32, 0, -height % 32), value=0.5).to(memory_format=torch.channels_last)
+        maps = self.answer(self.after(self.hourglass(self.before(F.max_pool2d(self.stem(padded), 2)))))
+        return maps[..., : -(-height // STRIDE), : -(-width // STRIDE)]
 
 
 @lru_cache(maxsize=1)

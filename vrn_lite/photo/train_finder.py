@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from vrn_lite.faces import default, procedural
+from vrn_lite.networks.weights import load
 from vrn_lite.photo.finder import SIZES, STRIDE, USUAL, FinderNetwork, save_finder
 from vrn_lite.photo.scenes import Scenes, Sprites, backgrounds, mirrored, scenes, sprites
 from vrn_lite.synth.assets import fetched
@@ -61,6 +62,28 @@ def loss(answer: Tensor, some: Scenes) -> Tensor:
     entropy = F.binary_cross_entropy_with_logits(presence, wanted[:, 0], reduction="none")
     told = (answer[:, 1:] - wanted[:, 1:]).abs().mean(1)
     return ((entropy * focus * counts).sum() + (told * good).sum()) / good.sum().clamp(min=1)
+
+
+PARTS = {
+    "stem": "stem",
+    "before": "stacks.0.0.before.0",
+    "hourglass": "stacks.0.0.below",
+    "hourglass.below.below.0": "stacks.0.0.below.below.below.skip.0",
+    "after": "stacks.0.0.after.0",
+}
+"""Parts of the finder's network, and parts of the landmark network with the same shapes that they start from."""
+
+
+def start_from_landmarks(network: FinderNetwork) -> None:
+    """Take over stem and hourglass of the landmark network that ships, which knows faces already."""
+    theirs = load("landmarks").state_dict()
+    mine = network.state_dict()
+    for part, other in PARTS.items():
+        for name in mine:
+            source = name.replace(f"{part}.", f"{other}.", 1) if name.startswith(f"{part}.") else ""
+            if source in theirs and theirs[source].shape == mine[name].shape:
+                mine[name] = theirs[source]
+    network.load_state_dict(mine)
 
 
 def train(

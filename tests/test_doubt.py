@@ -1,0 +1,37 @@
+"""Landmarks of a face are believed, others are not."""
+
+import numpy as np
+import pytest
+import torch
+
+from vrn_lite.camera import rotation_matrix
+from vrn_lite.frame import InputError
+from vrn_lite.photo.doubt import DOUBT, confidence, mean_landmarks, refuse, residual
+
+
+@pytest.mark.parametrize("yaw", [0.0, 45, 90])
+@pytest.mark.parametrize("roll", [0.0, 130])
+def test_any_view_of_the_mean_face_fits_exactly(yaw, roll):
+    angles = (torch.tensor([value], dtype=torch.float64) for value in (yaw, 15.0, roll))
+    points = 37 * (mean_landmarks() @ rotation_matrix(*angles)[0].T)[:, :2].numpy() * (1, -1) + (400, -20)
+    assert residual(points) < 1e-9
+    assert confidence(0.9, points) == 0.9
+
+
+def test_points_at_random_do_not():
+    points = np.random.default_rng(0).normal(size=(68, 2))
+    assert residual(points) > 0.1
+    assert confidence(1.0, points) < 0.01
+    assert confidence(1.0, np.zeros((68, 2))) < 0.01
+
+
+def test_without_landmarks_the_finder_decides():
+    assert confidence(0.7, None) == 0.7
+
+
+def test_doubt_names_box_and_remedy():
+    refuse("a.png", (1, 2, 3, 4), DOUBT)
+    with pytest.raises(
+        InputError, match=r"^doubtful face in a\.png at 10 20 30 41 \(confidence 0\.20, .*--box .*--force"
+    ):
+        refuse("a.png", (10.2, 20.4, 30.0, 41.0), 0.2)
