@@ -1,12 +1,13 @@
 """Make the notebooks' editions from their one source: ``python notebooks/editions.py`` writes all that is stale.
 
-A source ``source/NN_name.py`` is in jupytext's percent format: ``# %% id`` begins a cell of code, ``# %% id [markdown]`` one of
-text, and a magic stands behind ``pass  #``. An exercise holds its solution between two marks, and the cell ``...-solution`` after
-it holds the remark on the solution, if there is one (and, after a line ``</details>``, text that follows in the same cell).
+A source ``source/NN_name.py`` is in jupytext's percent format: ``# %% id`` begins a cell of code,
+``# %% id [markdown]`` one of text, and a magic stands behind ``pass  #``; the tag ``hide-input`` folds a cell's code.
+An exercise holds its solution between two marks, and the cell ``...-solution`` after it holds the remark on the
+solution, if there is one (and, after a line ``</details>``, text that follows in the same cell).
 
 * The student's edition ``NN_name.ipynb`` has ``return ...`` between the marks, and the solution folded away beneath.
-* The teacher's edition ``teacher/NN_name.ipynb`` has the solution in place, and the typical wrong answers beneath. It is not kept
-  in the repository: ``python notebooks/editions.py teacher`` writes it.
+* The teacher's edition ``teacher/NN_name.ipynb`` has the solution in place, and the typical wrong answers beneath.
+  It is not kept in the repository: ``python notebooks/editions.py teacher`` writes it.
 """
 
 import argparse
@@ -39,11 +40,23 @@ KERNEL = {
 SOLUTION = re.compile(r"^( *)### BEGIN SOLUTION\n(.*?)^ *### END SOLUTION\n", re.M | re.S)
 CHECK = re.compile(r'^exercises\.check\("([\d.]+)", (\w+)\)', re.M)
 FOLDED_END = "</details>"
+FOLDED = "hide-input"
+"""Tag of a cell whose code is folded away: in JupyterLab, and on the site."""
 MINUTES_AN_EXERCISE, WORDS_A_MINUTE = 5, 60
-"""Assumed for lessons; the words are for a notebook that does not state its reading time (the others state 40 to 80 a minute, figures included)."""
+"""Assumed for lessons; the words are for a notebook that does not state its reading time.
+
+The others state 40 to 80 a minute, figures included."""
 PLANS: dict[str, tuple[tuple[str, tuple[int, ...]], ...]] = {
     "ninety-minutes": (("00", ()), ("01", (1, 2, 3, 4)), ("02", (4, 8)), ("03", (2, 9)), ("04", (5, 6))),
-    "one-day": (("00", ()), ("01", ()), ("02", ()), ("03", (1, 2, 3, 4, 5, 6, 8, 9)), ("04", ()), ("06", ()), ("07", (1, 3, 4, 7))),
+    "one-day": (
+        ("00", ()),
+        ("01", ()),
+        ("02", ()),
+        ("03", (1, 2, 3, 4, 5, 6, 8, 9)),
+        ("04", ()),
+        ("06", ()),
+        ("07", (1, 3, 4, 7)),
+    ),
     "week-1": (("00", ()), ("01", ()), ("02", ())),
     "week-2": (("03", ()), ("04", ())),
     "week-3": (("05", ()), ("06", ())),
@@ -51,17 +64,33 @@ PLANS: dict[str, tuple[tuple[str, tuple[int, ...]], ...]] = {
 }
 """Course plans: two digits of a notebook and its sections, counted from 1 (none: all)."""
 THEMES = {
-    "Half a voxel, pixel or cell is left out or added twice: index 0 has its centre at 1/2.": r"half (voxel|pixel|cell)|centres are at halves",
-    "Indices (d, r, c) and points (x, y, z) run in opposite orders.": r"x and y are swapped|order of the indices|[Rr]ow and column are swapped",
-    "z points away from the viewer and y down, so signs surprise.": r"y points down|z points away|turns the mesh inside out|runs to the right",
-    "A scale is forgotten, or applied the wrong way round.": r"scale is missing|multiply by (depth_|the )scale|scaled, too",
-    "A mean is meant and a sum is given, or the other way round.": r"you add |mean is wanted|sum is meant|its cells add up",
-    "Roots and squares: a mean length is no root mean square.": r"square root is missing|root of the mean square|[Nn]ot squared|before the mean",
+    "Half a voxel, pixel or cell is left out or added twice: index 0 has its centre at 1/2.": (
+        r"half (voxel|pixel|cell)|centres are at halves"
+    ),
+    "Indices (d, r, c) and points (x, y, z) run in opposite orders.": (
+        r"x and y are swapped|order of the indices|[Rr]ow and column are swapped"
+    ),
+    "z points away from the viewer and y down, so signs surprise.": (
+        r"y points down|z points away|turns the mesh inside out|runs to the right"
+    ),
+    "A scale is forgotten, or applied the wrong way round.": (
+        r"scale is missing|multiply by (depth_|the )scale|scaled, too"
+    ),
+    "A mean is meant and a sum is given, or the other way round.": (
+        r"you add |mean is wanted|sum is meant|its cells add up"
+    ),
+    "Roots and squares: a mean length is no root mean square.": (
+        r"square root is missing|root of the mean square|[Nn]ot squared|before the mean"
+    ),
     "Landmarks are numbered from 1 in the literature, and from 0 in Python.": r"counted from 1",
     "A distance taken in the picture shrinks to nothing in profile.": r"in profile it goes to zero",
     "A normalisation over one axis, or none, where all cells share one.": r"softmax|do not add up",
-    "Pairs are lost: two methods met the same faces, or the same seeds.": r"lose the pairs|pairs are lost|pairs are not used|meet the same faces",
-    "The thing is right, and its opposite is returned.": r"swapped: (inside|True)|[Ss]ign is wrong|two are swapped|above the curve|leaves that share",
+    "Pairs are lost: two methods met the same faces, or the same seeds.": (
+        r"lose the pairs|pairs are lost|pairs are not used|meet the same faces"
+    ),
+    "The thing is right, and its opposite is returned.": (
+        r"swapped: (inside|True)|[Ss]ign is wrong|two are swapped|above the curve|leaves that share"
+    ),
 }
 """Misconceptions that come up in more than one exercise, and how to find them among the hints."""
 NBGRADER = """c = get_config()
@@ -83,9 +112,19 @@ def read(path: Path) -> Notebook:
     for cell in found.cells:
         name = cell.metadata.pop("title")
         cell.metadata.pop("lines_to_next_cell", None)
-        made = code(name, re.sub(r"^( *)pass  # %", r"\1%", cell.source, flags=re.M)) if cell.cell_type == "code" else markdown(name, cell.source)
-        cells.append({**made, "metadata": dict(cell.metadata)})
-    return {"cells": cells, "metadata": {**KERNEL, "vrn_lite": dict(found.metadata["vrn_lite"])}, "nbformat": 4, "nbformat_minor": 5}
+        made = (
+            code(name, re.sub(r"^( *)pass  # %", r"\1%", cell.source, flags=re.M))
+            if cell.cell_type == "code"
+            else markdown(name, cell.source)
+        )
+        folded = {"jupyter": {"source_hidden": True}} if FOLDED in cell.metadata.get("tags", []) else {}
+        cells.append({**made, "metadata": folded | dict(cell.metadata)})
+    return {
+        "cells": cells,
+        "metadata": {**KERNEL, "vrn_lite": dict(found.metadata["vrn_lite"])},
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
 
 
 def stripped(value: str) -> str:
@@ -119,7 +158,14 @@ def markdown(name: str, value: str) -> Cell:
 
 def code(name: str, value: str) -> Cell:
     """Make a code cell."""
-    return {"cell_type": "code", "execution_count": None, "id": name, "metadata": {}, "outputs": [], "source": value.splitlines(keepends=True)}
+    return {
+        "cell_type": "code",
+        "execution_count": None,
+        "id": name,
+        "metadata": {},
+        "outputs": [],
+        "source": value.splitlines(keepends=True),
+    }
 
 
 def number(cell: Cell) -> str | None:
@@ -144,7 +190,7 @@ def function(cell: Cell) -> str:
 
 
 def exercises(cells: list[Cell]) -> Iterator[tuple[Cell, str, str]]:
-    """Give each cell with the remark on its solution and the text after that: both empty where the cell is no exercise."""
+    """Give each cell with the remark on its solution and the text after that: both empty where it is no exercise."""
     remarks = {cell["id"]: text(cell) for cell in cells}
     names = {f"{cell['id']}-solution" for cell in cells if number(cell)}
     for cell in cells:
@@ -170,7 +216,9 @@ def student(notebook: Notebook, name: str) -> Notebook:
     """Make the student's edition of a source."""
 
     def pages(cell: Cell, remark: str, after: str) -> list[Cell]:
-        fold = joined("<details><summary>Solution</summary>", f"```python\n{function(cell)}\n```", remark, FOLDED_END, after)
+        fold = joined(
+            "<details><summary>Solution</summary>", f"```python\n{function(cell)}\n```", remark, FOLDED_END, after
+        )
         return [with_text(cell, blank(cell)), markdown(f"{cell['id']}-solution", fold)]
 
     return edition(notebook, pages)
@@ -186,9 +234,13 @@ def teacher(notebook: Notebook, name: str) -> Notebook:
         return [with_text(cell, solved(cell)), markdown(f"{cell['id']}-teacher", joined(note, hints, remark, after))]
 
     made = edition(notebook, pages)
-    made["cells"] = [with_text(cell, deeper(text(cell))) if cell["cell_type"] == "markdown" else cell for cell in made["cells"]]
-    heading, rest = re.sub(r"^\[!\[Open in .*\n", "", text(made["cells"][0]), flags=re.M).split("\n", 1)  # there is nothing to open online
-    told = f"*The teacher's edition of [the student's notebook](../{name}.ipynb): solutions in place, and typical mistakes beneath each exercise.*"
+    made["cells"] = [
+        with_text(cell, deeper(text(cell))) if cell["cell_type"] == "markdown" else cell for cell in made["cells"]
+    ]
+    first = re.sub(r"^\[!\[Open in .*\n", "", text(made["cells"][0]), flags=re.M)  # there is nothing to open online
+    heading, rest = first.split("\n", 1)
+    student = f"[the student's notebook](../{name}.ipynb)"
+    told = f"*The teacher's edition of {student}: solutions in place, and typical mistakes beneath each exercise.*"
     made["cells"][0] = with_text(made["cells"][0], joined(heading, told, rest.strip()))
     return made
 
@@ -228,12 +280,24 @@ def overview() -> str:
     numbers, rows = measured(), []
     for path in sources():
         notebook, line = read(path), numbers["notebooks"].get(path.stem)
-        colab, binder = re.findall(r"\]\((https://(?:colab\.research\.google\.com/github|mybinder\.org/v2)/[^)]*)\)", text(notebook["cells"][0]))
+        colab, binder = re.findall(
+            r"\]\((https://(?:colab\.research\.google\.com/github|mybinder\.org/v2)/[^)]*)\)",
+            text(notebook["cells"][0]),
+        )
         cost = f"{line['minutes']} min, {line['peak_mib']} MiB" if line else "not measured"
         about = notebook["metadata"]["vrn_lite"]["about"]
-        rows.append((f"[{path.stem[:2]} {title(notebook)}](notebooks/{path.stem}.ipynb)", about, cost, f"[Colab]({colab}), [Binder]({binder})"))
+        rows.append(
+            (
+                f"[{path.stem[:2]} {title(notebook)}](notebooks/{path.stem}.ipynb)",
+                about,
+                cost,
+                f"[Colab]({colab}), [Binder]({binder})",
+            )
+        )
     minutes = numbers.get("meaning", {}).get("minutes")
-    note = f"Time and memory: measured in the profile {numbers['profile']} with {numbers['hardware']}" + (f"; minutes are {minutes}." if minutes else ".")
+    note = f"Time and memory: measured in the profile {numbers['profile']} with {numbers['hardware']}" + (
+        f"; minutes are {minutes}." if minutes else "."
+    )
     return joined(table(("notebook", "what it shows", "time and memory", "without installing"), rows), note)
 
 
@@ -258,7 +322,11 @@ class Lesson:
     def minutes(self, *numbers: int) -> tuple[int, int, int]:
         """Minutes of reading, exercises and running of some sections, counted from 1, or of all; it runs as a whole."""
         chosen = [section for place, section in enumerate(self.sections, 1) if place in numbers or not numbers]
-        return sum(section.reading for section in chosen), sum(section.exercises for section in chosen), math.ceil(self.running)
+        return (
+            sum(section.reading for section in chosen),
+            sum(section.exercises for section in chosen),
+            math.ceil(self.running),
+        )
 
 
 def shared_out(total: int, weights: list[int]) -> list[int]:
@@ -268,7 +336,10 @@ def shared_out(total: int, weights: list[int]) -> list[int]:
 
 
 def lessons() -> dict[str, Lesson]:
-    """Make a lesson of each notebook, by its two digits; reading is as its first cell states, shared out by the words of its sections."""
+    """Make a lesson of each notebook, by its two digits.
+
+    Reading takes what its first cell states, shared out by the words of its sections.
+    """
     numbers, made = measured()["notebooks"], {}
     for path in sources():
         notebook = read(path)
@@ -287,8 +358,13 @@ def lessons() -> dict[str, Lesson]:
                     words[-1] += len(part.split())
         stated = re.search(r"about (\d+) minutes of reading", text(notebook["cells"][0]))
         reading = shared_out(int(stated[1]) if stated else round(sum(words) / WORDS_A_MINUTE), words)
-        sections = tuple(Section(heading, some, MINUTES_AN_EXERCISE * count) for heading, some, count in zip(headings, reading, asked, strict=True))
-        made[path.stem[:2]] = Lesson(path.stem, title(notebook), sections, numbers.get(path.stem, {"minutes": 0})["minutes"])
+        sections = tuple(
+            Section(heading, some, MINUTES_AN_EXERCISE * count)
+            for heading, some, count in zip(headings, reading, asked, strict=True)
+        )
+        made[path.stem[:2]] = Lesson(
+            path.stem, title(notebook), sections, numbers.get(path.stem, {"minutes": 0})["minutes"]
+        )
     return made
 
 
@@ -297,8 +373,19 @@ def minutes_table() -> str:
     rows = []
     for digits, lesson in lessons().items():
         reading, asked, running = lesson.minutes()
-        parts = "; ".join(f"{section.heading} **{section.reading + section.exercises or '<1'}**" for section in lesson.sections)
-        rows.append((f"[{digits} {lesson.title}]({lesson.name}.ipynb)", str(reading), str(asked), str(running), f"**{reading + asked + running}**", parts))
+        parts = "; ".join(
+            f"{section.heading} **{section.reading + section.exercises or '<1'}**" for section in lesson.sections
+        )
+        rows.append(
+            (
+                f"[{digits} {lesson.title}]({lesson.name}.ipynb)",
+                str(reading),
+                str(asked),
+                str(running),
+                f"**{reading + asked + running}**",
+                parts,
+            )
+        )
     return table(("notebook", "reading", "exercises", "running", "in all", "reading and exercises by section"), rows)
 
 
@@ -309,16 +396,23 @@ def plan(name: str) -> str:
         if digits in known:
             lesson, spent = known[digits], known[digits].minutes(*numbers)
             headings = ", ".join(lesson.sections[place - 1].heading for place in numbers) or "all sections"
-            rows.append((f"[{digits} {lesson.title}]({lesson.name}.ipynb)", headings, *map(str, spent), f"**{sum(spent)}**"))
+            rows.append(
+                (f"[{digits} {lesson.title}]({lesson.name}.ipynb)", headings, *map(str, spent), f"**{sum(spent)}**")
+            )
             total += sum(spent)
-    return table(("notebook", "sections", "reading", "exercises", "running", "in all"), [*rows, ("", "", "", "", "sum", f"**{total}**")])
+    return table(
+        ("notebook", "sections", "reading", "exercises", "running", "in all"),
+        [*rows, ("", "", "", "", "sum", f"**{total}**")],
+    )
 
 
 def misconceptions() -> str:
     """List what goes wrong in several exercises, by the hints that speak of it."""
     lines = []
     for theme, pattern in THEMES.items():
-        found = [name for name, exercise in EXERCISES.items() if any(re.search(pattern, hint) for hint in exercise.mistakes)]
+        found = [
+            name for name, exercise in EXERCISES.items() if any(re.search(pattern, hint) for hint in exercise.mistakes)
+        ]
         lines.append(f"* {theme} ({', '.join(found)})")
     return "\n".join(lines)
 
@@ -327,7 +421,8 @@ def classroom() -> str:
     """Say what thirty students need on one machine."""
     memory = {name: line["peak_mib"] for name, line in measured()["notebooks"].items()}
     most = max(memory, key=lambda name: memory[name])
-    return f"The largest notebook is {most[:2]} with {memory[most]:,} MiB, so thirty students at once need about {30 * memory[most] / 1024:.0f} GiB."
+    need = f"so thirty students at once need about {30 * memory[most] / 1024:.0f} GiB."
+    return f"The largest notebook is {most[:2]} with {memory[most]:,} MiB, {need}"
 
 
 def editions() -> dict[Path, str]:
@@ -380,13 +475,24 @@ def nbgrader(folder: Path) -> list[Path]:
         answer, graded = with_text(cell, text(cell)), code(f"{name}-test", test)
         shared = {"schema_version": 3, "task": False, "cell_type": "code"}
         answer["metadata"]["nbgrader"] = {**shared, "grade_id": name, "solution": True, "grade": False, "locked": False}
-        graded["metadata"]["nbgrader"] = {**shared, "grade_id": f"{name}-test", "solution": False, "grade": True, "locked": True, "points": 1}
+        graded["metadata"]["nbgrader"] = {
+            **shared,
+            "grade_id": f"{name}-test",
+            "solution": False,
+            "grade": True,
+            "locked": True,
+            "points": 1,
+        }
         return [answer, graded, *([markdown(f"{name}-after", after)] if after else [])]
 
     source = folder / "source" / "vrn_lite"
     source.mkdir(parents=True, exist_ok=True)
     (folder / "nbgrader_config.py").write_text(NBGRADER, encoding="utf-8")
-    made = {source / f"{path.stem}.ipynb": edition(read(path), pages) for path in sources() if any(map(number, read(path)["cells"]))}
+    made = {
+        source / f"{path.stem}.ipynb": edition(read(path), pages)
+        for path in sources()
+        if any(map(number, read(path)["cells"]))
+    }
     for path, notebook in made.items():
         path.write_text(written(notebook), encoding="utf-8")
     return list(made)
@@ -395,9 +501,13 @@ def nbgrader(folder: Path) -> list[Path]:
 def main() -> int:
     """Write the editions, check them, or export them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--check", action="store_true", help="write nothing; name stale files, and exit with 1 if there are any")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; name stale files, and exit with 1 if there are any"
+    )
     commands = parser.add_subparsers(dest="command")
-    commands.add_parser("nbgrader", help="export nbgrader assignments").add_argument("out", type=Path, help="folder of the course")
+    commands.add_parser("nbgrader", help="export nbgrader assignments").add_argument(
+        "out", type=Path, help="folder of the course"
+    )
     commands.add_parser("teacher", help="write the teacher's edition into notebooks/teacher")
     asked = parser.parse_args()
     if asked.command == "teacher":

@@ -1,4 +1,4 @@
-"""Minutes and peak memory of the notebooks: each runs in a fresh kernel with one thread, and its line of measured.json is rewritten.
+"""Minutes and peak memory of the notebooks: each runs in a fresh kernel with one thread; measured.json gets its line.
 
     python notebooks/measure.py            # all notebooks, profile cpu
     python notebooks/measure.py 05 08      # these; the other lines stay
@@ -29,7 +29,7 @@ PEAK = "largest resident memory of the kernel, MiB"
 
 @dataclass(frozen=True)
 class Usage:
-    """What a process has used so far: largest resident memory and that of now in MiB, and CPU time of all its threads in seconds."""
+    """What a process has used so far: largest resident memory and that of now (MiB), CPU seconds of all its threads."""
 
     peak_mib: float
     resident_mib: float
@@ -47,10 +47,19 @@ def usage(process: int) -> Usage:
 
 def code_of(path: Path) -> list[tuple[str, str]]:
     """(id, code) of the code cells of a notebook."""
-    return [(cell["id"], "".join(cell["source"])) for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
+    return [
+        (cell["id"], "".join(cell["source"]))
+        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]
+        if cell["cell_type"] == "code"
+    ]
 
 
-def run(cells: Iterable[tuple[str, str]], folder: Path, profile: str, told: Callable[[str, Usage], object] = lambda name, used: None) -> Usage:
+def run(
+    cells: Iterable[tuple[str, str]],
+    folder: Path,
+    profile: str,
+    told: Callable[[str, Usage], object] = lambda name, used: None,
+) -> Usage:
     """What a fresh kernel with one thread uses to run cells in a folder; `told` hears of it after every cell.
 
     Raises
@@ -65,7 +74,9 @@ def run(cells: Iterable[tuple[str, str]], folder: Path, profile: str, told: Call
         process = manager.provisioner.pid
         used = usage(process)
         for name, code in cells:
-            reply = client.execute_interactive(code, allow_stdin=False, store_history=False, output_hook=lambda message: None)["content"]
+            reply = client.execute_interactive(
+                code, allow_stdin=False, store_history=False, output_hook=lambda message: None
+            )["content"]
             if reply["status"] != "ok":
                 raise RuntimeError(f"cell {name!r} failed: {reply.get('ename')}: {reply.get('evalue')}")
             used = usage(process)
@@ -77,13 +88,15 @@ def run(cells: Iterable[tuple[str, str]], folder: Path, profile: str, told: Call
 
 
 def faces() -> str:
-    """Where the notebooks' faces come from on this machine: "ict" where the model has been fetched, else "procedural"."""
+    """Source of the notebooks' faces on this machine: "ict" where the model has been fetched, else "procedural"."""
     from vrn_lite.faces import default
 
     return default().name
 
 
-def measured(path: Path, profile: str, told: Callable[[str, Usage], object] = lambda name, used: None) -> dict[str, Any]:
+def measured(
+    path: Path, profile: str, told: Callable[[str, Usage], object] = lambda name, used: None
+) -> dict[str, Any]:
     """The line of measured.json of one notebook."""
     began = time.perf_counter()
     used = run(code_of(path), path.parent, profile, told)
@@ -95,9 +108,20 @@ def circumstances(profile: str) -> dict[str, Any]:
     """What holds for all lines of measured.json."""
     import torch
 
-    model = [line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    hardware = f"one thread on a machine with {os.cpu_count()} CPU cores ({' '.join(model[:1]) or 'unknown'}), no GPU used"
-    meaning = {"minutes": MINUTES, "wall_minutes": WALL, "peak_mib": PEAK, "faces": "the source that the notebook drew its faces from"}
+    model = [
+        line.split(":")[1].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if line.startswith("model name")
+    ]
+    hardware = (
+        f"one thread on a machine with {os.cpu_count()} CPU cores ({' '.join(model[:1]) or 'unknown'}), no GPU used"
+    )
+    meaning = {
+        "minutes": MINUTES,
+        "wall_minutes": WALL,
+        "peak_mib": PEAK,
+        "faces": "the source that the notebook drew its faces from",
+    }
     return {"profile": profile, "hardware": hardware, "threads": 1, "torch": torch.__version__, "meaning": meaning}
 
 
@@ -105,7 +129,11 @@ def noted(target: Path, profile: str, name: str, line: dict[str, Any]) -> None:
     """Put one line into the file; everything else stays, at once or not at all."""
     before = json.loads(target.read_text(encoding="utf-8"))
     notebooks = dict(sorted((before["notebooks"] | {name: line}).items()))
-    after = circumstances(profile) | {"notebooks": notebooks} | {key: value for key, value in before.items() if key == "from_scratch"}
+    after = (
+        circumstances(profile)
+        | {"notebooks": notebooks}
+        | {key: value for key, value in before.items() if key == "from_scratch"}
+    )
     temporary = target.with_suffix(".partial")
     temporary.write_text(json.dumps(after, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     temporary.replace(target)
@@ -122,7 +150,10 @@ def chosen(names: list[str]) -> list[Path]:
 
 def said(name: str, used: Usage) -> None:
     """Print what has been used up to the end of a cell."""
-    print(f"  {name:24} peak {used.peak_mib:6.0f} MiB, after it {used.resident_mib:6.0f} MiB {used.cpu_seconds:7.1f} s", flush=True)
+    print(
+        f"  {name:24} peak {used.peak_mib:6.0f} MiB, after it {used.resident_mib:6.0f} MiB {used.cpu_seconds:7.1f} s",
+        flush=True,
+    )
 
 
 def main() -> None:

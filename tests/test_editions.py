@@ -71,7 +71,8 @@ def test_a_source_keeps_ids_metadata_and_magics(tmp_path):
         ("two", "if True:\n    %pip install x"),
         ("three", "def f(): ..."),
     ]
-    assert [cell["metadata"] for cell in notebook["cells"]] == [{}, {"tags": ["hide-input"]}, {}]
+    folded = {"jupyter": {"source_hidden": True}, "tags": ["hide-input"]}
+    assert [cell["metadata"] for cell in notebook["cells"]] == [{}, folded, {}]
 
 
 @pytest.mark.parametrize("path", MADE, ids=lambda path: path.stem)

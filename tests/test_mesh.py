@@ -1,11 +1,13 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from shapes import box, bricks, icosphere, tetrahedron, torus, toy_face, turns
 from vrn_lite.frame import InputError
-from vrn_lite.mesh import Mesh, boundary_edges, boundary_loops, close, closing_of, signed_volume
+from vrn_lite.mesh import Mesh, boundary_edges, boundary_loops, close, closing_of, signed_volume, weld
+from vrn_lite.volume import voxelize
 
 CLOSED = {"ball": icosphere(2.0), "torus": torus(3.0, 1.0), "box": box(1.0, 2.0, 3.0), "tetrahedron": tetrahedron()}
 
@@ -67,9 +69,34 @@ def test_loops_come_longest_first_and_follow_their_triangles():
     assert {pair for loop in loops for pair in zip(loop.tolist(), loop.roll(-1).tolist(), strict=True)} == directed
 
 
-def test_loops_that_share_a_vertex_are_refused():
-    with pytest.raises(InputError, match="two boundary loops share a vertex"):
-        boundary_loops(pierced(7, 14).triangles)
+@pytest.mark.parametrize("cells", [(7, 14), (0, 7), (0,), (7, 14, 21)])
+def test_loops_that_share_a_vertex_are_told_apart(cells):
+    """Holes that touch in a corner, and holes that touch the rim: every edge belongs to one loop, no loop comes back to a vertex."""
+    mesh = pierced(*cells)
+    loops = boundary_loops(mesh.triangles)
+    edges = [pair for loop in loops for pair in zip(loop.tolist(), loop.roll(-1).tolist(), strict=True)]
+    assert sorted(edges) == sorted(map(tuple, boundary_edges(mesh.triangles).tolist()))
+    assert all(len(loop.unique()) == len(loop) for loop in loops)
+
+
+def test_welding_names_the_first_of_those_at_one_place():
+    """Exactly, or in steps that are small: the third reaches the first by the second."""
+    points = np.array([[0.0, 0, 0], [0.1, 0, 0], [0.2, 0, 0], [0, 1, 0], [0, 0, 0]])
+    assert weld(points).tolist() == [0, 1, 2, 3, 0]
+    assert weld(points, 0.11).tolist() == [0, 0, 0, 3, 0]
+
+
+@pytest.mark.parametrize("cells", [(), (7, 28)])
+def test_a_vertex_for_each_corner_is_no_hole(cells):
+    """The solid of a patch does not depend on how many vertices lie at one place."""
+    whole = close(pierced(*cells), wall=-2.0)
+    mesh = pierced(*cells)
+    torn = Mesh(mesh.vertices[mesh.triangles.flatten()], torch.arange(mesh.triangles.numel()).view(-1, 3))
+    solid = close(torn, wall=-2.0)
+    assert len(solid.triangles) == len(whole.triangles)
+    volumes = [voxelize(1.7 * part.vertices + 6, part.triangles, (12, 16, 16), 1.0) for part in (whole, solid)]
+    assert volumes[0].any()
+    assert torch.equal(*volumes)
 
 
 @pytest.mark.parametrize("cells", [(), (7,), (7, 8, 28)])

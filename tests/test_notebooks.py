@@ -86,8 +86,16 @@ def test_cells_are_small_and_named(edition):
     names = [cell["id"] for cell in edition["cells"]]
     assert len(set(names)) == len(names)
     assert all(re.fullmatch(r"[a-z0-9-]+", name) for name in names)
-    assert max(len(text(cell).splitlines()) for cell in of_kind(edition, "code")) <= 40
-    assert len(names) <= 50
+    for cell in of_kind(edition, "code"):
+        lines, folded = text(cell).splitlines(), cell["metadata"].get("jupyter", {}).get("source_hidden", False)
+        assert len(lines) <= (70 if folded else 40), cell["id"]
+        assert max(map(len, lines)) <= 100, cell["id"]
+    assert len(names) <= 64
+
+
+def test_folded_cells_are_announced(notebook):
+    folded = any(cell["metadata"].get("jupyter", {}).get("source_hidden") for cell in of_kind(notebook, "code"))
+    assert ("folded" in text(notebook["cells"][0])) == folded
 
 
 def test_no_widget_figures_and_no_state_of_widgets(edition):

@@ -230,6 +230,7 @@ def test_the_winding_does_not_change_the_solid():
     assert torch.equal(voxelize(placed, triangles), voxelize(placed, triangles.flip(1)))
 
 
+@pytest.mark.filterwarnings("ignore:nothing of the mesh")
 @pytest.mark.parametrize("shift", [(0, 0, -30), (0, 0, 34), (0, 0, 200), (0, 0, -200), (11, -9, 0), (-25, 0, 3)])
 def test_a_cut_off_solid_is_the_whole_one_seen_through_the_grid(shift):
     """Depths before and behind the grid are clamped: a window of a larger grid holds the same voxels."""
@@ -351,3 +352,11 @@ def test_numpy_and_torch_give_the_same_surface():
 def test_volumes_without_a_surface_are_refused(volume, message):
     with pytest.raises(InputError, match=message):
         isosurface(volume)
+
+
+@pytest.mark.parametrize("shift", [[60.0, 4, 4], [4, -50, 4], [4, 4, 90], [4, 4, -40]])
+def test_a_mesh_beside_the_grid_is_told(shift):
+    vertices, triangles = icosphere(3.0, 1)
+    with pytest.warns(UserWarning, match="nothing of the mesh .* lies inside the grid of 8 x 8 x 4 px: place it there first"):
+        volume = voxelize(vertices + torch.tensor(shift), triangles, (8, 8, 8), 2.0)
+    assert not volume.any()

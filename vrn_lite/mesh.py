@@ -2,8 +2,12 @@
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
 from torch import Tensor
 
 from vrn_lite.frame import Triangles, Vertices, require
@@ -92,24 +96,51 @@ def boundary_edges(triangles: Triangles) -> Int[Tensor, "e 2"]:
 def boundary_loops(triangles: Triangles) -> list[Int[Tensor, " _"]]:
     """The boundary as loops of vertex numbers, each in the direction of its triangles, longest first.
 
+    Where loops meet in a vertex it belongs to each of them, and no loop passes a vertex twice.
+
     Raises
     ------
-    InputError : where two loops meet in one vertex, so that they cannot be told apart.
+    InputError : the boundary is no set of loops.
     """
-    edges = boundary_edges(triangles)
-    following = dict(edges.tolist())
-    require(len(following) == len(edges), "two boundary loops share a vertex: split the mesh there before closing it")
+    following = dict[int, list[int]]()
+    for start, end in boundary_edges(triangles).tolist():
+        following.setdefault(start, []).append(end)
     loops = []
     while following:
-        start, step = next(iter(following.items()))
-        loop = [start]
-        del following[start]
-        while step != start:
-            require(step in following, f"the boundary breaks off at vertex {step}: the mesh is not a surface there")
-            loop.append(step)
-            step = following.pop(step)
-        loops.append(torch.tensor(loop))
+        path = dict.fromkeys([next(iter(following))])  # in the order of the walk
+        while path:
+            last = next(reversed(path))
+            require(last in following, f"the boundary breaks off at vertex {last}: the mesh is not a surface there")
+            step = following[last].pop()
+            if not following[last]:
+                del following[last]
+            if step in path:  # a loop is closed; what led to it goes on
+                walked = list(path)
+                loops.append(torch.tensor(walked[walked.index(step) :]))
+                path = dict.fromkeys(walked[: walked.index(step) + (step in following)])
+            else:
+                path[step] = None
     return sorted(loops, key=len, reverse=True)
+
+
+def weld(points: Float[np.ndarray, "v n"], within: float = 0.0) -> Int[np.ndarray, " v"]:
+    """For each point the first one at the same place, or reached from there in steps of at most `within`.
+
+    Examples
+    --------
+    >>> weld(np.array([[0.0, 0, 0], [1, 0, 0], [0, 0, 0]])).tolist()
+    [0, 1, 0]
+    """
+    places, first, number = np.unique(points, axis=0, return_index=True, return_inverse=True)
+    number = number.reshape(-1)
+    if within > 0:
+        near = cKDTree(places).query_pairs(within, output_type="ndarray")
+        joined = coo_matrix((np.ones(len(near)), near.T), shape=(len(places), len(places)))
+        label = connected_components(joined, directed=False)[1]
+        earliest = np.full(label.max() + 1, len(points))
+        np.minimum.at(earliest, label, first)
+        first = earliest[label]
+    return first[number]
 
 
 @dataclass(frozen=True)
@@ -171,7 +202,8 @@ def _fan(loop: Int[Tensor, " k"], centre: int) -> Triangles:
 def close(mesh: Mesh, wall: float) -> Mesh:
     """A closed copy of an open patch in the model frame: holes fanned, rim extruded back to the plane z = `wall`.
 
-    For scans without a known topology; a `MorphableFace` carries its own `Closing`.
+    For scans without a known topology; a `MorphableFace` carries its own `Closing`. Vertices at one place, as of
+    corners or of a texture's seam, leave no hole.
 
     Raises
     ------
@@ -180,9 +212,11 @@ def close(mesh: Mesh, wall: float) -> Mesh:
     rearmost = float(mesh.vertices[..., 2].min())
     reason = f"the wall at z = {wall:g} must lie behind every vertex; the rearmost is at z = {rearmost:g}"
     require(rearmost > wall, reason)
-    closing = closing_of(mesh.triangles, mesh.vertices.shape[-2])
+    count = mesh.vertices.shape[-2]
+    places = weld(mesh.vertices.detach().movedim(-2, 0).reshape(count, -1).cpu().numpy())
+    closing = closing_of(torch.from_numpy(places).to(mesh.triangles)[mesh.triangles], count)
     vertices = closing.extend(mesh.vertices, torch.full(mesh.vertices.shape[:-2], wall, dtype=mesh.vertices.dtype))
-    count, added = mesh.vertices.shape[-2], vertices.shape[-2] - mesh.vertices.shape[-2]
+    added = vertices.shape[-2] - count
     face = torch.ones(count, dtype=torch.bool) if mesh.face is None else mesh.face
     colours = mesh.colours
     if colours is not None:

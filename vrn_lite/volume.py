@@ -1,5 +1,7 @@
 """Volumetric encoding and back: they share the half voxel, the depth scale and the level (paper section 3.2)."""
 
+import warnings
+
 import numpy as np
 import torch
 import trimesh
@@ -35,7 +37,7 @@ def voxelize(
 
     Raises
     ------
-    InputError : the mesh is open, empty, or not finite.
+    InputError : the mesh is open, empty, or not finite. A warning says where nothing of it is inside the grid.
 
     Examples
     --------
@@ -52,7 +54,14 @@ def voxelize(
     require(triangles.ndim == 2 and triangles.shape[1] == 3, f"triangles must be [t, 3], got {tuple(triangles.shape)}")
     batched = vertices.reshape(-1, *vertices.shape[-2:])
     fragments = rasterize(batched, triangles, shape[1], shape[2])
-    return fill(fragments, shape[0], depth_scale, triangles).reshape(*vertices.shape[:-2], *shape)
+    volume = fill(fragments, shape[0], depth_scale, triangles).reshape(*vertices.shape[:-2], *shape)
+    depth = fragments.depth
+    if depth.numel() == 0 or float(depth.max()) <= 0 or float(depth.min()) * depth_scale >= shape[0]:
+        low, high = (corner.tolist() for corner in batched[:, triangles.unique()].flatten(0, 1).aminmax(dim=0))
+        box = " x ".join(f"{a:.4g} to {b:.4g}" for a, b in zip(low, high, strict=True))
+        grid = f"{shape[2]} x {shape[1]} x {shape[0] / depth_scale:g} px"
+        warnings.warn(f"nothing of the mesh ({box}) lies inside the grid of {grid}: place it there first", stacklevel=2)
+    return volume
 
 
 def fill(fragments: Fragments, depth: int, depth_scale: float, triangles: Triangles) -> Volume:

@@ -20,7 +20,7 @@
 # The network was trained for this package, on drawn faces only. It has never seen a photograph of a person.
 
 # %% set-up
-# Set-up: run me first. On Colab this installs the package (about 20 s); elsewhere it is installed already.
+# Set-up: run me first. On Colab this installs the package (20 s); elsewhere it is there already.
 import importlib.util
 import os
 import sys
@@ -29,7 +29,8 @@ from pathlib import Path
 
 if "google.colab" in sys.modules and importlib.util.find_spec("vrn_lite") is None:
     pass  # %pip install -q "vrn_lite @ git+https://github.com/OWNER/vrn_lite"
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before PyTorch: on shared machines, threads must not spin while they wait
+# before PyTorch: on shared machines, threads must not spin while they wait
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import skimage.data
 import torch
@@ -55,7 +56,8 @@ print(f"vrn_lite, profile {profile}, PyTorch {torch.__version__}")
 photo = skimage.data.astronaut()  # [height, width, 3], bytes
 viz.show(
     viz.images_figure({"photograph": photo / 255}, "The photograph"),
-    "Portrait of an astronaut in an orange suit; she smiles at the camera, her head slightly turned.",
+    "Portrait of an astronaut in an orange suit; she smiles at the camera, her head slightly"
+    " turned.",
 )
 
 # %% reconstruct-text [markdown]
@@ -67,7 +69,10 @@ viz.show(
 # %% reconstruct
 began = time.perf_counter()
 result = vrn.reconstruct(photo)
-print(f"{time.perf_counter() - began:.1f} s: a mesh of {len(result.mesh.vertices):,} vertices and {len(result.mesh.faces):,} triangles")
+print(
+    f"{time.perf_counter() - began:.1f} s: a mesh of {len(result.mesh.vertices):,} vertices and"
+    f" {len(result.mesh.faces):,} triangles"
+)
 
 # %% turn
 mesh = result.mesh
@@ -80,7 +85,8 @@ figure = viz.mesh_figure(
 )
 viz.show(
     figure,
-    f"The reconstructed face as a coloured surface, drawn from the front left; {len(mesh.vertices):,} vertices.",
+    "The reconstructed face as a coloured surface, drawn from the front left;"
+    f" {len(mesh.vertices):,} vertices.",
 )
 
 # %% turn-text [markdown]
@@ -92,7 +98,9 @@ viz.show(
 # The mouth is hardly there: so fine a shape is more than this small network can tell.
 
 # %% shape
-plain = viz.mesh_figure(mesh.vertices, mesh.faces, title="The shape alone", most_vertices=viz.MOST_VERTICES)
+plain = viz.mesh_figure(
+    mesh.vertices, mesh.faces, title="The shape alone", most_vertices=viz.MOST_VERTICES
+)
 viz.show(plain, "The same surface in one skin colour, so that only its shape shows.")
 
 # %% crop-text [markdown]
@@ -110,7 +118,8 @@ viz.show(
         "From the photograph to the network's input",
         boxes={"photograph": result.box},
     ),
-    f"Left the photograph with a frame around the face, right the crop of {window.shape[1]} x {window.shape[2]} pixels.",
+    f"Left the photograph with a frame around the face, right the crop of {window.shape[1]} x"
+    f" {window.shape[2]} pixels.",
 )
 
 # %% volume-text [markdown]
@@ -133,7 +142,8 @@ slices = viz.slices_figure(
 )
 viz.show(
     slices,
-    "One depth slice of the volume: bright inside the head, dark outside; the slider moves through the depth.",
+    "One depth slice of the volume: bright inside the head, dark outside; the slider moves through"
+    " the depth.",
 )
 
 # %% files-text [markdown]

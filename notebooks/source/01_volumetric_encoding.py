@@ -20,14 +20,15 @@
 # ([arXiv:1703.07834](https://arxiv.org/abs/1703.07834)). This notebook follows its section 3.2.
 
 # %% set-up
-# Set-up: run me first. On Colab this installs the package (about 20 s); elsewhere it is installed already.
+# Set-up: run me first. On Colab this installs the package (20 s); elsewhere it is there already.
 import importlib.util
 import os
 import sys
 
 if "google.colab" in sys.modules and importlib.util.find_spec("vrn_lite") is None:
     pass  # %pip install -q "vrn_lite @ git+https://github.com/OWNER/vrn_lite"
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before PyTorch: on shared machines, threads must not spin while they wait
+# before PyTorch: on shared machines, threads must not spin while they wait
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 import trimesh
@@ -75,7 +76,8 @@ assert len(boundary_edges(solid)) == 0
 # %% place
 grid = Grid(depth=200, height=192, width=192, depth_scale=1.5)  # this package's full-size grid
 zero = torch.zeros(1)
-camera = crop_camera(head.landmark_points()[None], zero + 20, zero, zero, face.interocular, grid)  # yaw, pitch and roll in degrees
+# yaw, pitch and roll in degrees
+camera = crop_camera(head.landmark_points()[None], zero + 20, zero, zero, face.interocular, grid)
 points = camera(head.vertices[None])[0]  # [v, 3], voxel frame, pixels
 parts = {
     "open face patch": {"vertices": points, "triangles": patch},
@@ -99,17 +101,26 @@ row, column = int(nose[1]), int(nose[0]) + 16
 here = (fragments.row == row) & (fragments.column == column)
 depths = fragments.depth[here].sort().values
 print(
-    f"{len(fragments.depth):,} fragments in all; row {row}, column {column} has {len(depths)}, at depths",
+    f"{len(fragments.depth):,} fragments in all; row {row}, column {column} has {len(depths)}, at"
+    " depths",
     [round(float(z), 1) for z in depths],
     "px",
 )
 
-counts = torch.zeros(grid.height * grid.width).index_add_(0, fragments.pixel, torch.ones(len(fragments.pixel))).view(grid.height, grid.width)
-assert bool((counts % 2 == 0).all())  # every column of a closed mesh holds an even number of fragments
+counts = (
+    torch.zeros(grid.height * grid.width)
+    .index_add_(0, fragments.pixel, torch.ones(len(fragments.pixel)))
+    .view(grid.height, grid.width)
+)
+# every column of a closed mesh holds an even number of fragments
+assert bool((counts % 2 == 0).all())
 print("fragments in a column:", {int(k): int((counts == k).sum()) for k in counts.unique()})
 viz.show(
-    viz.images_figure({f"dark 0, bright {int(counts.max())}": counts / counts.max()}, "Fragments of each pixel"),
-    "The number of surface crossings behind each pixel: none outside the face, two in most of it, more where parts lie behind each other.",
+    viz.images_figure(
+        {f"dark 0, bright {int(counts.max())}": counts / counts.max()}, "Fragments of each pixel"
+    ),
+    "The number of surface crossings behind each pixel: none outside the face, two in most of it,"
+    " more where parts lie behind each other.",
 )
 
 # %% fragments-after [markdown]
@@ -156,7 +167,10 @@ d = torch.arange(grid.depth)
 crossings = (depths[:, None] < (d + 0.5) / grid.depth_scale).sum(0)
 assert torch.equal(volume[:, row, column], crossings % 2 == 1)  # the column of section 2
 voxels, exact = float(volume.sum()) / grid.depth_scale, float(signed_volume(points, solid))
-print(f"{voxels:,.0f} cubic pixels by counting voxels, {exact:,.0f} by the divergence theorem: {voxels / exact - 1:+.3%}")
+print(
+    f"{voxels:,.0f} cubic pixels by counting voxels, {exact:,.0f} by the divergence theorem:"
+    f" {voxels / exact - 1:+.3%}"
+)
 assert abs(voxels / exact - 1) < 0.002
 
 # %% slices
@@ -167,7 +181,8 @@ viz.show(
         depth_scale=grid.depth_scale,
         slices={"ci": 16, "cpu": 64, "gpu": 64}[profile],
     ),
-    "One depth slice of the volume; the slider moves from the tip of the nose to the wall behind the face.",
+    "One depth slice of the volume; the slider moves from the tip of the nose to the wall behind"
+    " the face.",
 )
 
 # %% rule-text [markdown]
@@ -185,7 +200,7 @@ square = torch.tensor([[0, 1, 2], [0, 2, 3]])
 
 
 def coverage(rule):
-    """How many triangles cover each pixel centre, when `rule(dx, dy)` says which edges belong to a triangle."""
+    """How many triangles cover each pixel centre; `rule(dx, dy)`: is the edge the triangle's?"""
     y, x = torch.meshgrid(torch.arange(8) + 0.5, torch.arange(8) + 0.5, indexing="ij")
     count = torch.zeros(8, 8)
     for triangle in corners[square][..., :2]:
@@ -206,7 +221,10 @@ rules = {
     "top-left": top_left,
 }
 for name, count in rules.items():
-    print(f"{name:10} pixels covered once: {int((count == 1).sum())}, twice: {int((count == 2).sum())}")
+    print(
+        f"{name:10} pixels covered once: {int((count == 1).sum())}, twice:"
+        f" {int((count == 2).sum())}"
+    )
 assert int((top_left == 1).sum()) == 25  # a square of 5 x 5 px covers 25 pixel centres, each once
 assert top_left.max() == 1
 viz.show(
@@ -214,7 +232,8 @@ viz.show(
         {name: count / 2 for name, count in rules.items()},
         "How often a pixel is covered: dark never, grey once, bright twice",
     ),
-    "Three 8 by 8 rasters: with all edges the diagonal is covered twice, with no edges it is missed, with the top-left rule each pixel is covered once.",
+    "Three 8 by 8 rasters: with all edges the diagonal is covered twice, with no edges it is"
+    " missed, with the top-left rule each pixel is covered once.",
 )
 
 
@@ -255,7 +274,10 @@ sphere = torch.tensor(ball.vertices).float() + centre
 bits = vrn.voxelize(sphere, torch.tensor(ball.faces), grid.shape, grid.depth_scale)
 back = torch.tensor(vrn.isosurface(bits, depth_scale=grid.depth_scale).vertices)
 radius = (back - centre).norm(dim=1)
-print(f"radius {radius.mean():.3f} px (true 45), centre off by {(back.mean(0) - centre).abs().max():.4f} px, roughness {radius.std():.3f} px")
+print(
+    f"radius {radius.mean():.3f} px (true 45), centre off by"
+    f" {(back.mean(0) - centre).abs().max():.4f} px, roughness {radius.std():.3f} px"
+)
 assert abs(float(radius.mean()) - 45) < 0.05
 
 
@@ -284,7 +306,7 @@ exercises.check("01.3", to_points)
 # We repeat the measurement, on our own faces, for grids of growing size, and draw the paper's curve beside it. Both axes are logarithmic.
 
 # %% figure3-paper
-# Read off the authors' figure (paper, figure 3; vector graphics): cube root of the number of voxels -> NME.
+# Read off the paper's figure 3 (vector graphics): cube root of the number of voxels -> NME.
 PAPER = {
     20: 0.0467,
     30: 0.0314,
@@ -310,12 +332,17 @@ frontal = torch.zeros(faces)
 
 
 def floor(side, depth_scale):
-    """Cube root of the number of voxels, and the mean NME of voxelizing and coming back, for a grid of this side."""
+    """Cube root of the number of voxels; mean NME of voxelizing and coming back."""
     small = Grid(depth=round(side * 200 / 192), height=side, width=side, depth_scale=depth_scale)
-    cameras = crop_camera(people.landmark_points(), frontal, frontal, frontal, face.interocular, small)
+    cameras = crop_camera(
+        people.landmark_points(), frontal, frontal, frontal, face.interocular, small
+    )
     placed = people.with_vertices(cameras(people.vertices))
     volumes = vrn.voxelize(placed.vertices, solid, small.shape, depth_scale)
-    errors = [vrn.nme(vrn.isosurface(volume, depth_scale=depth_scale), placed[i]) for i, volume in enumerate(volumes)]
+    errors = [
+        vrn.nme(vrn.isosurface(volume, depth_scale=depth_scale), placed[i])
+        for i, volume in enumerate(volumes)
+    ]
     return (small.depth * small.height * small.width) ** (1 / 3), sum(errors) / len(errors)
 
 
@@ -323,7 +350,10 @@ authors = dict(floor(side, 2.0) for side in sides)  # the proportions of the aut
 ours = dict(floor(side, 1.5) for side in sides)  # the proportions of this package's grid
 print("n^3 voxels   depth scale 2.0   NME * n   depth scale 1.5   NME * n")
 for size in ours:
-    print(f"n = {size:5.1f}       {authors[size]:.4f}           {authors[size] * size:.2f}       {ours[size]:.4f}           {ours[size] * size:.2f}")
+    print(
+        f"n = {size:5.1f}       {authors[size]:.4f}           {authors[size] * size:.2f}      "
+        f" {ours[size]:.4f}           {ours[size] * size:.2f}"
+    )
 print("paper: NME * n =", [round(n * error, 2) for n, error in PAPER.items()])
 assert list(ours.values()) == sorted(ours.values(), reverse=True)  # finer grids lose less
 
@@ -341,7 +371,8 @@ figure = viz.curves_figure(
 )
 viz.show(
     figure,
-    f"The error falls in inverse proportion to the grid's size, in the paper from 0.047 at 20 to 0.005 at 200, here to {min(ours.values()):.4f}.",
+    "The error falls in inverse proportion to the grid's size, in the paper from 0.047 at 20 to"
+    f" 0.005 at 200, here to {min(ours.values()):.4f}.",
 )
 
 # %% figure3-after [markdown]
@@ -365,7 +396,10 @@ fine = vrn.voxelize(2 * sphere, torch.tensor(ball.faces), (400, 384, 384), grid.
 share = torch.nn.functional.avg_pool3d(fine[None].float(), 2)[0]  # 0, 1/8, ... 1
 smooth = torch.tensor(vrn.isosurface(share, depth_scale=grid.depth_scale).vertices)
 roughness_soft = float((smooth - centre).norm(dim=1).std())
-print(f"distance of the surface's vertices from the sphere: hard {radius.std():.3f} px, soft {roughness_soft:.3f} px")
+print(
+    f"distance of the surface's vertices from the sphere: hard {radius.std():.3f} px, soft"
+    f" {roughness_soft:.3f} px"
+)
 assert roughness_soft < float(radius.std()) / 2
 
 # %% soft-network-text [markdown]
@@ -396,11 +430,19 @@ def roughness(surface):
 
 
 answers = {"soft": soft, "hard": hard, "true volume": oracle}
-errors = {name: [vrn.nme(surface, pairs.mesh(i), depth_aligned=True) for i, surface in enumerate(surfaces)] for name, surfaces in answers.items()}
+errors = {
+    name: [
+        vrn.nme(surface, pairs.mesh(i), depth_aligned=True) for i, surface in enumerate(surfaces)
+    ]
+    for name, surfaces in answers.items()
+}
 best = errors["soft"].index(min(errors["soft"]))  # the face to look at below
 for name, surfaces in answers.items():
     rough = sum(map(roughness, surfaces)) / len(surfaces)
-    print(f"{name:12} NME {sum(errors[name]) / len(surfaces):.4f}, mean angle between neighbouring triangles {rough:.1f} degrees")
+    print(
+        f"{name:12} NME {sum(errors[name]) / len(surfaces):.4f}, mean angle between neighbouring"
+        f" triangles {rough:.1f} degrees"
+    )
 assert sum(map(roughness, soft)) < sum(map(roughness, hard))
 
 # %% soft-face
@@ -415,7 +457,9 @@ shown = {
     "hard": {"vertices": hard[best].vertices, "triangles": hard[best].faces},
 }
 viz.show(
-    viz.meshes_figure(shown, "The same answer, soft and hard", slider="surface", most_vertices=9000),
+    viz.meshes_figure(
+        shown, "The same answer, soft and hard", slider="surface", most_vertices=9000
+    ),
     "Two surfaces of the same network answer: the soft one is smooth, the hard one has steps.",
 )
 
@@ -435,8 +479,14 @@ widgets.iso_level(chances[best], small.depth_scale)
 
 # %% level-twin
 viz.show(
-    viz.levels_figure(chances[best], "The same answer at five levels", levels=(0.1, 0.3, 0.5, 0.7, 0.9), depth_scale=small.depth_scale),
-    "The surface of the network's answer at probability one half; the slider shows four other levels.",
+    viz.levels_figure(
+        chances[best],
+        "The same answer at five levels",
+        levels=(0.1, 0.3, 0.5, 0.7, 0.9),
+        depth_scale=small.depth_scale,
+    ),
+    "The surface of the network's answer at probability one half; the slider shows four other"
+    " levels.",
 )
 
 # %% depth-text [markdown]
@@ -448,15 +498,26 @@ viz.show(
 # We turn many random faces to each yaw, and count the vertices of the face that fall outside, at depth scale 2.0 (the authors') and 1.5 (ours; 133 pixels deep).
 
 # %% depth
-yaws = {"ci": (0, 45, 90), "cpu": (0, 15, 30, 45, 60, 75, 90), "gpu": (0, 15, 30, 45, 60, 75, 90)}[profile]
+yaws = {"ci": (0, 45, 90), "cpu": (0, 15, 30, 45, 60, 75, 90), "gpu": (0, 15, 30, 45, 60, 75, 90)}[
+    profile
+]
 crowd = face.sample(torch.Generator().manual_seed(5), {"ci": 16, "cpu": 64, "gpu": 256}[profile])
-pitch = (15 * torch.randn(len(crowd.vertices), generator=torch.Generator().manual_seed(6))).clamp(-40, 40)
+pitch = (15 * torch.randn(len(crowd.vertices), generator=torch.Generator().manual_seed(6))).clamp(
+    -40, 40
+)
 outside, clipped = {}, {}
 for depth_scale in (2.0, 1.5):
     box = Grid(200, 192, 192, depth_scale)
     shares = []
     for angle in yaws:
-        turned = crop_camera(crowd.landmark_points(), torch.full_like(pitch, angle), pitch, 0 * pitch, face.interocular, box)(crowd.vertices)
+        turned = crop_camera(
+            crowd.landmark_points(),
+            torch.full_like(pitch, angle),
+            pitch,
+            0 * pitch,
+            face.interocular,
+            box,
+        )(crowd.vertices)
         z = turned[:, crowd.face, 2]
         shares.append(((z < 0) | (z > box.depth / box.depth_scale)).float().mean(1))  # per sample
     name = f"depth scale {depth_scale} ({box.depth / depth_scale:.0f} px deep)"
@@ -471,7 +532,8 @@ for depth_scale in (2.0, 1.5):
 
 # %% depth-plot
 deepest = {name: shares[-1] for name, (_, shares) in clipped.items()}
-assert max(deepest.values()) == deepest["depth scale 2.0 (100 px deep)"] > 50  # most profiles are cut
+# most profiles are cut
+assert max(deepest.values()) == deepest["depth scale 2.0 (100 px deep)"] > 50
 figure = viz.curves_figure(
     clipped,
     "yaw (degrees)",
@@ -480,20 +542,26 @@ figure = viz.curves_figure(
 )
 viz.show(
     figure,
-    "The share of clipped samples by yaw: at depth scale 2.0 it grows with yaw to nearly all profiles, at 1.5 it stays small.",
+    "The share of clipped samples by yaw: at depth scale 2.0 it grows with yaw to nearly all"
+    " profiles, at 1.5 it stays small.",
 )
 
 # %% depth-slices
-side = crop_camera(head.landmark_points()[None], zero + 90, zero, zero, face.interocular, grid)(head.vertices[None])[0]
+side = crop_camera(head.landmark_points()[None], zero + 90, zero, zero, face.interocular, grid)(
+    head.vertices[None]
+)[0]
 shallow = vrn.voxelize(side, solid, (200, 192, 192), 2.0)
 deep = vrn.voxelize(side, solid, (200, 192, 192), 1.5)
 from_above = {"depth scale 2.0": shallow[:, 96].float(), "depth scale 1.5": deep[:, 96].float()}
 print(f"volume at 1.5: {deep.sum() / 1.5:,.0f} cubic pixels, at 2.0: {shallow.sum() / 2.0:,.0f}")
-figure = viz.images_figure(from_above, "A profile (yaw 90) in row 96, seen from above: depth runs down")
+figure = viz.images_figure(
+    from_above, "A profile (yaw 90) in row 96, seen from above: depth runs down"
+)
 figure.update_layout(yaxis_title_text="slice d")
 viz.show(
     figure,
-    "A horizontal cut through the volume of a profile; at depth scale 2.0 the head runs into the far end of the grid, at 1.5 it has room.",
+    "A horizontal cut through the volume of a profile; at depth scale 2.0 the head runs into the"
+    " far end of the grid, at 1.5 it has room.",
 )
 
 # %% depth-after [markdown]

@@ -19,7 +19,7 @@
 # (its section 3.1). Those fits are only estimates, and the face model needs a licence. Here the images are drawn from the model instead. So the true shape is known, and nothing has to be downloaded.
 
 # %% set-up
-# Set-up: run me first. On Colab this installs the package (about 20 s); elsewhere it is installed already.
+# Set-up: run me first. On Colab this installs the package (20 s); elsewhere it is there already.
 import importlib.util
 import os
 import sys
@@ -27,7 +27,8 @@ import time
 
 if "google.colab" in sys.modules and importlib.util.find_spec("vrn_lite") is None:
     pass  # %pip install -q "vrn_lite @ git+https://github.com/OWNER/vrn_lite"
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before PyTorch: on shared machines, threads must not spin while they wait
+# before PyTorch: on shared machines, threads must not spin while they wait
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 
@@ -60,7 +61,10 @@ print(f"vrn_lite, profile {profile}, PyTorch {torch.__version__}")
 
 # %% model
 face = vrn.faces.procedural()
-print(f"{face.name}: {len(face.mean):,} vertices, {len(face.identity)} identity modes, {len(face.expression)} expressions, 68 landmarks")
+print(
+    f"{face.name}: {len(face.mean):,} vertices, {len(face.identity)} identity modes,"
+    f" {len(face.expression)} expressions, 68 landmarks"
+)
 grid = Grid(depth=200, height=192, width=192, depth_scale=1.5)
 
 
@@ -78,9 +82,21 @@ figure = viz.mesh_figure(
     title=f"The mean face ({face.name}) and its 68 landmarks",
     landmarks=points[face.landmarks],
 )
-eyes_and_teeth = sum(face.regions[name] for name in ("sclera", "iris", "pupil", "teeth", "mouth") if name in face.regions) > 0
-front = face.triangles[face.patch | eyes_and_teeth[face.triangles].all(1)]  # without ears, neck and hair: smaller figures below
-viz.show(figure, "The mean face as a shaded mesh with the 68 landmark points on jaw, brows, nose, eyes and lips.")
+eyes_and_teeth = (
+    sum(
+        face.regions[name]
+        for name in ("sclera", "iris", "pupil", "teeth", "mouth")
+        if name in face.regions
+    )
+    > 0
+)
+# without ears, neck and hair: smaller figures below
+front = face.triangles[face.patch | eyes_and_teeth[face.triangles].all(1)]
+viz.show(
+    figure,
+    "The mean face as a shaded mesh with the 68 landmark points on jaw, brows, nose, eyes and"
+    " lips.",
+)
 
 # %% identity-text [markdown]
 # ## 2. Who it is: identity
@@ -90,7 +106,8 @@ viz.show(figure, "The mean face as a shaded mesh with the 68 landmark points on 
 
 # %% identity
 modes = {"ci": 3, "cpu": 4, "gpu": 4}[profile]
-camera = crop_camera(mean.landmark_points()[None], *torch.zeros(3, 1), face.interocular, grid)  # the mean face's own, for all of them
+# the mean face's own, for all of them
+camera = crop_camera(mean.landmark_points()[None], *torch.zeros(3, 1), face.interocular, grid)
 parts = {}
 for mode in range(modes):
     a = torch.zeros(len(face.identity))
@@ -102,10 +119,17 @@ for mode in range(modes):
         "intensity": (changed - points).norm(dim=1),
     }
 largest = max(float(part["intensity"].max()) for part in parts.values())
-figure = viz.meshes_figure(parts, "Identity modes at +2.5", slider="shown", intensity_name="moved (px)", intensity_range=(0, largest))
+figure = viz.meshes_figure(
+    parts,
+    "Identity modes at +2.5",
+    slider="shown",
+    intensity_name="moved (px)",
+    intensity_range=(0, largest),
+)
 viz.show(
     figure,
-    f"The face with one identity mode at a time, coloured by displacement, up to {largest:.0f} pixels.",
+    f"The face with one identity mode at a time, coloured by displacement, up to {largest:.0f}"
+    " pixels.",
 )
 
 
@@ -142,7 +166,9 @@ def expression_named(**strengths):
 
 available = {name.removesuffix("_L").removesuffix("_R") for name in face.expression_names}
 print(len(available), "names, without their sides:", ", ".join(sorted(available)))
-wanted = ["jawOpen", "mouthSmile", "mouthPucker", "eyeBlink"][: {"ci": 3, "cpu": 4, "gpu": 4}[profile]]
+wanted = ["jawOpen", "mouthSmile", "mouthPucker", "eyeBlink"][
+    : {"ci": 3, "cpu": 4, "gpu": 4}[profile]
+]
 parts = {
     name: {
         "vertices": posed(face.mesh(None, expression_named(**{name: 1.0})).vertices[None])[0],
@@ -172,10 +198,17 @@ angles = {"ci": (-60, 0, 60), "cpu": (-90, -45, 0, 45, 90), "gpu": (-90, -45, 0,
 parts = {}
 for angle in angles:
     turned = posed(mean.vertices[None], yaw=angle)[0]
-    parts[f"{angle} degrees"] = {"vertices": turned, "triangles": front, "landmarks": turned[face.landmarks]}
+    parts[f"{angle} degrees"] = {
+        "vertices": turned,
+        "triangles": front,
+        "landmarks": turned[face.landmarks],
+    }
     low, high = turned[face.landmarks, :2].aminmax(dim=0)
     width, height = (high - low).tolist()
-    print(f"yaw {angle:4}: landmark box {width:5.1f} x {height:5.1f} px, sqrt(width * height) = {(width * height) ** 0.5:.1f} px")
+    print(
+        f"yaw {angle:4}: landmark box {width:5.1f} x {height:5.1f} px, sqrt(width * height) ="
+        f" {(width * height) ** 0.5:.1f} px"
+    )
 viz.show(
     viz.meshes_figure(parts, "The paper's range of yaw", slider="yaw"),
     "The mean face turned from one profile to the other, with its landmarks.",
@@ -212,7 +245,8 @@ exercises.check("02.2", project)
 # %% landmarks
 for name, numbers in landmarks.GROUPS.items():
     print(f"{name:12} {numbers.start:2} to {numbers.stop - 1}")
-assert torch.equal(landmarks.FLIP[landmarks.FLIP], torch.arange(68))  # mirror twice, and nothing has changed
+# mirror twice, and nothing has changed
+assert torch.equal(landmarks.FLIP[landmarks.FLIP], torch.arange(68))
 
 
 # %% ex3-text [markdown]
@@ -265,7 +299,8 @@ images = {
 }
 viz.show(
     viz.images_figure(images, "Three properties of the nearest fragments"),
-    "The turned mean face as a depth map, a map of normals in false colours, and shaded by one light.",
+    "The turned mean face as a depth map, a map of normals in false colours, and shaded by one"
+    " light.",
 )
 
 # %% appearance-text [markdown]
@@ -281,11 +316,15 @@ viz.show(
 worn = photographed.with_photographs(face) if fetched() else face  # after: vrn-lite fetch skins
 count = {"ci": 8, "cpu": 24, "gpu": 24}[profile]
 preset = {"ci": "lite", "cpu": "colab", "gpu": "colab"}[profile]
-vrn.make_pairs(worn, preset, 1, torch.Generator())  # once before the clock starts: it loads the backgrounds
+# once before the clock starts: it loads the backgrounds
+vrn.make_pairs(worn, preset, 1, torch.Generator())
 began = time.perf_counter()
 pairs = vrn.make_pairs(worn, preset, count, torch.Generator().manual_seed(2017))
 seconds = time.perf_counter() - began
-print(f"{count} pairs of image and volume in {seconds:.2f} s: {count / seconds:.0f} a second at {pairs.images.shape[-1]} pixels")
+print(
+    f"{count} pairs of image and volume in {seconds:.2f} s: {count / seconds:.0f} a second at"
+    f" {pairs.images.shape[-1]} pixels"
+)
 print(
     "images",
     tuple(pairs.images.shape),
@@ -322,7 +361,9 @@ one = int(pairs.yaw.abs().argsort()[count // 2])  # a face of middling yaw
 image, volume = pairs.images[one], pairs.volumes[one]
 silhouette = volume.any(0)
 inner = -torch.nn.functional.max_pool2d(-silhouette.float()[None], 3, 1, 1)[0] > 0
-outlined = torch.where((silhouette & ~inner)[None], torch.tensor([1.0, 1.0, 0.0])[:, None, None], image)
+outlined = torch.where(
+    (silhouette & ~inner)[None], torch.tensor([1.0, 1.0, 0.0])[:, None, None], image
+)
 depth = volume.int().argmax(0).float()
 near, far = depth[silhouette].aminmax()
 behind = torch.where(silhouette, (far - depth) / (far - near + 1e-6), torch.zeros(()))
@@ -333,14 +374,17 @@ figure = viz.images_figure(
 )
 viz.show(
     figure,
-    "A drawn face, the same face with the outline of its volume and its landmarks, and the depth at which the volume begins behind each pixel.",
+    "A drawn face, the same face with the outline of its volume and its landmarks, and the depth at"
+    " which the volume begins behind each pixel.",
 )
 
 # %% pairs-check
 truth = pairs.mesh(one)
 again = vrn.voxelize(truth.vertices, truth.solid_triangles(), tuple(volume.shape), 1.5)
 changed = float((again ^ volume).float().mean())
-print(f"voxelizing the true mesh once more gives the same volume: {changed:.5%} of the voxels differ")
+print(
+    f"voxelizing the true mesh once more gives the same volume: {changed:.5%} of the voxels differ"
+)
 assert changed < 1e-3
 
 # %% sliders-text [markdown]
@@ -354,10 +398,14 @@ assert changed < 1e-3
 widgets.face_explorer(face)
 
 # %% sliders-twin
-drawn = viz.drawn_face(face, {0: 2.0, 1: -1.0}, {"jawOpen": 0.4, "mouthSmile": 0.8}, yaw=30, pitch=5)  # modes, expressions, degrees
+# modes, expressions, degrees
+drawn = viz.drawn_face(
+    face, {0: 2.0, 1: -1.0}, {"jawOpen": 0.4, "mouthSmile": 0.8}, yaw=30, pitch=5
+)
 viz.show(
     viz.face_figure(drawn, "One face, four times"),
-    "A face with two identity modes, a half open jaw, a smile and a turn: its mesh, its image with landmarks, its volume, and a horizontal cut through it.",
+    "A face with two identity modes, a half open jaw, a smile and a turn: its mesh, its image with"
+    " landmarks, its volume, and a horizontal cut through it.",
 )
 
 # %% summary [markdown]

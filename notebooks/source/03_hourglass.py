@@ -1,8 +1,7 @@
 # ---
 # jupyter:
 #   vrn_lite:
-#     about: 'the network from one module up: what it costs, what it sees, what a trained
-#       one holds'
+#     about: "the network from one module up: what it costs, what it sees, what a trained one holds"
 # ---
 
 # %% title [markdown]
@@ -17,11 +16,13 @@
 #
 # **You need** notebook 01, and you should have met convolutions before. **Time:** about 40 minutes of reading; the cells take one to two minutes on a CPU, with or without a GPU.
 #
+# Cells that only measure and draw are folded: click on ··· to read one.
+#
 # We follow section 3.3 and figure 4 of the paper (Jackson et al., ICCV 2017, [arXiv:1703.07834](https://arxiv.org/abs/1703.07834)). The hourglass itself comes from Newell et al.
 # ([arXiv:1603.06937](https://arxiv.org/abs/1603.06937)), the residual module from He et al. ([arXiv:1603.05027](https://arxiv.org/abs/1603.05027)).
 
 # %% set-up
-# Set-up: run me first. On Colab this installs the package (about 20 s); elsewhere it is installed already.
+# Set-up: run me first. On Colab this installs the package (20 s); elsewhere it is there already.
 import importlib.util
 import inspect
 import os
@@ -30,7 +31,8 @@ import time
 
 if "google.colab" in sys.modules and importlib.util.find_spec("vrn_lite") is None:
     pass  # %pip install -q "vrn_lite @ git+https://github.com/OWNER/vrn_lite"
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before PyTorch: on shared machines, threads must not spin while they wait
+# before PyTorch: on shared machines, threads must not spin while they wait
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import skimage.data
 import torch
@@ -92,14 +94,28 @@ def shapes_of(network, image):
     return shapes
 
 
-network = vrn.VRN("paper_full").eval()  # the size of the paper: 256 channels, 2 hourglasses in a row; not trained
+# the size of the paper: 256 channels, 2 hourglasses in a row; not trained
+network = vrn.VRN("paper_full").eval()
 image = torch.rand(1, 3, 192, 192)
 shapes = shapes_of(network, image)
 inside = "stacks.0.0."  # the first hourglass; each `below` in a name is one level further down
-names = ["stem.layers.0", "stem.layers.3", "stem.layers.4", "stem", inside + "before", inside + 3 * "below." + "before"]
+names = [
+    "stem.layers.0",
+    "stem.layers.3",
+    "stem.layers.4",
+    "stem",
+    inside + "before",
+    inside + 3 * "below." + "before",
+]
 names += [inside + 2 * "below." + "merge", inside + "merge", "head", ""]
 for (step, guess), name in zip(mine.items(), names, strict=True):
-    verdict = "not yet" if guess is ... else "right" if tuple(guess) == shapes[name] else f"you have {guess}"
+    verdict = (
+        "not yet"
+        if guess is ...
+        else "right"
+        if tuple(guess) == shapes[name]
+        else f"you have {guess}"
+    )
     print(f"{step:48} {'?' if guess is ... else shapes[name]!s:16} {verdict}")
 assert shapes[inside + 3 * "below." + "below"] == (256, 3, 3)
 
@@ -137,7 +153,8 @@ class Written(nn.Module):
 
 torch.manual_seed(0)
 theirs, ours = Residual(64, 64), Written(64)
-ours.load_state_dict(dict(zip(ours.state_dict(), theirs.state_dict().values(), strict=True)))  # the same weights, in the same order
+# the same weights, in the same order
+ours.load_state_dict(dict(zip(ours.state_dict(), theirs.state_dict().values(), strict=True)))
 x = torch.randn(2, 64, 12, 12)
 difference = float((ours(x) - theirs(x)).detach().abs().max())
 print(f"same weights, same input: the largest difference is {difference:g}")
@@ -196,8 +213,9 @@ def gain(kind, count):
 
 
 size = network.preset.network
-longest = size.stacks * ((2 * size.levels + 1) * size.modules + size.levels)  # before, innermost, after; and one after each sum
-counts = {"ci": (1, 4, 16), "cpu": (1, 2, 4, 8, 16, 31, longest), "gpu": (1, 2, 4, 8, 16, 31, longest)}[profile]
+# before, innermost, after; and one after each sum
+longest = size.stacks * ((2 * size.levels + 1) * size.modules + size.levels)
+counts = {"ci": (1, 4, 16)}.get(profile, (1, 2, 4, 8, 16, 31, longest))
 gains = {name: [gain(kind, count) for count in counts] for name, kind in KINDS.items()}
 print(f"longest path in the paper's network: {longest} modules, {3 * longest} convolutions")
 for name, values in gains.items():
@@ -210,7 +228,11 @@ figure = viz.curves_figure(
     "How a learning signal comes back",
     log=True,
 )
-viz.show(figure, "Gradient gain by number of modules: it grows slowly with a free identity path, faster with a ReLU on the sum, and explodes without.")
+viz.show(
+    figure,
+    "Gradient gain by number of modules: it grows slowly with a free identity path, faster with a"
+    " ReLU on the sum, and explodes without.",
+)
 
 
 # %% parameters-text [markdown]
@@ -250,11 +272,17 @@ def count(part):
 
 
 for width_in, width_out in ((64, 128), (128, 128), (128, 256), (256, 256)):
-    print(f"{width_in:3} to {width_out:3} channels: {count(Residual(width_in, width_out)):7,} parameters")
+    print(
+        f"{width_in:3} to {width_out:3} channels: {count(Residual(width_in, width_out)):7,}"
+        " parameters"
+    )
 f = 256
 assert count(Residual(f, f)) == 3.25 * f**2 + 6 * f  # your formula for equal widths
 bottleneck, full = count(Residual(f, f)), 2 * (9 * f * f + f) + 4 * f
-print(f"two 3 x 3 convolutions without a bottleneck, {f} channels: {full:,} parameters, {full / bottleneck:.1f} times as many")
+print(
+    f"two 3 x 3 convolutions without a bottleneck, {f} channels: {full:,} parameters,"
+    f" {full / bottleneck:.1f} times as many"
+)
 
 # %% hourglass-text [markdown]
 # ## 5. The hourglass: one recursion
@@ -301,8 +329,19 @@ exercises.check("03.3", how_many)
 #
 # The drawing below is made by the same recursion as the network: it walks through the modules and draws a box for each group. The shapes are the measured ones of section 1. Point at a box to read it.
 
-# %% drawing
-boxes = {kind: [] for kind in ("stem", "skip", "before and after", "innermost", "after the sum", "projections", "head and bilinear")}
+# %% drawing tags=["hide-input"]
+boxes = {
+    kind: []
+    for kind in (
+        "stem",
+        "skip",
+        "before and after",
+        "innermost",
+        "after the sum",
+        "projections",
+        "head and bilinear",
+    )
+}
 lines, gap = [], 0.5
 
 
@@ -310,7 +349,15 @@ def box(kind, name, x, y=0.0, centred=False):
     """Draw one part with its left side (or its centre) at x; returns its width and height."""
     channels, rows, columns = shapes[name]
     wide, high = channels / 200, rows**0.5
-    boxes[kind].append((x if centred else x + wide / 2, y, wide, high, f"{name or 'volume'}: {channels} channels, {rows} x {columns}"))
+    boxes[kind].append(
+        (
+            x if centred else x + wide / 2,
+            y,
+            wide,
+            high,
+            f"{name or 'volume'}: {channels} channels, {rows} x {columns}",
+        )
+    )
     return wide, high
 
 
@@ -347,7 +394,11 @@ figure = viz.boxes_figure(
     x_title="from the image to the volume; width of a box: channels",
     y_title="height of a box: square root of its rows",
 )
-viz.show(figure, "Boxes from left to right: stem, two hourglasses that shrink to 3 x 3 cells and grow again under nested skips, head.")
+viz.show(
+    figure,
+    "Boxes from left to right: stem, two hourglasses that shrink to 3 x 3 cells and grow again"
+    " under nested skips, head.",
+)
 
 
 # %% cost-text [markdown]
@@ -357,19 +408,27 @@ viz.show(figure, "Boxes from left to right: stem, two hourglasses that shrink to
 # *Predict:* where are most of the parameters, and where is most of the work?
 
 
-# %% cost
+# %% cost tags=["hide-input"]
 def costs(network, image):
-    """A row (name, rows of cells, parameters, multiply-adds) for each convolution and batch norm, as they run."""
+    """(name, rows of cells, parameters, multiply-adds) of each layer with weights, as it runs."""
     table = []
 
     def watch(name):
         def hook(layer, inputs, output):
-            work = layer.weight.numel() * output.shape[-2] * output.shape[-1] if isinstance(layer, nn.Conv2d) else 0
+            work = (
+                layer.weight.numel() * output.shape[-2] * output.shape[-1]
+                if isinstance(layer, nn.Conv2d)
+                else 0
+            )
             table.append((name, output.shape[-2], count(layer), work))
 
         return hook
 
-    layers = [(name, part) for name, part in network.named_modules() if isinstance(part, (nn.Conv2d, nn.BatchNorm2d))]
+    layers = [
+        (name, part)
+        for name, part in network.named_modules()
+        if isinstance(part, (nn.Conv2d, nn.BatchNorm2d))
+    ]
     hooks = [layer.register_forward_hook(watch(name)) for name, layer in layers]
     with torch.inference_mode():
         network(image)
@@ -380,10 +439,20 @@ def costs(network, image):
 
 def by_part(table):
     """Part -> (parameters, multiply-adds)."""
-    parts = {"stem": (0, 0)} | {f"hourglass {n} x {n}": (0, 0) for n in (48, 24, 12, 6, 3)} | {"projections": (0, 0), "head": (0, 0)}
+    parts = (
+        {"stem": (0, 0)}
+        | {f"hourglass {n} x {n}": (0, 0) for n in (48, 24, 12, 6, 3)}
+        | {"projections": (0, 0), "head": (0, 0)}
+    )
     for name, rows, own, work in table:
         words = name.split(".")
-        part = words[0] if words[0] != "stacks" else f"hourglass {rows} x {rows}" if words[2] == "0" else "projections"
+        part = (
+            words[0]
+            if words[0] != "stacks"
+            else f"hourglass {rows} x {rows}"
+            if words[2] == "0"
+            else "projections"
+        )
         parts[part] = (parts[part][0] + own, parts[part][1] + work)
     return parts
 
@@ -392,8 +461,13 @@ table = costs(network, image)
 parts = by_part(table)
 total = [sum(values) for values in zip(*parts.values(), strict=True)]
 for name, (own, work) in parts.items():
-    print(f"{name:18} {own:11,} parameters {own / total[0]:6.1%}   {work / 1e9:6.3f} billion multiply-adds {work / total[1]:6.1%}")
-print(f"{'total':18} {total[0]:11,} parameters          {total[1] / 1e9:6.3f} billion multiply-adds")
+    print(
+        f"{name:18} {own:11,} parameters {own / total[0]:6.1%}   {work / 1e9:6.3f} billion"
+        f" multiply-adds {work / total[1]:6.1%}"
+    )
+print(
+    f"{'total':18} {total[0]:11,} parameters          {total[1] / 1e9:6.3f} billion multiply-adds"
+)
 
 # %% cost-plot
 figure = viz.bars_figure(
@@ -405,7 +479,11 @@ figure = viz.bars_figure(
     "share of the whole (%)",
     "Parameters and work",
 )
-viz.show(figure, "Two bars for each part: parameters spread over all sizes of the hourglass, work lies in its two largest sizes and the stem.")
+viz.show(
+    figure,
+    "Two bars for each part: parameters spread over all sizes of the hourglass, work lies in its"
+    " two largest sizes and the stem.",
+)
 
 
 # %% cost-after [markdown]
@@ -417,17 +495,30 @@ viz.show(figure, "Two bars for each part: parameters spread over all sizes of th
 # %% cost-check
 def closed_form(m, stacks, f, channels, slices=200, first=64):
     """Parameters of VRN with `channels` going in; modules are counted once each, from the class."""
-    stem = 49 * channels * first + 3 * first + count(Residual(first, 2 * first)) + count(Residual(2 * first, 2 * first)) + count(Residual(2 * first, f))
+    stem = (
+        49 * channels * first
+        + 3 * first
+        + count(Residual(first, 2 * first))
+        + count(Residual(2 * first, 2 * first))
+        + count(Residual(2 * first, f))
+    )
     projection = f * f + f + 2 * f
     hourglass = (13 * m + 4) * count(Residual(f, f))
     return stem + stacks * (hourglass + 2 * projection) + projection + f * slices + slices
 
 
 unguided = closed_form(m=3, stacks=2, f=256, channels=3)
-print(f"m = 3, 3 channels: {unguided:,} parameters by the formula, {count(network):,} in the network, {total[0]:,} seen by the hooks")
+print(
+    f"m = 3, 3 channels: {unguided:,} parameters by the formula, {count(network):,} in the network,"
+    f" {total[0]:,} seen by the hooks"
+)
 assert unguided == count(network) == total[0] == 19_184_968
-guided = closed_form(m=4, stacks=2, f=256, channels=3 + 68)  # VRN-Guided also gets 68 landmark maps; see notebook 06
-print(f"m = 4, 71 channels: {guided:,} parameters by the formula, {count(GuidedVRN('paper_full')):,} in the network")
+# VRN-Guided also gets 68 landmark maps; see notebook 06
+guided = closed_form(m=4, stacks=2, f=256, channels=3 + 68)
+print(
+    f"m = 4, 71 channels: {guided:,} parameters by the formula, {count(GuidedVRN('paper_full')):,}"
+    " in the network"
+)
 assert guided == 24_975_944
 
 # %% field-text [markdown]
@@ -451,10 +542,13 @@ def field(*parts, cell=24):
 
 
 def extent(seen):
-    """Width in pixels of what is seen at all, and side of the centred square that holds 95 % of the derivative."""
+    """Width of what is seen (px), and side of the centred square with 95 % of the derivative."""
     columns = (seen > 0).any(0).nonzero()
     middle = seen.shape[-1] // 2
-    held = [float(seen[middle - k : middle + k, middle - k : middle + k].sum() / seen.sum()) for k in range(1, middle + 1)]
+    held = [
+        float(seen[middle - k : middle + k, middle - k : middle + k].sum() / seen.sum())
+        for k in range(1, middle + 1)
+    ]
     return int(columns.max() - columns.min() + 1), 2 * (1 + sum(share < 0.95 for share in held))
 
 
@@ -466,7 +560,10 @@ seen = {
     "four levels": field(stem, Hourglass(4, 1, WIDTH)),
 }
 for name, values in seen.items():
-    print(f"{name:12} sees {extent(values)[0]:3} px of 192; 95 % of the derivative lie in a square of {extent(values)[1]:3} px")
+    print(
+        f"{name:12} sees {extent(values)[0]:3} px of 192; 95 % of the derivative lie in a square of"
+        f" {extent(values)[1]:3} px"
+    )
 assert [extent(values)[0] for values in seen.values()] == [29, 89, 192]
 
 # %% field-plot
@@ -476,13 +573,20 @@ window = crop(photo, face_box, network.preset.grid)[0]  # [3, 192, 192]
 
 
 def overlay(image, seen, decades=5):
-    """The image, bright where it is seen: 1 at the largest derivative, 0 at 10^-decades of it and below."""
+    """The image, bright where it is seen: 1 at the largest derivative, 0 at 10^-decades of it."""
     bright = (1 + (seen / seen.max()).clamp(min=10.0**-decades).log10() / decades).clamp(0, 1)
     return image * 0.15 + 0.85 * bright * (0.4 + 0.6 * image)
 
 
-figure = viz.images_figure({name: overlay(window, values) for name, values in seen.items()}, "What the cell in the middle can see")
-viz.show(figure, "The photograph, bright where the middle cell sees it: a small square, a square of half the width, everything.")
+figure = viz.images_figure(
+    {name: overlay(window, values) for name, values in seen.items()},
+    "What the cell in the middle can see",
+)
+viz.show(
+    figure,
+    "The photograph, bright where the middle cell sees it: a small square, a square of half the"
+    " width, everything.",
+)
 
 
 # %% field-after [markdown]
@@ -527,8 +631,14 @@ memory = 4 * width * voxels / 2**30  # float32
 work = 27 * width**2 * voxels
 print(f"the grid: {voxels:,} voxels")
 print(f"one tensor of {width} channels on it: {memory:.2f} GiB")
-print(f"one 3 x 3 x 3 convolution from {width} to {width} channels: {work / 1e9:.0f} billion multiply-adds")
-print(f"the whole 2D network, all {longest} modules deep: {total[1] / 1e9:.1f} billion, {work / total[1]:.0f} times less than that one layer")
+print(
+    f"one 3 x 3 x 3 convolution from {width} to {width} channels: {work / 1e9:.0f} billion"
+    " multiply-adds"
+)
+print(
+    f"the whole 2D network, all {longest} modules deep: {total[1] / 1e9:.1f} billion,"
+    f" {work / total[1]:.0f} times less than that one layer"
+)
 assert work > 10 * total[1]
 
 # %% slices-text [markdown]
@@ -543,9 +653,15 @@ alike = mixtures @ mixtures.T
 for apart in (1, 4, 16, 64):
     print(f"{apart:2} slices apart: cosine {alike.diagonal(apart).mean():.2f}")
 assert alike.diagonal(1).mean() > alike.diagonal(16).mean() > alike.diagonal(64).mean()
-figure = viz.images_figure({"": alike.clamp(0, 1)}, "How alike two slices are answered: dark 0, bright 1")
+figure = viz.images_figure(
+    {"": alike.clamp(0, 1)}, "How alike two slices are answered: dark 0, bright 1"
+)
 figure.update_layout(xaxis_title_text="slice d", yaxis_title_text="slice d", height=460)
-viz.show(figure, "A square matrix, bright along its diagonal and darker away from it: neighbouring slices have similar weights.")
+viz.show(
+    figure,
+    "A square matrix, bright along its diagonal and darker away from it: neighbouring slices have"
+    " similar weights.",
+)
 
 # %% head-text [markdown]
 # The network has learned the order from the data. (The dark corners turn bright again: the first and the last slices are alike, because both lie outside nearly every face.) (It is not forced to keep it: where neighbours disagree a little, surfaces get terraces, and `vrn.reconstruct` smooths them away.)
@@ -562,17 +678,31 @@ step = picture.shape[-1] // coarse.shape[-1]
 print(f"head: {tuple(coarse.shape)}, enlarged {step} times: {tuple(logits.shape)}")
 
 centres = step * (torch.arange(coarse.shape[-1]) + 0.5)  # where each cell stands, in pixels
-ramp = F.interpolate(centres.expand(1, 1, len(centres), -1), scale_factor=step, mode="bilinear", align_corners=False)[0, 0, 0]
+ramp = F.interpolate(
+    centres.expand(1, 1, len(centres), -1), scale_factor=step, mode="bilinear", align_corners=False
+)[0, 0, 0]
 pixels = torch.arange(len(ramp)) + 0.5
-print("away from the edges, the enlarged ramp is off by", float((ramp - pixels)[step:-step].abs().max()), "px")
+print(
+    "away from the edges, the enlarged ramp is off by",
+    float((ramp - pixels)[step:-step].abs().max()),
+    "px",
+)
 assert (ramp - pixels)[step:-step].abs().max() < 1e-3
 
 d = int((chances > 0.5).flatten(1).sum(1).argmax())  # the fullest slice
 figure = viz.images_figure(
-    {"crop": picture, f"slice {d} from the head": coarse[d].sigmoid(), f"slice {d} enlarged": chances[d]},
+    {
+        "crop": picture,
+        f"slice {d} from the head": coarse[d].sigmoid(),
+        f"slice {d} enlarged": chances[d],
+    },
     "The last step",
 )
-viz.show(figure, "The crop of the astronaut, a coarse slice of the network's answer with visible cells, and the same slice at the size of the image.")
+viz.show(
+    figure,
+    "The crop of the astronaut, a coarse slice of the network's answer with visible cells, and the"
+    " same slice at the size of the image.",
+)
 
 # %% inside-text [markdown]
 # ## 10. Inside a trained network
@@ -580,14 +710,21 @@ viz.show(figure, "The crop of the astronaut, a coarse slice of the network's ans
 # The shipped network is smaller than the paper's (preset `colab`: images of 128 x 128 pixels, 32 x 32 cells, one hourglass of 128 channels, m = 2), but its shape is the same. We show it the photograph and keep what passes through: each row below is one size, each column one channel. All
 # channels are there; the slider turns the pages. *Look for:* which rows still show a face? Is there a channel that finds the eyes, the outline, the background?
 
-# %% maps
+# %% maps tags=["hide-input"]
 level = trained.stacks[0][0]
 levels = [level]
 while isinstance(levels[-1].below, Hourglass):
     levels.append(levels[-1].below)
-watched = {"stem": trained.stem.layers[-1]} | {f"pooled {n + 1} x": part.before for n, part in enumerate(levels)} | {"after the sum": level.merge}
+watched = (
+    {"stem": trained.stem.layers[-1]}
+    | {f"pooled {n + 1} x": part.before for n, part in enumerate(levels)}
+    | {"after the sum": level.merge}
+)
 kept = {}
-hooks = [part.register_forward_hook(lambda _, inputs, output, name=name: kept.update({name: output[0]})) for name, part in watched.items()]
+hooks = [
+    part.register_forward_hook(lambda _, inputs, output, name=name: kept.update({name: output[0]}))
+    for name, part in watched.items()
+]
 with torch.inference_mode():
     trained(picture[None])
 for hook in hooks:
@@ -595,7 +732,7 @@ for hook in hooks:
 
 
 def row(maps):
-    """Eight feature maps [8, h, w] side by side, each from its own least (0) to its own largest value (1), in 24 shades."""
+    """Eight feature maps [8, h, w] side by side, each from its least (0) to its largest (1)."""
     low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
     shades = (23 * (maps - low) / (high - low + 1e-9)).round() / 23
     tiles = F.interpolate(shades[None], size=(64, 64), mode="nearest")[0]
@@ -603,24 +740,48 @@ def row(maps):
 
 
 pages = range(0, kept["stem"].shape[0], {"ci": 32, "cpu": 8, "gpu": 8}[profile])
-sheets = {f"{first} to {first + 7}": torch.cat([row(maps[first : first + 8]) for maps in kept.values()]) for first in pages}
-figure = viz.pages_figure(sheets, "Feature maps of the shipped network", slider="channels", bar="least to most")
+sheets = {
+    f"{first} to {first + 7}": torch.cat([row(maps[first : first + 8]) for maps in kept.values()])
+    for first in pages
+}
+figure = viz.pages_figure(
+    sheets, "Feature maps of the shipped network", slider="channels", bar="least to most"
+)
 labels = [f"{name}<br>{maps.shape[-2]} x {maps.shape[-1]}" for name, maps in kept.items()]
-figure.update_layout(yaxis={"tickvals": [68 * n + 34 for n in range(len(labels))], "ticktext": labels, "title": None, "range": [68 * len(labels), 0]})
-figure.update_layout(xaxis={"title": "eight channels side by side", "showticklabels": False}, height=640)
-viz.show(figure, f"A sheet of feature maps: one row for each of {len(labels)} places in the network, eight channels a page.")
+figure.update_layout(
+    yaxis={
+        "tickvals": [68 * n + 34 for n in range(len(labels))],
+        "ticktext": labels,
+        "title": None,
+        "range": [68 * len(labels), 0],
+    }
+)
+figure.update_layout(
+    xaxis={"title": "eight channels side by side", "showticklabels": False}, height=640
+)
+viz.show(
+    figure,
+    f"A sheet of feature maps: one row for each of {len(labels)} places in the network, eight"
+    " channels a page.",
+)
 
 # %% cut-text [markdown]
 # Looking is not proof. To learn what a size contributes, take it away: put zeros in place of what comes up from below a level (then all smaller sizes are lost, too), or in place of a skip branch, and compare the answer with the truth, on drawn faces. IoU is the share of voxels that two volumes have in common: 1 is perfect.
 # A network that was trained with a part does not expect it to be missing; so this tells what the answer *rests* on, not what a network trained without it could do. In the pictures, an empty field is an answer, too: no voxel is above one half.
 
 # %% cut
-pairs = vrn.make_pairs(vrn.faces.procedural(), trained.preset, {"ci": 2, "cpu": 8, "gpu": 32}[profile], torch.Generator().manual_seed(11))
+pairs = vrn.make_pairs(
+    vrn.faces.procedural(),
+    trained.preset,
+    {"ci": 2, "cpu": 8, "gpu": 32}[profile],
+    torch.Generator().manual_seed(11),
+)
 
 
 def answer(images, without=None):
     """Inside or outside, with zeros in place of what one part gives."""
-    hooks = [without.register_forward_hook(lambda part, inputs, output: torch.zeros_like(output))] if without is not None else []
+    cut = [] if without is None else [without]
+    hooks = [part.register_forward_hook(lambda _, inputs, output: 0 * output) for part in cut]
     with torch.inference_mode():
         inside = trained(images) > 0  # a logit above 0 is a probability above 1/2
     for hook in hooks:
@@ -628,23 +789,38 @@ def answer(images, without=None):
     return inside
 
 
-sizes = [maps.shape[-1] for maps in list(kept.values())[:-1]]  # 32, 16, ... of the hourglass's cells
+# 32, 16, ... of the hourglass's cells
+sizes = [maps.shape[-1] for maps in list(kept.values())[:-1]]
 whole = float(vrn.iou(answer(pairs.images), pairs.volumes).mean())
 print(f"complete network: IoU {whole:.3f}")
 scores = {}
 for here, below, part in zip(sizes, sizes[1:], levels, strict=False):
-    for name, branch in ((f"all from {below} x {below} down", part.after), (f"skip at {here} x {here}", part.skip)):
+    for name, branch in (
+        (f"all from {below} x {below} down", part.after),
+        (f"skip at {here} x {here}", part.skip),
+    ):
         scores[name] = float(vrn.iou(answer(pairs.images, branch), pairs.volumes).mean())
         print(f"without {name:24} IoU {scores[name]:.3f} ({scores[name] - whole:+.3f})")
-print("the answer rests most on:", min(scores, key=scores.get), "- least on:", max(scores, key=scores.get))
+print(
+    "the answer rests most on:",
+    min(scores, key=scores.get),
+    "- least on:",
+    max(scores, key=scores.get),
+)
 assert scores[f"all from {sizes[1]} x {sizes[1]} down"] < whole - 0.1
 
 # %% cut-plot
-shown = {"complete": None} | {f"without {below} x {below}": part.after for below, part in zip(sizes[1:], levels, strict=True)}
-reliefs = {name: viz.shade_volume(answer(picture[None], branch), small.depth_scale) for name, branch in shown.items()}
+shown = {"complete": None} | {
+    f"without {below} x {below}": part.after for below, part in zip(sizes[1:], levels, strict=True)
+}
+reliefs = {
+    name: viz.shade_volume(answer(picture[None], branch), small.depth_scale)
+    for name, branch in shown.items()
+}
 viz.show(
     viz.image_grid(reliefs, "The photograph's face without one size and all smaller ones"),
-    "Shaded surfaces of the answer for the astronaut: complete, and with the branch from one size downwards cut off.",
+    "Shaded surfaces of the answer for the astronaut: complete, and with the branch from one size"
+    " downwards cut off.",
 )
 
 # %% rays-text [markdown]
@@ -655,7 +831,8 @@ viz.show(
 
 # %% rays
 inside = chances > 0.5
-first = torch.where(inside.any(0), inside.int().argmax(0), small.depth)  # the slice where the solid begins, [h, w]
+# the slice where the solid begins, [h, w]
+first = torch.where(inside.any(0), inside.int().argmax(0), small.depth)
 r, c = divmod(int(first.argmin()), small.width)
 filled = inside.any(0)[r].nonzero().flatten()  # columns of that row that meet the solid
 places = {"nearest point": c, "to the side": int(filled[len(filled) // 8]), "past the head": 2}
@@ -664,25 +841,51 @@ curves = {}
 for name, column in places.items():
     curves[f"{name} (column {column})"] = (z[::2], chances[::2, r, column].tolist())
     begins = int(first[r, column])
-    print(f"{name:14} row {r}, column {column:3}:", f"inside from slice {begins} of {small.depth} on" if begins < small.depth else "never inside")
-figure = viz.curves_figure(curves, "depth z (px)", "probability of being inside", f"Three rays through row {r}")
-viz.show(figure, "Probability along three rays: two rise from 0 to 1 at their surface and fall at the back wall, the one past the head stays at 0.")
+    print(
+        f"{name:14} row {r}, column {column:3}:",
+        (
+            f"inside from slice {begins} of {small.depth} on"
+            if begins < small.depth
+            else "never inside"
+        ),
+    )
+figure = viz.curves_figure(
+    curves, "depth z (px)", "probability of being inside", f"Three rays through row {r}"
+)
+viz.show(
+    figure,
+    "Probability along three rays: two rise from 0 to 1 at their surface and fall at the back wall,"
+    " the one past the head stays at 0.",
+)
 
 # %% depths
 nearest, farthest = first[inside.any(0)].float().aminmax()
-depth = torch.where(inside.any(0), 1 - 0.8 * (first - nearest) / (farthest - nearest), torch.zeros(()))
+depth = torch.where(
+    inside.any(0), 1 - 0.8 * (first - nearest) / (farthest - nearest), torch.zeros(())
+)
 x = picture.clone().requires_grad_()
 trained(x[None])[0, int(first[r, c]), r, c].backward()
 looks = x.grad.abs().sum(0)
 near = (looks[max(0, r - 15) : r + 14, max(0, c - 15) : c + 14].sum() / looks.sum()).item()
-print(f"the voxel at row {r}, column {c}: {near:.0%} of its derivative lie within 29 x 29 px around it, the rest farther away")
+print(
+    f"the voxel at row {r}, column {c}: {near:.0%} of its derivative lie within 29 x 29 px around"
+    " it, the rest farther away"
+)
 lit = overlay(picture, F.avg_pool2d(looks[None], 7, 1, 3)[0], 2)
 figure = viz.images_figure(
-    {"crop": picture, "where the solid begins<br>(bright: near)": depth, "what the nearest<br>voxel looks at": lit},
+    {
+        "crop": picture,
+        "where the solid begins<br>(bright: near)": depth,
+        "what the nearest<br>voxel looks at": lit,
+    },
     "Which slice answers, and from what",
 )
 assert near < 0.5
-viz.show(figure, "The crop, a depth map that is brightest where the face is nearest, and the crop lit where the answer of the nearest voxel depends on it.")
+viz.show(
+    figure,
+    "The crop, a depth map that is brightest where the face is nearest, and the crop lit where the"
+    " answer of the nearest voxel depends on it.",
+)
 
 
 # %% released-text [markdown]
@@ -705,7 +908,7 @@ viz.show(figure, "The crop, a depth map that is brightest where the face is near
 
 # %% released
 class Unpooled(Hourglass):
-    """The wiring of the released file: same modules, but the level below sees the size of this level."""
+    """The wiring of the released file: the level below sees the size of this level."""
 
     def forward(self, x):
         low, high = self.before(F.max_pool2d(x, 2)), self.skip(x)
@@ -724,12 +927,27 @@ def rewired(network):
     return network
 
 
-tables = {"pooled (hourglass)": table, "un-pooled (released)": costs(rewired(network), image)}  # `network` is rewired from here on
+# %% released-cost
+# `network` is rewired from here on
+tables = {
+    "pooled (hourglass)": table,
+    "un-pooled (released)": costs(rewired(network), image),
+}
 gmac = []
 for name, rows in tables.items():
     gmac.append(sum(row[3] for row in rows) / 1e9)
-    print(f"{name:21} {sum(row[2] for row in rows):,} parameters, {gmac[-1]:5.2f} billion multiply-adds")
-    print("    hourglasses by size:", {part[10:]: round(work / 1e9, 2) for part, (_, work) in by_part(rows).items() if part.startswith("hourglass")})
+    print(
+        f"{name:21} {sum(row[2] for row in rows):,} parameters, {gmac[-1]:5.2f} billion"
+        " multiply-adds"
+    )
+    print(
+        "    hourglasses by size:",
+        {
+            part[10:]: round(work / 1e9, 2)
+            for part, (_, work) in by_part(rows).items()
+            if part.startswith("hourglass")
+        },
+    )
 print(f"{gmac[1] / gmac[0]:.1f} times the work")
 assert [round(value, 1) for value in gmac] == [9.3, 24.5]
 
@@ -738,7 +956,10 @@ torch.manual_seed(0)
 seen["four levels, un-pooled"] = field(stem, rewired(Hourglass(4, 1, WIDTH)))
 seen["the same with m = 3"] = field(stem, rewired(Hourglass(4, 3, WIDTH)))
 for name in ("four levels", "four levels, un-pooled", "the same with m = 3"):
-    print(f"{name:24} sees {extent(seen[name])[0]:3} px of 192; 95 % of the derivative lie in a square of {extent(seen[name])[1]:3} px")
+    print(
+        f"{name:24} sees {extent(seen[name])[0]:3} px of 192; 95 % of the derivative lie in a"
+        f" square of {extent(seen[name])[1]:3} px"
+    )
 assert extent(seen["four levels, un-pooled"])[1] < extent(seen["four levels"])[1]
 
 timed = vrn.VRN({"ci": "lite", "cpu": "paper_full", "gpu": "paper_full"}[profile]).eval()
@@ -749,14 +970,24 @@ for wire in (lambda same: same, rewired):
         wired(inputs)  # once before the clock starts
         began = time.perf_counter()
         wired(inputs)
-    print(f"{type(wired.stacks[0][0]).__name__:9} at preset {timed.preset.name}: {time.perf_counter() - began:.2f} s for one image")
+    print(
+        f"{type(wired.stacks[0][0]).__name__:9} at preset {timed.preset.name}:"
+        f" {time.perf_counter() - began:.2f} s for one image"
+    )
 figure = viz.bars_figure(
-    {name: {part: work / 1e9 for part, (_, work) in by_part(rows).items()} for name, rows in tables.items()},
+    {
+        name: {part: work / 1e9 for part, (_, work) in by_part(rows).items()}
+        for name, rows in tables.items()
+    },
     "part of the network",
     "billion multiply-adds",
     "The same modules, wired in two ways",
 )
-viz.show(figure, f"Work by part: the un-pooled wiring works on 48 x 48 and 24 x 24 cells only, {gmac[1]:.1f} against {gmac[0]:.1f} billion.")
+viz.show(
+    figure,
+    f"Work by part: the un-pooled wiring works on 48 x 48 and 24 x 24 cells only, {gmac[1]:.1f}"
+    f" against {gmac[0]:.1f} billion.",
+)
 
 # %% summary [markdown]
 # In the released wiring only 48 x 48 and 24 x 24 cells ever occur. It does 2.6 times the work, and its cells see less of the image: with random weights, 95 % of the derivative stay in the small squares printed above, with one module in each place and also with the file's m = 3.

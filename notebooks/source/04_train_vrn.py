@@ -1,8 +1,7 @@
 # ---
 # jupyter:
 #   vrn_lite:
-#     about: a network trained live from nothing in minutes, measured on unseen faces,
-#       beside the shipped one
+#     about: a network trained live from nothing in minutes, measured on unseen faces, beside the shipped one
 # ---
 
 # %% title [markdown]
@@ -17,17 +16,20 @@
 #
 # **You need** notebooks 01 to 03. **Time:** about 25 minutes of reading; the training takes 6 to 10 minutes on two CPU cores, a few minutes on a GPU.
 #
+# Cells that only measure and draw are folded: click on ··· to read one.
+#
 # The paper is Jackson et al., ICCV 2017 ([arXiv:1703.07834](https://arxiv.org/abs/1703.07834)). This notebook follows its sections 3.3 (network and loss) and 3.4 (training).
 
 # %% set-up
-# Set-up: run me first. On Colab this installs the package (about 20 s); elsewhere it is installed already.
+# Set-up: run me first. On Colab this installs the package (20 s); elsewhere it is there already.
 import importlib.util
 import os
 import sys
 
 if "google.colab" in sys.modules and importlib.util.find_spec("vrn_lite") is None:
     pass  # %pip install -q "vrn_lite @ git+https://github.com/OWNER/vrn_lite"
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before PyTorch: on shared machines, threads must not spin while they wait
+# before PyTorch: on shared machines, threads must not spin while they wait
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 
@@ -56,17 +58,34 @@ print(f"vrn_lite, profile {profile}, PyTorch {torch.__version__}")
 # %% pair
 face = vrn.faces.default()
 source = face.name
-preset, samples, batch = {"ci": ("tiny", 720, 4), "cpu": ("lite", 15_000, 16), "gpu": ("colab", 60_000, 32)}[profile]
-poses = {"ci": MILD_JITTER, "cpu": MILD_JITTER, "gpu": PAPER_JITTER}[profile]  # how far the crops are turned, shifted and scaled
+preset, samples, batch = {
+    "ci": ("tiny", 720, 4),
+    "cpu": ("lite", 15_000, 16),
+    "gpu": ("colab", 60_000, 32),
+}[profile]
+# how far the crops are turned, shifted and scaled
+poses = {"ci": MILD_JITTER, "cpu": MILD_JITTER, "gpu": PAPER_JITTER}[profile]
 
 grid = vrn.preset(preset).grid
 pairs = vrn.make_pairs(face, preset, 8, torch.Generator().manual_seed(4), poses=poses)
-print(f"{source} faces, preset {preset}: images {tuple(pairs.images.shape)}, volumes {tuple(pairs.volumes.shape)}")
+print(
+    f"{source} faces, preset {preset}: images {tuple(pairs.images.shape)}, volumes"
+    f" {tuple(pairs.volumes.shape)}"
+)
 print(f"{float(pairs.volumes.float().mean()):.1%} of the voxels are inside a face")
 seen = viz.shade_volume(pairs.volumes, grid.depth_scale)  # the volumes' surfaces, lit
 viz.show(
-    viz.image_grid({"images": pairs.images[:4], "volumes": seen[:4], "more images": pairs.images[4:], "their volumes": seen[4:]}, "Eight pairs"),
-    "Eight drawn faces, turned, shifted and tilted, each beside its volume, which is drawn as a lit surface.",
+    viz.image_grid(
+        {
+            "images": pairs.images[:4],
+            "volumes": seen[:4],
+            "more images": pairs.images[4:],
+            "their volumes": seen[4:],
+        },
+        "Eight pairs",
+    ),
+    "Eight drawn faces, turned, shifted and tilted, each beside its volume, which is drawn as a lit"
+    " surface.",
 )
 
 
@@ -114,7 +133,10 @@ by_hand = -torch.where(pairs.volumes, p.log(), (1 - p).log()).mean()
 by_torch = torch.nn.functional.binary_cross_entropy_with_logits(logits, pairs.volumes.float())
 by_package = voxel_loss(coarse, pairs.volumes)
 print(f"coarse logits {tuple(coarse.shape)}, logits {tuple(logits.shape)}")
-print(f"by hand {by_hand:.6f}, PyTorch {by_torch:.6f}, voxel_loss {by_package:.6f}; log 2 = {torch.log(torch.tensor(2.0)):.6f}")
+print(
+    f"by hand {by_hand:.6f}, PyTorch {by_torch:.6f}, voxel_loss {by_package:.6f}; log 2 ="
+    f" {torch.log(torch.tensor(2.0)):.6f}"
+)
 assert abs(float(by_hand - by_package)) < 1e-4
 
 # %% recipes-text [markdown]
@@ -132,9 +154,19 @@ for name, optim in OPTIMS.items():
     print(f"{name}: {optim}")
 steps = samples // (batch or vrn.preset(preset).batch)
 seen = [share / 100 for share in range(101)]
-rates = {name: ([share * samples for share in seen], [optim.lr_at(round(share * steps), share) for share in seen]) for name, optim in OPTIMS.items()}
+rates = {
+    name: (
+        [share * samples for share in seen],
+        [optim.lr_at(round(share * steps), share) for share in seen],
+    )
+    for name, optim in OPTIMS.items()
+}
 figure = viz.curves_figure(rates, "samples", "learning rate", "The learning rate over a run")
-viz.show(figure, "The paper's rate is constant at 0.0001 and drops to a tenth half-way; ours rises to 0.002, stays, and falls to almost zero.")
+viz.show(
+    figure,
+    "The paper's rate is constant at 0.0001 and drops to a tenth half-way; ours rises to 0.002,"
+    " stays, and falls to almost zero.",
+)
 
 
 # %% ex2-text [markdown]
@@ -160,12 +192,24 @@ exercises.check("04.2", rmsprop)
 # %% race
 race = {}
 for name in OPTIMS:
-    records = list(vrn.train(build("vrn", "tiny", seed=0), face, samples={"ci": 160, "cpu": 1600, "gpu": 6400}[profile], batch=4, optim=name))
+    records = list(
+        vrn.train(
+            build("vrn", "tiny", seed=0),
+            face,
+            samples={"ci": 160, "cpu": 1600, "gpu": 6400}[profile],
+            batch=4,
+            optim=name,
+        )
+    )
     race[name] = viz.downsample([r.samples for r in records], [r.loss for r in records], most=20)
     print(f"{name}: loss {race[name][1][0]:.3f} at first, {race[name][1][-1]:.3f} at the end")
 viz.show(
-    viz.curves_figure(race, "samples", "loss (mean cross-entropy per voxel)", "The first moments, preset tiny"),
-    "Loss over samples for both recipes; " + ", ".join(f"{name} ends at {loss[-1]:.2f}" for name, (_, loss) in race.items()) + ".",
+    viz.curves_figure(
+        race, "samples", "loss (mean cross-entropy per voxel)", "The first moments, preset tiny"
+    ),
+    "Loss over samples for both recipes; "
+    + ", ".join(f"{name} ends at {loss[-1]:.2f}" for name, (_, loss) in race.items())
+    + ".",
 )
 
 
@@ -197,22 +241,31 @@ exercises.check("04.3", overlap)
 
 # %% bounds
 held_out = next(iter(vrn.heldout(face, {"ci": 4, "cpu": 16, "gpu": 16}[profile], preset=preset)))
-training = [vrn.make_pairs(face, preset, 16, torch.Generator().manual_seed(seed)).volumes for seed in range({"ci": 2, "cpu": 8, "gpu": 8}[profile])]
+training = [
+    vrn.make_pairs(face, preset, 16, torch.Generator().manual_seed(seed)).volumes
+    for seed in range({"ci": 2, "cpu": 8, "gpu": 8}[profile])
+]
 mean_volume = torch.cat(training).float().mean(0).clamp(1e-3, 1 - 1e-3)
 inside = mean_volume.mean()
 
 
 def answer_without_image(chance):
     """Loss and IoU of one volume of probabilities, given as the answer to every held-out face."""
-    loss = torch.nn.functional.binary_cross_entropy(chance.expand(held_out.volumes.shape), held_out.volumes.float())
-    solid = (chance >= min(0.4, float(chance.max()))).expand(held_out.volumes.shape)  # 0.4 suits the mean volume best
+    loss = torch.nn.functional.binary_cross_entropy(
+        chance.expand(held_out.volumes.shape), held_out.volumes.float()
+    )
+    # 0.4 suits the mean volume best
+    solid = (chance >= min(0.4, float(chance.max()))).expand(held_out.volumes.shape)
     return float(loss), float(vrn.iou(solid, held_out.volumes).mean())
 
 
 constant_loss, constant_iou = answer_without_image(inside.expand(grid.shape))
 mean_loss, mean_iou = answer_without_image(mean_volume)
 print(f"{len(held_out)} held-out faces")
-print(f"same probability everywhere: loss {constant_loss:.3f}, IoU {constant_iou:.3f} (everything inside)")
+print(
+    f"same probability everywhere: loss {constant_loss:.3f}, IoU {constant_iou:.3f} (everything"
+    " inside)"
+)
 print(f"mean volume:                 loss {mean_loss:.3f}, IoU {mean_iou:.3f}")
 
 # %% bounds-after [markdown]
@@ -224,8 +277,9 @@ print(f"mean volume:                 loss {mean_loss:.3f}, IoU {mean_iou:.3f}")
 # `vrn.train` is a *generator*: it makes one step, hands you a record (loss, IoU, samples a second...), and waits. So the loop is yours. Here it stops a few times to look at the same four held-out faces, which are never trained on. Two pictures
 # below the cell are redrawn while it runs: the curves, and the faces.
 
-# %% look
-spread = held_out.yaw.argsort()[torch.linspace(0, len(held_out) - 1, 4).round().long()]  # from one side to the other
+# %% look tags=["hide-input"]
+# from one side to the other
+spread = held_out.yaw.argsort()[torch.linspace(0, len(held_out) - 1, 4).round().long()]
 
 
 @torch.inference_mode()
@@ -237,7 +291,11 @@ def answers(network, images):
 
 def errors(chances):
     """Mean NME over the held-out faces; no surface, no number."""
-    found = [vrn.nme(vrn.isosurface(chance, depth_scale=grid.depth_scale), held_out.mesh(i)) for i, chance in enumerate(chances) if chance.max() > 0.5]
+    found = [
+        vrn.nme(vrn.isosurface(chance, depth_scale=grid.depth_scale), held_out.mesh(i))
+        for i, chance in enumerate(chances)
+        if chance.max() > 0.5
+    ]
     return sum(found) / len(found) if len(found) == len(chances) else float("nan")
 
 
@@ -247,12 +305,20 @@ def progress():
     seen = [record.samples for record in history]
     panels = {
         "loss": {"training": viz.downsample(seen, [record.loss for record in history])},
-        "IoU": {"training": viz.downsample(seen, [record.iou for record in history]), "held-out": (at, ious)},
+        "IoU": {
+            "training": viz.downsample(seen, [record.iou for record in history]),
+            "held-out": (at, ious),
+        },
         "NME": {"held-out": viz.downsample(at, nmes)},
     }
     last = history[-1]
     left = (samples - last.samples) / last.samples_per_second
-    return viz.panels_figure(panels, "samples", f"{last.samples:,} of {samples:,} samples, {last.samples_per_second:.0f} a second, {max(left, 0):.0f} s left")
+    return viz.panels_figure(
+        panels,
+        "samples",
+        f"{last.samples:,} of {samples:,} samples, {last.samples_per_second:.0f} a second,"
+        f" {max(left, 0):.0f} s left",
+    )
 
 
 # %% live
@@ -264,12 +330,23 @@ for record in vrn.train(network, face, samples=samples, batch=batch, seed=0, pos
     history.append(record)
     if record.samples >= marks[len(scores)]:
         chances = answers(network, held_out.images)
-        scores.append((record.samples, float(vrn.iou(chances > 0.5, held_out.volumes).mean()), errors(chances)))
+        scores.append(
+            (
+                record.samples,
+                float(vrn.iou(chances > 0.5, held_out.volumes).mean()),
+                errors(chances),
+            )
+        )
         growing[f"{record.samples:,}"] = chances[spread[1]].clone()
         shots[f"{record.samples:,}"] = viz.shade_volume(chances[spread], grid.depth_scale)
-        faces.draw(lambda: viz.image_grid(shots, "Held-out faces, by samples seen"), "Held-out faces, reconstructed ever better.")
+        faces.draw(
+            lambda: viz.image_grid(shots, "Held-out faces, by samples seen"),
+            "Held-out faces, reconstructed ever better.",
+        )
     curves.draw(progress, "Loss, IoU and NME over samples.", now=record.samples >= samples)
-print(f"{history[-1].seconds / 60:.1f} minutes, {history[-1].samples_per_second:.0f} samples a second")
+print(
+    f"{history[-1].seconds / 60:.1f} minutes, {history[-1].samples_per_second:.0f} samples a second"
+)
 
 # %% live-after [markdown]
 # The first answers fill the whole picture, or are noise. Mind the NME there: if it is small, that is no success. The measure asks, for each true vertex, how near the surface is, and a surface that is everywhere is always near. The IoU is not fooled.
@@ -282,7 +359,8 @@ print(f"{history[-1].seconds / 60:.1f} minutes, {history[-1].samples_per_second:
 shots["truth"] = viz.shade_volume(held_out.volumes[spread], grid.depth_scale)
 viz.show(
     viz.image_grid(shots, "Held-out faces, by samples seen"),
-    f"Four held-out faces in rows; from left to right the image, the answers after {', '.join(f'{at:,}' for at, _, _ in scores)} samples, and the truth.",
+    "Four held-out faces in rows; from left to right the image, the answers after"
+    f" {', '.join(f'{at:,}' for at, _, _ in scores)} samples, and the truth.",
 )
 
 # %% movie-text [markdown]
@@ -290,15 +368,27 @@ viz.show(
 
 # %% movie
 viz.show(
-    viz.movie_figure(growing, "One face, in the course of the training", slider="samples", depth_scale=grid.depth_scale),
-    f"A movie of the surface that the network sees in one picture, after {', '.join(growing)} samples: from a lump to a head.",
+    viz.movie_figure(
+        growing,
+        "One face, in the course of the training",
+        slider="samples",
+        depth_scale=grid.depth_scale,
+    ),
+    f"A movie of the surface that the network sees in one picture, after {', '.join(growing)}"
+    " samples: from a lump to a head.",
 )
 
 # %% better
 _, final_iou, final_nme = scores[-1]
 start, end = (sum(r.loss for r in part) / len(part) for part in (history[:10], history[-10:]))
-print(f"training loss {start:.3f} at first, {end:.3f} at the end; same probability everywhere {constant_loss:.3f}, mean volume {mean_loss:.3f}")
-print(f"held-out IoU {final_iou:.3f}, NME {final_nme:.3f}; everything inside {constant_iou:.3f}, mean volume {mean_iou:.3f}")
+print(
+    f"training loss {start:.3f} at first, {end:.3f} at the end; same probability everywhere"
+    f" {constant_loss:.3f}, mean volume {mean_loss:.3f}"
+)
+print(
+    f"held-out IoU {final_iou:.3f}, NME {final_nme:.3f}; everything inside {constant_iou:.3f}, mean"
+    f" volume {mean_iou:.3f}"
+)
 assert end < 0.7 * start  # the loss falls ...
 assert end < constant_loss  # ... below that of an answer without a picture
 assert final_iou > constant_iou
@@ -314,12 +404,22 @@ found = vrn.isosurface(chances[one], depth_scale=grid.depth_scale)
 beside = torch.tensor([0.55 * grid.width, 0.0, 0.0])
 used = truth.solid_triangles()
 parts = {
-    "predicted": {"vertices": torch.tensor(found.vertices).float() - beside / 2, "triangles": found.faces},
-    "truth": {"vertices": truth.vertices + beside / 2, "triangles": used, "colours": viz.COLOURS[5]},
+    "predicted": {
+        "vertices": torch.tensor(found.vertices).float() - beside / 2,
+        "triangles": found.faces,
+    },
+    "truth": {
+        "vertices": truth.vertices + beside / 2,
+        "triangles": used,
+        "colours": viz.COLOURS[5],
+    },
 }
 viz.show(
-    viz.meshes_figure(parts, "Predicted (left) and true (right, blue)", most_vertices=viz.MOST_VERTICES // 2),
-    f"Two surfaces side by side: the network's, with {len(found.vertices):,} vertices, and the true one.",
+    viz.meshes_figure(
+        parts, "Predicted (left) and true (right, blue)", most_vertices=viz.MOST_VERTICES // 2
+    ),
+    f"Two surfaces side by side: the network's, with {len(found.vertices):,} vertices, and the true"
+    " one.",
 )
 
 # %% evaluate-text [markdown]
@@ -337,7 +437,10 @@ def report(name, table):
     for method in table.methods:
         m = table.of(method).mean()
         label = name if method == "network" else f"  {method} ({table.preset})"
-        print(f"{label:28} IoU {m['iou']:.3f}   front half {m['iou_front']:.3f}   NME {m['nme']:.4f}   without depth offset {m['nme_levelled']:.4f}")
+        print(
+            f"{label:28} IoU {m['iou']:.3f}   front half {m['iou_front']:.3f}   NME {m['nme']:.4f} "
+            f"  without depth offset {m['nme_levelled']:.4f}"
+        )
 
 
 network.eval()
@@ -357,18 +460,22 @@ report(f"from scratch ({preset})", mine.of("network"))
 report(f"shipped ({shipped.preset.name})", theirs)
 
 # %% shipped-figure
-large = next(iter(vrn.heldout(face, len(held_out), preset=shipped.preset)))  # the same faces at 128 pixels
+# the same faces at 128 pixels
+large = next(iter(vrn.heldout(face, len(held_out), preset=shipped.preset)))
 large_scale = shipped.preset.grid.depth_scale
 final = viz.shade_volume(chances[spread], grid.depth_scale)
 columns = {
     "image": large.images[spread],
-    "from scratch": torch.nn.functional.interpolate(final, size=large.images.shape[-2:], mode="bilinear"),
+    "from scratch": torch.nn.functional.interpolate(
+        final, size=large.images.shape[-2:], mode="bilinear"
+    ),
     "shipped": viz.shade_volume(answers(shipped, large.images[spread]), large_scale),
     "truth": viz.shade_volume(large.volumes[spread], large_scale),
 }
 viz.show(
     viz.image_grid(columns, "Minutes against hours of training"),
-    "Four held-out faces in rows: image, your network's answer, the shipped network's, and the truth.",
+    "Four held-out faces in rows: image, your network's answer, the shipped network's, and the"
+    " truth.",
 )
 
 
@@ -376,12 +483,20 @@ viz.show(
 def by_yaw(table, score):
     """Middle of each bin of yaw, and the mean score in it."""
     bins = table.by_yaw()
-    return [sum(map(float, name.split(" to "))) / 2 for name in bins], [row[score] for row in bins.values()]
+    return [sum(map(float, name.split(" to "))) / 2 for name in bins], [
+        row[score] for row in bins.values()
+    ]
 
 
-tables = {"from scratch": mine.of("network"), "shipped": theirs.of("network"), "mean face": theirs.of("mean face"), "oracle": theirs.of("oracle")}
+tables = {
+    "from scratch": mine.of("network"),
+    "shipped": theirs.of("network"),
+    "mean face": theirs.of("mean face"),
+    "oracle": theirs.of("oracle"),
+}
 panels = {
-    title: {name: by_yaw(table, score) for name, table in tables.items()} for title, score in (("IoU", "iou"), ("NME without depth offset", "nme_levelled"))
+    title: {name: by_yaw(table, score) for name, table in tables.items()}
+    for title, score in (("IoU", "iou"), ("NME without depth offset", "nme_levelled"))
 }
 viz.show(
     viz.panels_figure(panels, "yaw (degrees)", f"{count} held-out faces by pose"),

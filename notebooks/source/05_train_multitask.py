@@ -15,17 +15,20 @@
 #
 # **You need** notebook 04. **Time:** about 20 minutes of reading; the training takes 6 to 12 minutes on two CPU cores, a few minutes on a GPU.
 #
+# Cells that only measure and draw are folded: click on ··· to read one.
+#
 # The paper is Jackson et al., ICCV 2017 ([arXiv:1703.07834](https://arxiv.org/abs/1703.07834)). This notebook follows "VRN - Multitask" of its section 3.3.
 
 # %% set-up
-# Set-up: run me first. On Colab this installs the package (about 20 s); elsewhere it is installed already.
+# Set-up: run me first. On Colab this installs the package (20 s); elsewhere it is there already.
 import importlib.util
 import os
 import sys
 
 if "google.colab" in sys.modules and importlib.util.find_spec("vrn_lite") is None:
     pass  # %pip install -q "vrn_lite @ git+https://github.com/OWNER/vrn_lite"
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before PyTorch: on shared machines, threads must not spin while they wait
+# before PyTorch: on shared machines, threads must not spin while they wait
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 
@@ -54,8 +57,13 @@ print(f"vrn_lite, profile {profile}, PyTorch {torch.__version__}")
 # %% fork
 face = vrn.faces.default()
 source = face.name
-preset, samples, batch = {"ci": ("tiny", 480, 4), "cpu": ("lite", 15_000, 16), "gpu": ("colab", 60_000, 32)}[profile]
-poses = {"ci": MILD_JITTER, "cpu": MILD_JITTER, "gpu": PAPER_JITTER}[profile]  # notebook 04: less augmentation for minutes
+preset, samples, batch = {
+    "ci": ("tiny", 480, 4),
+    "cpu": ("lite", 15_000, 16),
+    "gpu": ("colab", 60_000, 32),
+}[profile]
+# notebook 04: less augmentation for minutes
+poses = {"ci": MILD_JITTER, "cpu": MILD_JITTER, "gpu": PAPER_JITTER}[profile]
 
 grid = vrn.preset(preset).grid
 network = build("multitask", preset, seed=0)
@@ -69,15 +77,25 @@ boxes = {
 }
 lines = [[(0, 0), (4, 0)], [(4, 0), (4, 1), (8, 1)], [(4, 0), (4, -1), (8, -1)]]
 viz.show(
-    viz.boxes_figure(boxes, lines, "VRN-Multitask: one hourglass forks into two", x_title="from image to answers", y_title=""),
-    "A diagram: stem and hourglass are shared; then the way forks into an hourglass and a head for the volume, and the same for the landmarks.",
+    viz.boxes_figure(
+        boxes,
+        lines,
+        "VRN-Multitask: one hourglass forks into two",
+        x_title="from image to answers",
+        y_title="",
+    ),
+    "A diagram: stem and hourglass are shared; then the way forks into an hourglass and a head for"
+    " the volume, and the same for the landmarks.",
 )
 
 # %% sizes
 pairs = vrn.make_pairs(face, preset, 8, torch.Generator().manual_seed(5))
 with torch.no_grad():
     volume, maps, *_ = network.predict(pairs.images)
-print(f"images {tuple(pairs.images.shape)} -> volume logits {tuple(volume.shape)}, heat-map logits {tuple(maps.shape)}")
+print(
+    f"images {tuple(pairs.images.shape)} -> volume logits {tuple(volume.shape)}, heat-map logits"
+    f" {tuple(maps.shape)}"
+)
 
 
 def size(part):
@@ -85,7 +103,11 @@ def size(part):
     return sum(weight.numel() for weight in part.parameters())
 
 
-for name, part in {"stem": network.stem, "shared hourglass": network.shared, **network.fork}.items():
+for name, part in {
+    "stem": network.stem,
+    "shared hourglass": network.shared,
+    **network.fork,
+}.items():
     print(f"{name:17} {size(part):9,} parameters")
 print(f"in all            {size(network):9,}; plain VRN has {size(build('vrn', preset)):,}")
 
@@ -100,20 +122,35 @@ cell = network.preset.network.stem  # pixels per cell
 height, width = maps.shape[-2:]
 targets = landmarks.heatmaps(pairs.landmarks / cell, height, width)  # [b, 68, h / cell, w / cell]
 assert torch.allclose(targets.sum((-2, -1)), torch.ones(8, 68), atol=1e-4)
-nose, every = (seen.repeat_interleave(cell, -1).repeat_interleave(cell, -2) for seen in (targets[0, 30], targets[0].amax(0)))  # at image size
+# at image size
+nose, every = (
+    seen.repeat_interleave(cell, -1).repeat_interleave(cell, -2)
+    for seen in (targets[0, 30], targets[0].amax(0))
+)
 figure = viz.images_figure(
-    {"image": pairs.images[0], "the tip of the nose (30)": nose / nose.max(), "all 68 maps": every / every.max()},
+    {
+        "image": pairs.images[0],
+        "the tip of the nose (30)": nose / nose.max(),
+        "all 68 maps": every / every.max(),
+    },
     f"A cell is {cell} pixels wide",
     landmarks={"image": pairs.landmarks[0]},
 )
-viz.show(figure, "A drawn face with its 68 landmarks, the heat-map of the tip of its nose, and all heat-maps in one picture.")
+viz.show(
+    figure,
+    "A drawn face with its 68 landmarks, the heat-map of the tip of its nose, and all heat-maps in"
+    " one picture.",
+)
 
 # %% decode-text [markdown]
 # And back? The brightest cell is off by up to half a cell, which is one or two pixels. The mean over all cells, each weighted by its probability, falls *between* them. *Predict:* how much more accurate is it?
 
 # %% decode
 logits = targets.clamp(min=1e-30).log()  # a network that answers perfectly
-inner = ((pairs.landmarks[..., :2] > 5 * cell) & (pairs.landmarks[..., :2] < grid.width - 5 * cell)).all(-1)  # the whole Gaussian is on the map
+# the whole Gaussian is on the map
+inner = (
+    (pairs.landmarks[..., :2] > 5 * cell) & (pairs.landmarks[..., :2] < grid.width - 5 * cell)
+).all(-1)
 best = logits.flatten(-2).argmax(-1)
 peaks = torch.stack((best % width, best // width), -1) + 0.5
 for name, found in {"brightest cell": peaks, "weighted mean": landmarks.decode(logits)}.items():
@@ -173,11 +210,17 @@ exercises.check("05.2", divergence)
 # %% equal
 network.train()
 volume, maps, *_ = network.predict(pairs.images)
-losses = {"volume": voxel_loss(volume, pairs.volumes), "landmarks": landmark_loss(maps, pairs.landmarks / cell)}
+losses = {
+    "volume": voxel_loss(volume, pairs.volumes),
+    "landmarks": landmark_loss(maps, pairs.landmarks / cell),
+}
 for name, loss in losses.items():
     gradients = torch.autograd.grad(loss, list(network.shared.parameters()), retain_graph=True)
     norm = torch.cat([gradient.flatten() for gradient in gradients]).norm()
-    print(f"{name:10} loss {float(loss.detach()):.3f}, gradient of the shared hourglass {float(norm):.4f}")
+    print(
+        f"{name:10} loss {float(loss.detach()):.3f}, gradient of the shared hourglass"
+        f" {float(norm):.4f}"
+    )
 del volume, maps, losses, loss, gradients  # and with them every activation that they were made from
 
 # %% equal-after [markdown]
@@ -188,15 +231,19 @@ del volume, maps, losses, loss, gradients  # and with them every activation that
 #
 # The loop is that of notebook 04. A record now has a landmark error as well: the mean distance in the image over the distance of the outer eye corners in space. Watch the landmarks: they start in the middle of the picture, all 68 together.
 
-# %% look
+# %% look tags=["hide-input"]
 held_out = next(iter(vrn.heldout(face, {"ci": 4, "cpu": 16, "gpu": 16}[profile], preset=preset)))
-spread = held_out.yaw.argsort()[torch.linspace(0, len(held_out) - 1, 4).round().long()]  # from one side to the other
+# from one side to the other
+spread = held_out.yaw.argsort()[torch.linspace(0, len(held_out) - 1, 4).round().long()]
 
 
 def answers(network, images):
-    """Probabilities [b, d, h, w] and landmarks [b, 68, 2] in pixels, on the CPU; the network sees a few images at a time."""
+    """Probabilities [b, d, h, w] and landmarks [b, 68, 2] in pixels, on the CPU."""
     network.eval()
-    return probabilities(network, images, test_time_augmentation=False).cpu(), landmarks_in(network, images, test_time_augmentation=False).float().cpu()
+    return (
+        probabilities(network, images, test_time_augmentation=False).cpu(),
+        landmarks_in(network, images, test_time_augmentation=False).float().cpu(),
+    )
 
 
 def progress():
@@ -204,13 +251,26 @@ def progress():
     at, ious, off = zip(*scores, strict=True) if scores else ((), (), ())
     seen = [record.samples for record in history]
     panels = {
-        "loss (sum of both)": {"training": viz.downsample(seen, [record.loss for record in history])},
-        "IoU": {"training": viz.downsample(seen, [record.iou for record in history]), "held-out": (at, ious)},
-        "landmark NME": {"training": viz.downsample(seen, [record.landmark_nme for record in history]), "held-out": (at, off)},
+        "loss (sum of both)": {
+            "training": viz.downsample(seen, [record.loss for record in history])
+        },
+        "IoU": {
+            "training": viz.downsample(seen, [record.iou for record in history]),
+            "held-out": (at, ious),
+        },
+        "landmark NME": {
+            "training": viz.downsample(seen, [record.landmark_nme for record in history]),
+            "held-out": (at, off),
+        },
     }
     last = history[-1]
     left = (samples - last.samples) / last.samples_per_second
-    return viz.panels_figure(panels, "samples", f"{last.samples:,} of {samples:,} samples, {last.samples_per_second:.0f} a second, {max(left, 0):.0f} s left")
+    return viz.panels_figure(
+        panels,
+        "samples",
+        f"{last.samples:,} of {samples:,} samples, {last.samples_per_second:.0f} a second,"
+        f" {max(left, 0):.0f} s left",
+    )
 
 
 # %% live
@@ -223,7 +283,9 @@ curves, faces = widgets.Live(every=4), widgets.Live(every=0)
 def sheet(truth=False):
     """The faces with the landmarks found so far."""
     shown = points | ({"truth": held_out.landmarks[spread]} if truth else {})
-    return viz.image_grid(dict.fromkeys(shown, held_out.images[spread]), "Landmarks by samples seen", landmarks=shown)
+    return viz.image_grid(
+        dict.fromkeys(shown, held_out.images[spread]), "Landmarks by samples seen", landmarks=shown
+    )
 
 
 for record in vrn.train(network, face, samples=samples, batch=batch, seed=0, poses=poses):
@@ -235,24 +297,37 @@ for record in vrn.train(network, face, samples=samples, batch=batch, seed=0, pos
         points[f"{record.samples:,}"] = found[spread]
         solids[f"{record.samples:,}"] = viz.shade_volume(chances[spread], grid.depth_scale)
         faces.draw(sheet, "Held-out faces, with landmarks that find their places.")
-    curves.draw(progress, "Loss, IoU and landmark error over samples.", now=record.samples >= samples)
-print(f"{history[-1].seconds / 60:.1f} minutes, {history[-1].samples_per_second:.0f} samples a second")
+    curves.draw(
+        progress, "Loss, IoU and landmark error over samples.", now=record.samples >= samples
+    )
+print(
+    f"{history[-1].seconds / 60:.1f} minutes, {history[-1].samples_per_second:.0f} samples a second"
+)
 
 # %% check
 start, end = (sum(r.loss for r in part) / len(part) for part in (history[:10], history[-10:]))
 print(f"training loss {start:.3f} at first, {end:.3f} at the end")
-print(f"held-out: IoU {scores[-1][1]:.3f}, landmark NME {scores[0][2]:.3f} at the first look, {scores[-1][2]:.3f} at the last")
+print(
+    f"held-out: IoU {scores[-1][1]:.3f}, landmark NME {scores[0][2]:.3f} at the first look,"
+    f" {scores[-1][2]:.3f} at the last"
+)
 assert end < start  # the loss falls
 viz.show(
     sheet(truth=True),
-    f"Four held-out faces in rows with the landmarks that the network finds after {', '.join(points)} samples, and the true ones.",
+    "Four held-out faces in rows with the landmarks that the network finds after"
+    f" {', '.join(points)} samples, and the true ones.",
 )
 
 # %% solids
-solids = {"image": held_out.images[spread], **solids, "truth": viz.shade_volume(held_out.volumes[spread], grid.depth_scale)}
+solids = {
+    "image": held_out.images[spread],
+    **solids,
+    "truth": viz.shade_volume(held_out.volumes[spread], grid.depth_scale),
+}
 viz.show(
     viz.image_grid(solids, "The other task: volumes by samples seen"),
-    "The same four held-out faces with the volumes that the network answers, by samples seen, and the true ones.",
+    "The same four held-out faces with the volumes that the network answers, by samples seen, and"
+    " the true ones.",
 )
 
 # %% both-text [markdown]
@@ -267,22 +342,37 @@ viz.show(
 # %% shipped
 count = {"ci": 4, "cpu": 64, "gpu": 256}[profile]
 shipped = {name: vrn.load(name) for name in ("multitask", "vrn")}
-tables = {name: vrn.evaluate(model, face, n=count, bounds=name == "vrn") for name, model in shipped.items()}
+tables = {
+    name: vrn.evaluate(model, face, n=count, bounds=name == "vrn")
+    for name, model in shipped.items()
+}
 for name, table in tables.items():
     for method in table.methods:
         m = table.of(method).mean()
         label = name if method == "network" else f"  {method}"
-        print(f"{label:14} IoU {m['iou']:.3f}   front half {m['iou_front']:.3f}   NME {m['nme']:.4f}   without depth offset {m['nme_levelled']:.4f}")
-same = sum(a.nme < b.nme for a, b in zip(tables["multitask"].of("network").rows, tables["vrn"].of("network").rows, strict=True))
+        print(
+            f"{label:14} IoU {m['iou']:.3f}   front half {m['iou_front']:.3f}   NME {m['nme']:.4f} "
+            f"  without depth offset {m['nme_levelled']:.4f}"
+        )
+same = sum(
+    a.nme < b.nme
+    for a, b in zip(
+        tables["multitask"].of("network").rows, tables["vrn"].of("network").rows, strict=True
+    )
+)
 print(f"multitask has the smaller NME on {same} of {count} faces")
 
 # %% shipped-figure
 shipped_preset = shipped["multitask"].preset
-large = next(iter(vrn.heldout(face, len(held_out), preset=shipped_preset)))  # the same faces at the shipped networks' size
+# the same faces at the shipped networks' size
+large = next(iter(vrn.heldout(face, len(held_out), preset=shipped_preset)))
 found = landmarks_in(shipped["multitask"], large.images, test_time_augmentation=False)
 chances = probabilities(shipped["multitask"], large.images[spread], test_time_augmentation=False)
 off = landmark_nme(found, large.landmarks)
-print(f"landmark NME of the shipped network: {off.mean():.4f}; yours, at {grid.width} pixels: {scores[-1][2]:.4f}")
+print(
+    f"landmark NME of the shipped network: {off.mean():.4f}; yours, at {grid.width} pixels:"
+    f" {scores[-1][2]:.4f}"
+)
 plain = probabilities(shipped["vrn"], large.images[spread], test_time_augmentation=False)
 depth_scale = shipped_preset.grid.depth_scale
 columns = {
@@ -294,9 +384,15 @@ columns = {
 }
 viz.show(
     viz.image_grid(
-        columns, "Shipped weights on held-out faces", landmarks={"multitask:<br>landmarks": found[spread], "true<br>landmarks": large.landmarks[spread]}
+        columns,
+        "Shipped weights on held-out faces",
+        landmarks={
+            "multitask:<br>landmarks": found[spread],
+            "true<br>landmarks": large.landmarks[spread],
+        },
     ),
-    "Four held-out faces in rows: landmarks and volume of the shipped VRN-Multitask, the volume of plain VRN, the true volume, and the true landmarks.",
+    "Four held-out faces in rows: landmarks and volume of the shipped VRN-Multitask, the volume of"
+    " plain VRN, the true volume, and the true landmarks.",
 )
 
 # %% summary [markdown]

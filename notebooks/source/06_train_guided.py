@@ -1,8 +1,7 @@
 # ---
 # jupyter:
 #   vrn_lite:
-#     about: 'landmarks as input: true, found, wrong and missing; a photograph at the
-#       end'
+#     about: "landmarks as input: true, found, wrong and missing; a photograph at the end"
 # ---
 
 # %% title [markdown]
@@ -16,10 +15,12 @@
 #
 # **You need** notebooks 04 and 05. **Time:** about 25 minutes of reading; the training takes 6 to 10 minutes on two CPU cores, a few minutes on a GPU; the tests after it two or three more.
 #
+# Cells that only measure and draw are folded: click on ··· to read one.
+#
 # The paper is Jackson et al., ICCV 2017 ([arXiv:1703.07834](https://arxiv.org/abs/1703.07834)). This notebook follows "VRN - Guided" of its section 3.3.
 
 # %% set-up
-# Set-up: run me first. On Colab this installs the package (about 20 s); elsewhere it is installed already.
+# Set-up: run me first. On Colab this installs the package (20 s); elsewhere it is there already.
 import importlib.util
 import os
 import sys
@@ -27,7 +28,8 @@ from dataclasses import replace
 
 if "google.colab" in sys.modules and importlib.util.find_spec("vrn_lite") is None:
     pass  # %pip install -q "vrn_lite @ git+https://github.com/OWNER/vrn_lite"
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before PyTorch: on shared machines, threads must not spin while they wait
+# before PyTorch: on shared machines, threads must not spin while they wait
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import skimage.data
 import torch
@@ -56,23 +58,39 @@ print(f"vrn_lite, profile {profile}, PyTorch {torch.__version__}")
 # %% channels
 face = vrn.faces.default()
 source = face.name
-preset, samples, batch = {"ci": ("tiny", 480, 4), "cpu": ("lite", 15_000, 16), "gpu": ("colab", 60_000, 32)}[profile]
-poses = {"ci": MILD_JITTER, "cpu": MILD_JITTER, "gpu": PAPER_JITTER}[profile]  # notebook 04: less augmentation for minutes
+preset, samples, batch = {
+    "ci": ("tiny", 480, 4),
+    "cpu": ("lite", 15_000, 16),
+    "gpu": ("colab", 60_000, 32),
+}[profile]
+# notebook 04: less augmentation for minutes
+poses = {"ci": MILD_JITTER, "cpu": MILD_JITTER, "gpu": PAPER_JITTER}[profile]
 
 grid = vrn.preset(preset).grid
 network = build("guided", preset, seed=0)
 pairs = vrn.make_pairs(face, preset, 8, torch.Generator().manual_seed(6))
 inputs = network.inputs(pairs.images, pairs.landmarks).float()  # [b, 3 + 68, h, w]
-print(f"images {tuple(pairs.images.shape)}, inputs {tuple(inputs.shape)}; first convolution {tuple(network.stem.layers[0].weight.shape)}")
+print(
+    f"images {tuple(pairs.images.shape)}, inputs {tuple(inputs.shape)}; first convolution"
+    f" {tuple(network.stem.layers[0].weight.shape)}"
+)
 chin = pairs.landmarks[0, 8]
-print(f"channel of landmark 8 (chin): brightest {inputs[0, 3 + 8].max():.2f} near x = {chin[0]:.1f}, y = {chin[1]:.1f} px")
+print(
+    f"channel of landmark 8 (chin): brightest {inputs[0, 3 + 8].max():.2f} near x = {chin[0]:.1f},"
+    f" y = {chin[1]:.1f} px"
+)
 viz.show(
     viz.images_figure(
-        {"channels 0 to 2": inputs[0, :3], "channel 11: the chin": inputs[0, 3 + 8], "channels 3 to 70": inputs[0, 3:].amax(0)},
+        {
+            "channels 0 to 2": inputs[0, :3],
+            "channel 11: the chin": inputs[0, 3 + 8],
+            "channels 3 to 70": inputs[0, 3:].amax(0),
+        },
         "What VRN-Guided is given",
         landmarks={"channels 0 to 2": pairs.landmarks[0]},
     ),
-    "A drawn face with its landmarks, the channel of its chin with one small bright spot, and all 68 landmark channels in one picture.",
+    "A drawn face with its landmarks, the channel of its chin with one small bright spot, and all"
+    " 68 landmark channels in one picture.",
 )
 
 
@@ -105,26 +123,39 @@ exercises.check("06.1", draw)
 # %% detector
 detector = vrn.load("landmarks")
 held_out = next(iter(vrn.heldout(face, {"ci": 4, "cpu": 16, "gpu": 16}[profile], preset=preset)))
-large = next(iter(vrn.heldout(face, len(held_out), preset=detector.preset)))  # the same faces at the detector's size
-large = replace(large, volumes=large.volumes[:0].clone())  # the pictures are enough: sixteen volumes take 32 MB
+# the same faces at the detector's size
+large = next(iter(vrn.heldout(face, len(held_out), preset=detector.preset)))
+# the pictures are enough: sixteen volumes take 32 MB
+large = replace(large, volumes=large.volumes[:0].clone())
 ratio = grid.width / detector.preset.grid.width
-assert torch.allclose(ratio * large.landmarks, held_out.landmarks, atol=0.01)  # the same, in other pixels
+# the same, in other pixels
+assert torch.allclose(ratio * large.landmarks, held_out.landmarks, atol=0.01)
 with torch.inference_mode():
     maps = detector(large.images).float()
     detected = ratio * detector.landmarks(large.images).float()  # in our network's pixels
 off = landmark_nme(detected, held_out.landmarks)
-print(f"detector at {detector.preset.grid.width} px: landmark NME {off.mean():.4f}, worst face {off.max():.4f}")
+print(
+    f"detector at {detector.preset.grid.width} px: landmark NME {off.mean():.4f}, worst face"
+    f" {off.max():.4f}"
+)
 one = int(off.argsort()[len(off) // 2])  # a face of middling error
 shares = maps[one].flatten(-2).softmax(-1).view(maps[one].shape)
-looks = torch.nn.functional.interpolate((shares.amax(0) / shares.max())[None, None], size=(grid.height, grid.width))[0, 0]
+looks = torch.nn.functional.interpolate(
+    (shares.amax(0) / shares.max())[None, None], size=(grid.height, grid.width)
+)[0, 0]
 redrawn = landmarks.gaussians(detected[one], grid.height, grid.width)
 viz.show(
     viz.images_figure(
-        {"found landmarks": held_out.images[one], "the detector's heat-maps": looks, "drawn anew": redrawn.amax(0)},
+        {
+            "found landmarks": held_out.images[one],
+            "the detector's heat-maps": looks,
+            "drawn anew": redrawn.amax(0),
+        },
         f"From heat-maps to Gaussians (landmark NME of this face: {off[one]:.3f})",
         landmarks={"found landmarks": detected[one]},
     ),
-    "A held-out face with the landmarks that the detector finds, its heat-maps in one picture, and the clean Gaussians drawn from them.",
+    "A held-out face with the landmarks that the detector finds, its heat-maps in one picture, and"
+    " the clean Gaussians drawn from them.",
 )
 
 
@@ -152,13 +183,16 @@ exercises.check("06.2", landmark_error)
 #
 # The faces are drawn, so the true landmarks are known exactly, and the training uses them. The loop is that of notebook 04. At each look, the held-out faces are reconstructed twice: with true landmarks, and with those of the detector.
 
-# %% look
-spread = held_out.yaw.argsort()[torch.linspace(0, len(held_out) - 1, 4).round().long()]  # from one side to the other
+# %% look tags=["hide-input"]
+# from one side to the other
+spread = held_out.yaw.argsort()[torch.linspace(0, len(held_out) - 1, 4).round().long()]
 
 
 def answers(network, images, points):
     """Probabilities [b, d, h, w], on the CPU; the network sees a few images at a time."""
-    return probabilities(network.eval(), images, test_time_augmentation=False, landmarks=points).cpu()
+    return probabilities(
+        network.eval(), images, test_time_augmentation=False, landmarks=points
+    ).cpu()
 
 
 def overlap(chances, pairs=held_out):
@@ -177,7 +211,12 @@ def progress():
     }
     last = history[-1]
     left = (samples - last.samples) / last.samples_per_second
-    return viz.panels_figure(panels, "samples", f"{last.samples:,} of {samples:,} samples, {last.samples_per_second:.0f} a second, {max(left, 0):.0f} s left")
+    return viz.panels_figure(
+        panels,
+        "samples",
+        f"{last.samples:,} of {samples:,} samples, {last.samples_per_second:.0f} a second,"
+        f" {max(left, 0):.0f} s left",
+    )
 
 
 # %% live
@@ -188,26 +227,38 @@ for record in vrn.train(network, face, samples=samples, batch=batch, seed=0, pos
     history.append(record)
     if record.samples >= marks[len(scores)]:
         chances = answers(network, held_out.images, held_out.landmarks)
-        scores.append((record.samples, overlap(chances), overlap(answers(network, held_out.images, detected))))
+        scores.append(
+            (record.samples, overlap(chances), overlap(answers(network, held_out.images, detected)))
+        )
         shots[f"{record.samples:,}"] = viz.shade_volume(chances[spread], grid.depth_scale)
-        faces.draw(lambda: viz.image_grid(shots, "Held-out faces with true landmarks"), "Held-out faces, reconstructed ever better.")
+        faces.draw(
+            lambda: viz.image_grid(shots, "Held-out faces with true landmarks"),
+            "Held-out faces, reconstructed ever better.",
+        )
     curves.draw(progress, "Loss and IoU over samples.", now=record.samples >= samples)
-print(f"{history[-1].seconds / 60:.1f} minutes, {history[-1].samples_per_second:.0f} samples a second")
+print(
+    f"{history[-1].seconds / 60:.1f} minutes, {history[-1].samples_per_second:.0f} samples a second"
+)
 
 # %% sequence
 start, end = (sum(r.loss for r in part) / len(part) for part in (history[:10], history[-10:]))
-print(f"training loss {start:.3f} at first, {end:.3f} at the end; held-out IoU {scores[-1][1]:.3f} with true, {scores[-1][2]:.3f} with detected landmarks")
+print(
+    f"training loss {start:.3f} at first, {end:.3f} at the end; held-out IoU {scores[-1][1]:.3f}"
+    f" with true, {scores[-1][2]:.3f} with detected landmarks"
+)
 assert end < start  # the loss falls
 shots["truth"] = viz.shade_volume(held_out.volumes[spread], grid.depth_scale)
 viz.show(
     viz.image_grid(shots, "Held-out faces with true landmarks, by samples seen"),
-    "Four held-out faces in rows; from left to right the image, the answers by samples seen, and the truth.",
+    "Four held-out faces in rows; from left to right the image, the answers by samples seen, and"
+    " the truth.",
 )
 
 # %% movie
 viz.show(
     faces.movie("The training as a movie: play it, or move the slider"),
-    "The pictures that were drawn during the training, one after the other: the answers to four held-out faces grow from a blob to faces.",
+    "The pictures that were drawn during the training, one after the other: the answers to four"
+    " held-out faces grow from a blob to faces.",
 )
 
 # %% live-after [markdown]
@@ -223,16 +274,27 @@ shipped = vrn.load("guided")
 assert shipped.preset.grid == detector.preset.grid
 large_spread = large.landmarks[spread]
 shift = torch.tensor([shipped.preset.grid.width / 8, 0.0, 0.0])
-guides = {"true": large_spread, "moved": large_spread + shift, "none": torch.full_like(large_spread, float("nan"))}
+guides = {
+    "true": large_spread,
+    "moved": large_spread + shift,
+    "none": torch.full_like(large_spread, float("nan")),
+}
 columns, drawn = {}, {}
 for name, points in guides.items():
     columns[f"image,<br>{name}"], drawn[f"image,<br>{name}"] = large.images[spread], points
-    mine = viz.shade_volume(answers(network, held_out.images[spread], ratio * points), grid.depth_scale)
-    columns[f"yours,<br>{name}"] = torch.nn.functional.interpolate(mine, size=large.images.shape[-2:], mode="bilinear")
-    columns[f"shipped,<br>{name}"] = viz.shade_volume(answers(shipped, large.images[spread], points), shipped.preset.grid.depth_scale)
+    mine = viz.shade_volume(
+        answers(network, held_out.images[spread], ratio * points), grid.depth_scale
+    )
+    columns[f"yours,<br>{name}"] = torch.nn.functional.interpolate(
+        mine, size=large.images.shape[-2:], mode="bilinear"
+    )
+    columns[f"shipped,<br>{name}"] = viz.shade_volume(
+        answers(shipped, large.images[spread], points), shipped.preset.grid.depth_scale
+    )
 viz.show(
     viz.image_grid(columns, "True, moved and missing landmarks", landmarks=drawn),
-    "Four held-out faces in rows: the image and both networks' answers, for true landmarks, for landmarks moved to the right, and without any.",
+    "Four held-out faces in rows: the image and both networks' answers, for true landmarks, for"
+    " landmarks moved to the right, and without any.",
 )
 
 # %% obey-after [markdown]
@@ -248,10 +310,14 @@ middle = int(large.yaw.abs().argmin())  # the most frontal face
 widgets.wrong_landmarks(shipped, large.images[middle], large.landmarks[middle])
 
 # %% drag-twin
-wrong = landmarks.displaced(large.landmarks[middle], "jaw", right=6, down=0, turn=0, scale=1.2)  # "all" or a name from landmarks.GROUPS
+# "all" or a name from landmarks.GROUPS
+wrong = landmarks.displaced(large.landmarks[middle], "jaw", right=6, down=0, turn=0, scale=1.2)
 viz.show(
-    viz.guided_figure(shipped, large.images[middle], wrong, "The jaw's landmarks, moved and scaled"),
-    "A drawn face with displaced landmarks of the jaw, the Gaussians drawn from them, and the guided network's answer.",
+    viz.guided_figure(
+        shipped, large.images[middle], wrong, "The jaw's landmarks, moved and scaled"
+    ),
+    "A drawn face with displaced landmarks of the jaw, the Gaussians drawn from them, and the"
+    " guided network's answer.",
 )
 
 
@@ -262,56 +328,95 @@ viz.show(
 # proportionally less). After that, a share of the landmarks is taken away. The plain VRN that ships stands beside it: it needs no landmarks, so its line is flat. Where the curves cross it, guidance begins to harm. (The NME is taken without the offset in depth between the two sources of faces, see section 6.)
 
 
-# %% measure
+# %% measure tags=["hide-input"]
 def score(chances, pairs, depth_scale):
     """Mean IoU and mean NME (without depth offset) over the faces; no surface, no NME."""
-    meshes = [vrn.isosurface(chance, depth_scale=depth_scale) if chance.max() > 0.5 else None for chance in chances]
-    found = [vrn.nme(mesh, pairs.mesh(i), depth_aligned=True) for i, mesh in enumerate(meshes) if mesh is not None]
+    meshes = [
+        vrn.isosurface(chance, depth_scale=depth_scale) if chance.max() > 0.5 else None
+        for chance in chances
+    ]
+    found = [
+        vrn.nme(mesh, pairs.mesh(i), depth_aligned=True)
+        for i, mesh in enumerate(meshes)
+        if mesh is not None
+    ]
     return overlap(chances, pairs), sum(found) / len(found) if found else float("nan")
 
 
 few = {"ci": 2, "cpu": 8, "gpu": 16}[profile]
 cases = {"yours": network, "shipped": shipped, "vrn": vrn.load("vrn")}
-tests = {name: next(iter(vrn.heldout(face, few, preset=model.preset))) for name, model in cases.items()}  # the same faces, in three sizes
+# the same faces, in three sizes
+tests = {
+    name: next(iter(vrn.heldout(face, few, preset=model.preset))) for name, model in cases.items()
+}
 
 
 def curve(name, disturbances):
-    """IoU and NME of a network for each disturbed copy of the true landmarks (in pixels of our network)."""
+    """IoU and NME of a network for each disturbed copy of the true landmarks (our network's px)."""
     model, pairs = cases[name], tests[name]
     scale = model.preset.grid.width / grid.width
-    return [score(answers(model, pairs.images, scale * points[:few]), pairs, model.preset.grid.depth_scale) for points in disturbances]
+    return [
+        score(
+            answers(model, pairs.images, scale * points[:few]), pairs, model.preset.grid.depth_scale
+        )
+        for points in disturbances
+    ]
 
 
 def against(x, disturbances, title):
     """Figure of IoU and NME of both networks over the size of a disturbance."""
     results = {name: curve(name, disturbances) for name in ("yours", "shipped")}
     for name, found in results.items():
-        print(f"{name:9}", "; ".join(f"{at:g}: IoU {iou:.3f}, NME {nme:.3f}" for at, (iou, nme) in zip(x, found, strict=True)))
+        print(
+            f"{name:9}",
+            "; ".join(
+                f"{at:g}: IoU {iou:.3f}, NME {nme:.3f}"
+                for at, (iou, nme) in zip(x, found, strict=True)
+            ),
+        )
     panels = {}
     for which, quantity in enumerate(("IoU", "NME without depth offset")):
-        panels[quantity] = {name: (x, [pair[which] for pair in found]) for name, found in results.items()}
+        panels[quantity] = {
+            name: (x, [pair[which] for pair in found]) for name, found in results.items()
+        }
         panels[quantity]["shipped vrn, no landmarks"] = (x, [plain[which]] * len(x))
     return viz.panels_figure(panels, title, f"{few} held-out faces")
 
 
 # %% noise
-plain = score(answers(cases["vrn"], tests["vrn"].images, None), tests["vrn"], cases["vrn"].preset.grid.depth_scale)
+plain = score(
+    answers(cases["vrn"], tests["vrn"].images, None),
+    tests["vrn"],
+    cases["vrn"].preset.grid.depth_scale,
+)
 print(f"vrn       IoU {plain[0]:.3f}, NME {plain[1]:.3f}")
-levels = {"ci": (0, 4), "cpu": (0, 1, 2, 4, 8), "gpu": (0, 1, 2, 4, 8)}[profile]  # pixels of a 192-pixel image
+# pixels of a 192-pixel image
+levels = {"ci": (0, 4), "cpu": (0, 1, 2, 4, 8), "gpu": (0, 1, 2, 4, 8)}[profile]
 noise = torch.randn(held_out.landmarks.shape, generator=torch.Generator().manual_seed(8))
 noisy = [held_out.landmarks + level * grid.width / 192 * noise for level in levels]
 viz.show(
     against(levels, noisy, "noise (px of a 192 px image)"),
-    f"IoU and NME of your network and of the shipped one over noise of the landmarks from 0 to {levels[-1]} pixels, with plain VRN as a flat line.",
+    "IoU and NME of your network and of the shipped one over noise of the landmarks from 0 to"
+    f" {levels[-1]} pixels, with plain VRN as a flat line.",
 )
 
 # %% missing
-shares = {"ci": (0, 50, 100), "cpu": (0, 10, 25, 50, 100), "gpu": (0, 10, 25, 50, 100)}[profile]  # percent
-order = torch.rand(held_out.landmarks.shape[:2], generator=torch.Generator().manual_seed(9)).argsort(1).argsort(1)  # who goes first, by face
-lost = [held_out.landmarks.masked_fill((order < round(68 * share / 100))[..., None], float("nan")) for share in shares]
+# percent
+shares = {"ci": (0, 50, 100), "cpu": (0, 10, 25, 50, 100), "gpu": (0, 10, 25, 50, 100)}[profile]
+# who goes first, by face
+order = (
+    torch.rand(held_out.landmarks.shape[:2], generator=torch.Generator().manual_seed(9))
+    .argsort(1)
+    .argsort(1)
+)
+lost = [
+    held_out.landmarks.masked_fill((order < round(68 * share / 100))[..., None], float("nan"))
+    for share in shares
+]
 viz.show(
     against(shares, lost, "missing landmarks (%)"),
-    "IoU and NME of your network and of the shipped one over the share of landmarks that are missing, with plain VRN as a flat line.",
+    "IoU and NME of your network and of the shipped one over the share of landmarks that are"
+    " missing, with plain VRN as a flat line.",
 )
 
 # %% missing-after [markdown]
@@ -331,12 +436,19 @@ tables = {
     "guided": vrn.evaluate(shipped, face, detector=detector, n=count, bounds=False),
     "vrn": vrn.evaluate(cases["vrn"], face, n=count),
 }
-labels = {("guided", "network"): "guided, detected landmarks", ("guided", "true landmarks"): "guided, true landmarks", ("vrn", "network"): "vrn"}
+labels = {
+    ("guided", "network"): "guided, detected landmarks",
+    ("guided", "true landmarks"): "guided, true landmarks",
+    ("vrn", "network"): "vrn",
+}
 for name, table in tables.items():
     for method in table.methods:
         m = table.of(method).mean()
         label = labels.get((name, method), f"  {method}")
-        print(f"{label:27} IoU {m['iou']:.3f}   front half {m['iou_front']:.3f}   NME {m['nme']:.4f}   without depth offset {m['nme_levelled']:.4f}")
+        print(
+            f"{label:27} IoU {m['iou']:.3f}   front half {m['iou_front']:.3f}   NME {m['nme']:.4f} "
+            f"  without depth offset {m['nme_levelled']:.4f}"
+        )
 
 # %% photo-text [markdown]
 # ## 7. A photograph
@@ -352,7 +464,11 @@ left, top = max(x0 - margin, 0), max(y0 - margin, 0)
 window = photo[top : y1 + margin, left : x1 + margin] / 255
 points = viz.numbers(result.landmarks)[:, :2] - (left, top)
 viz.show(
-    viz.images_figure({"found landmarks": window}, "The astronaut Eileen Collins (NASA, 1999)", landmarks={"found landmarks": points}),
+    viz.images_figure(
+        {"found landmarks": window},
+        "The astronaut Eileen Collins (NASA, 1999)",
+        landmarks={"found landmarks": points},
+    ),
     "The face of an astronaut with the 68 landmarks that the detector finds.",
 )
 
@@ -365,18 +481,29 @@ figure = viz.mesh_figure(
     title="VRN-Guided: drag to turn, scroll to zoom",
     most_vertices=viz.MOST_VERTICES,
 )
-viz.show(figure, f"The astronaut's face as a coloured surface of {len(mesh.vertices):,} vertices, reconstructed by VRN-Guided.")
+viz.show(
+    figure,
+    f"The astronaut's face as a coloured surface of {len(mesh.vertices):,} vertices, reconstructed"
+    " by VRN-Guided.",
+)
 
 # %% beside
 other = vrn.reconstruct(photo, model="vrn").mesh
 apart = 0.6 * (mesh.bounds[1, 0] - mesh.bounds[0, 0])
 parts = {
     "guided": {"vertices": mesh.vertices - (apart, 0, 0), "triangles": mesh.faces},
-    "vrn": {"vertices": other.vertices + (apart, 0, 0), "triangles": other.faces, "colours": viz.COLOURS[5]},
+    "vrn": {
+        "vertices": other.vertices + (apart, 0, 0),
+        "triangles": other.faces,
+        "colours": viz.COLOURS[5],
+    },
 }
 viz.show(
-    viz.meshes_figure(parts, "Guided (left) and plain VRN (right, blue)", most_vertices=viz.MOST_VERTICES // 2),
-    "The same photograph reconstructed by VRN-Guided and by plain VRN, as two surfaces in one colour each.",
+    viz.meshes_figure(
+        parts, "Guided (left) and plain VRN (right, blue)", most_vertices=viz.MOST_VERTICES // 2
+    ),
+    "The same photograph reconstructed by VRN-Guided and by plain VRN, as two surfaces in one"
+    " colour each.",
 )
 
 # %% photo-after [markdown]

@@ -1,8 +1,7 @@
 # ---
 # jupyter:
 #   vrn_lite:
-#     about: the error from scratch, the paper's three tests and table 1, error curves,
-#       paired tests, best and worst cases
+#     about: the error from scratch, the paper's three tests and table 1, error curves, paired tests, best and worst cases
 # ---
 
 # %% title [markdown]
@@ -16,17 +15,20 @@
 #
 # **You need** notebooks 01 and 06. **Time:** about 40 minutes of reading; the cells take about two minutes on two CPU cores, less on a GPU.
 #
+# Cells that only measure and draw are folded: click on ··· to read one.
+#
 # The paper is Jackson et al., ICCV 2017 ([arXiv:1703.07834](https://arxiv.org/abs/1703.07834)). This notebook follows its section 4, with table 1 and figures 7 and 8.
 
 # %% set-up
-# Set-up: run me first. On Colab this installs the package (about 20 s); elsewhere it is installed already.
+# Set-up: run me first. On Colab this installs the package (20 s); elsewhere it is there already.
 import importlib.util
 import os
 import sys
 
 if "google.colab" in sys.modules and importlib.util.find_spec("vrn_lite") is None:
     pass  # %pip install -q "vrn_lite @ git+https://github.com/OWNER/vrn_lite"
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before PyTorch: on shared machines, threads must not spin while they wait
+# before PyTorch: on shared machines, threads must not spin while they wait
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from itertools import product
 from math import isfinite
@@ -61,16 +63,29 @@ face = vrn.faces.default()
 source = face.name
 network = vrn.load("vrn")
 grid = network.preset.grid
-pairs = next(iter(vrn.heldout(face, {"ci": 4, "cpu": 16, "gpu": 16}[profile], preset=network.preset)))
+pairs = next(
+    iter(vrn.heldout(face, {"ci": 4, "cpu": 16, "gpu": 16}[profile], preset=network.preset))
+)
 one = int((pairs.yaw.abs() - 30).abs().argmin())  # a head that is turned a little
 truth = pairs.mesh(one)
 chance = probabilities(network, pairs.images[one : one + 1], test_time_augmentation=False)[0]
 found = vrn.isosurface(chance, depth_scale=grid.depth_scale)
 points = torch.tensor(found.vertices)  # [n, 3], voxel frame, pixels
-goal = truth.vertices[truth.face].double()  # [m, 3], the true vertices that count: no wall, no neck, no eyes
-print(f"{source} face, yaw {pairs.yaw[one]:.0f} degrees: {len(points):,} vertices found, {len(goal):,} true ones count")
-seen = {"image": pairs.images[one], "found": viz.shade_volume(chance, grid.depth_scale), "truth": viz.shade_volume(pairs.volumes[one], grid.depth_scale)}
-viz.show(viz.images_figure(seen, "A held-out face"), "A drawn face, the surface that the network finds in its picture, and the true surface.")
+# [m, 3], the true vertices that count: no wall, no neck, no eyes
+goal = truth.vertices[truth.face].double()
+print(
+    f"{source} face, yaw {pairs.yaw[one]:.0f} degrees: {len(points):,} vertices found,"
+    f" {len(goal):,} true ones count"
+)
+seen = {
+    "image": pairs.images[one],
+    "found": viz.shade_volume(chance, grid.depth_scale),
+    "truth": viz.shade_volume(pairs.volumes[one], grid.depth_scale),
+}
+viz.show(
+    viz.images_figure(seen, "A held-out face"),
+    "A drawn face, the surface that the network finds in its picture, and the true surface.",
+)
 
 # %% pairs-text [markdown]
 # Distances are taken between *partners*: which point of the found surface belongs to the tip of the true nose? Nothing says so. The two meshes have different vertices, in different number, and the found one has a wall, too. There are two ways out.
@@ -86,8 +101,11 @@ viz.show(viz.images_figure(seen, "A held-out face"), "A drawn face, the surface 
 d = float(normaliser(truth.landmark_points().double()))
 every, middle = truth.vertices.double(), goal.mean(0)
 angle = torch.deg2rad(torch.tensor(8.0, dtype=torch.float64))
-turn = torch.tensor([[angle.cos(), 0, angle.sin()], [0, 1, 0], [-angle.sin(), 0, angle.cos()]], dtype=torch.float64)
-means = pairs.camera(face.mesh().vertices.expand(len(pairs), -1, -1)).double()  # the mean face in every face's place
+turn = torch.tensor(
+    [[angle.cos(), 0, angle.sin()], [0, 1, 0], [-angle.sin(), 0, angle.cos()]], dtype=torch.float64
+)
+# the mean face in every face's place
+means = pairs.camera(face.mesh().vertices.expand(len(pairs), -1, -1)).double()
 disturbed = {
     "6 px right": every + torch.tensor([6.0, 0, 0]),
     "6 px away": every + torch.tensor([0, 0, 6.0]),
@@ -95,19 +113,40 @@ disturbed = {
     "10 % larger": (every - middle) * 1.1 + middle,
     "mean face": means[one],
 }
-bars = {"known partners": {}, "nearest points": {}, "partners by ICP: NME": {}, "rigid NME: after ICP's motion": {}}
+bars = {
+    "known partners": {},
+    "nearest points": {},
+    "partners by ICP: NME": {},
+    "rigid NME: after ICP's motion": {},
+}
 for name, vertices in disturbed.items():
     nearest = torch.from_numpy(cKDTree(vertices.numpy()).query(goal.numpy())[0])
     errors = vertex_errors(vertices, truth)
-    values = ((vertices - every)[truth.face].norm(dim=1).mean() / d, nearest.mean() / d, errors.nme, errors.rigid)
+    values = (
+        (vertices - every)[truth.face].norm(dim=1).mean() / d,
+        nearest.mean() / d,
+        errors.nme,
+        errors.rigid,
+    )
     for way, value in zip(bars, values, strict=True):
         bars[way][name] = float(value)
-    print(f"{name:11} known {values[0]:.4f}   nearest {values[1]:.4f}   NME {values[2]:.4f}   rigid NME {values[3]:.4f}")
+    print(
+        f"{name:11} known {values[0]:.4f}   nearest {values[1]:.4f}   NME {values[2]:.4f}   rigid"
+        f" NME {values[3]:.4f}"
+    )
 assert abs(bars["partners by ICP: NME"]["6 px away"] - 6 / d) < 1e-6
 assert all(bars["nearest points"][name] < bars["known partners"][name] for name in disturbed)
+
+# %% known-plot
 viz.show(
-    viz.bars_figure(bars, "what was done to the true face", "mean distance / interocular distance", "Four ways to pair, where the truth is known"),
-    "Nearest points underestimate every disturbance; ICP's partners are right for motions, and wrong for a larger or another face.",
+    viz.bars_figure(
+        bars,
+        "what was done to the true face",
+        "mean distance / interocular distance",
+        "Four ways to pair, where the truth is known",
+    ),
+    "Nearest points underestimate every disturbance; ICP's partners are right for motions, and"
+    " wrong for a larger or another face.",
 )
 
 # %% known-after [markdown]
@@ -126,12 +165,26 @@ for index, mean in enumerate(means):
     errors = vertex_errors(mean, real)
     kept = float((rigid(start[None], end[None])(start[None])[0] - end).norm(dim=1).mean() / unit)
     moved = vrn.icp(mean, end).motion(start[None])[0] - start
-    table.append((float((start - end).norm(dim=1).mean() / unit), errors.nme, kept, errors.rigid, float(moved.norm(dim=1).mean() / unit)))
+    table.append(
+        (
+            float((start - end).norm(dim=1).mean() / unit),
+            errors.nme,
+            kept,
+            errors.rigid,
+            float(moved.norm(dim=1).mean() / unit),
+        )
+    )
 known, slid, known_rigid, slid_rigid, slide = torch.tensor(table).T
-print(f"mean face in the place of {len(means)} others; ICP moves it by {slide.mean():.4f} d in the mean")
+print(
+    f"mean face in the place of {len(means)} others; ICP moves it by {slide.mean():.4f} d in the"
+    " mean"
+)
 for name, true, by_icp in (("NME", known, slid), ("rigid NME", known_rigid, slid_rigid)):
     below, above = int((by_icp < true).sum()), int((by_icp > true).sum())
-    print(f"{name:9} with known partners {true.mean():.4f}, with ICP's {by_icp.mean():.4f}: too small on {below}, too large on {above}")
+    print(
+        f"{name:9} with known partners {true.mean():.4f}, with ICP's {by_icp.mean():.4f}: too small"
+        f" on {below}, too large on {above}"
+    )
 assert slid_rigid.mean() < known_rigid.mean()
 
 
@@ -172,7 +225,12 @@ turned = truth.landmark_points()[[36, 45], :2].double().diff(dim=0).norm()
 print(f"d: {d:.1f} px in space; in the image, at this yaw, it would be {turned:.1f} px")
 by_hand = [float(rest.norm(dim=1).mean() / d) for rest in (offsets, settled, offsets - depth)]
 errors = vertex_errors(found, truth)
-for name, mine, package in zip(("NME", "rigid NME", "levelled NME"), by_hand, (errors.nme, errors.rigid, errors.depth_aligned), strict=True):
+for name, mine, package in zip(
+    ("NME", "rigid NME", "levelled NME"),
+    by_hand,
+    (errors.nme, errors.rigid, errors.depth_aligned),
+    strict=True,
+):
     print(f"{name:13} by hand {mine:.4f}   vertex_errors {package:.4f}")
     assert abs(mine - package) < 1e-9
 at = {"as reconstructed": offsets, "after the rigid motion": settled}
@@ -182,11 +240,14 @@ for name, rest in at.items():
     shares = torch.zeros(len(truth.vertices), dtype=torch.float64)
     shares[truth.face] = rest.norm(dim=1) / d
     parts[name] = {"vertices": truth.vertices, "triangles": skin, "intensity": shares}
-steps = {f"error {name}": [name] for name in at} | {"found surface over it": ["found", "as reconstructed"]}
+steps = {f"error {name}": [name] for name in at} | {
+    "found surface over it": ["found", "as reconstructed"]
+}
 look = {"intensity_name": "error / d", "intensity_range": (0, 0.2), "most_vertices": 5000}
 viz.show(
     viz.meshes_figure(parts, "Where the error is", slider="shown", steps=steps, **look),
-    "The true face, coloured by the distance to its partners: as reconstructed, after the rigid motion, and with the found surface over it.",
+    "The true face, coloured by the distance to its partners: as reconstructed, after the rigid"
+    " motion, and with the found surface over it.",
 )
 
 # %% trimesh-text [markdown]
@@ -201,13 +262,24 @@ subset = goal[torch.randperm(len(goal), generator=torch.Generator().manual_seed(
 
 def rigid_by_trimesh(vertices, **options):
     """Rigid NME with trimesh's ICP, which here moves the truth onto the other face."""
-    motion, _, _ = trimesh.registration.icp(subset.numpy(), vertices.numpy(), max_iterations=50, **options)
-    return cKDTree(vertices.numpy()).query(trimesh.transform_points(goal.numpy(), motion))[0].mean() / d
+    motion, _, _ = trimesh.registration.icp(
+        subset.numpy(), vertices.numpy(), max_iterations=50, **options
+    )
+    return (
+        cKDTree(vertices.numpy()).query(trimesh.transform_points(goal.numpy(), motion))[0].mean()
+        / d
+    )
 
 
 for name in ("10 % larger", "mean face"):
-    kind, strict = rigid_by_trimesh(disturbed[name]), rigid_by_trimesh(disturbed[name], scale=False, reflection=False)
-    print(f"{name:11} trimesh by default {kind:.4f}   scale and reflection off {strict:.4f}   ours {plain[name]:.4f}")
+    kind, strict = (
+        rigid_by_trimesh(disturbed[name]),
+        rigid_by_trimesh(disturbed[name], scale=False, reflection=False),
+    )
+    print(
+        f"{name:11} trimesh by default {kind:.4f}   scale and reflection off {strict:.4f}   ours"
+        f" {plain[name]:.4f}"
+    )
 assert rigid_by_trimesh(disturbed["10 % larger"]) < 0.5 * plain["10 % larger"]
 
 # %% bounds-text [markdown]
@@ -217,11 +289,21 @@ assert rigid_by_trimesh(disturbed["10 % larger"]) < 0.5 * plain["10 % larger"]
 # knows nothing of the person; a network that loses to it has not yet found the pose as well as it was told here.
 
 # %% bounds
-for size in {"ci": ("tiny", "lite"), "cpu": ("tiny", "lite", "colab"), "gpu": ("tiny", "lite", "colab", "paper")}[profile]:
+for size in {
+    "ci": ("tiny", "lite"),
+    "cpu": ("tiny", "lite", "colab"),
+    "gpu": ("tiny", "lite", "colab", "paper"),
+}[profile]:
     table = vrn.evaluate(None, face, n={"ci": 4, "cpu": 16, "gpu": 64}[profile], preset=size)
     means = {method: table.of(method).mean() for method in table.methods}
     shape = " x ".join(map(str, vrn.preset(size).grid.shape))
-    print(f"{size:6} {shape:15}", "   ".join(f"{method}: NME {mean['nme']:.4f}, rigid {mean['nme_rigid']:.4f}" for method, mean in means.items()))
+    print(
+        f"{size:6} {shape:15}",
+        "   ".join(
+            f"{method}: NME {mean['nme']:.4f}, rigid {mean['nme_rigid']:.4f}"
+            for method, mean in means.items()
+        ),
+    )
     assert means["oracle"]["nme"] < means["mean face"]["nme"]
 
 # %% protocols-text [markdown]
@@ -242,33 +324,55 @@ paper = results("paper")
 
 
 def sheet(protocol, title):
-    """One person in all poses of a protocol: a column for each yaw, a row for each expression and pitch."""
+    """One person in all poses of a protocol: a column a yaw, a row an expression and pitch."""
     images = torch.cat([batch.images for batch in protocol(face, len(protocol.grid), preset=size)])
-    return viz.image_grid({f"{yaw:.0f}°": images[number :: len(protocol.yaws)] for number, yaw in enumerate(protocol.yaws)}, title)
+    return viz.image_grid(
+        {
+            f"{yaw:.0f}°": images[number :: len(protocol.yaws)]
+            for number, yaw in enumerate(protocol.yaws)
+        },
+        title,
+    )
 
 
 for name, protocol in {"florence": testsets.florence, "bu4dfe": testsets.bu4dfe}.items():
-    shape = " x ".join(str(len(values)) for values in (protocol.expressions, protocol.pitches, protocol.yaws))
-    poses = f"{shape} = {len(protocol.grid)} pictures of each of {protocol.size // len(protocol.grid)} people"
-    print(f"{PAPER_SETS[name]:8} expressions x pitches x yaws: {poses}; the paper has {paper['images'][PAPER_SETS[name]]} pictures")
+    shape = " x ".join(
+        str(len(values)) for values in (protocol.expressions, protocol.pitches, protocol.yaws)
+    )
+    poses = (
+        f"{shape} = {len(protocol.grid)} pictures of each of {protocol.size // len(protocol.grid)}"
+        " people"
+    )
+    print(
+        f"{PAPER_SETS[name]:8} expressions x pitches x yaws: {poses}; the paper has"
+        f" {paper['images'][PAPER_SETS[name]]} pictures"
+    )
 viz.show(
-    sheet(testsets.florence, f"Florence: pitch {', '.join(map(str, testsets.florence.pitches))} degrees (rows), yaw (columns)"),
+    sheet(
+        testsets.florence,
+        f"Florence: pitch {', '.join(map(str, testsets.florence.pitches))} degrees (rows), yaw"
+        " (columns)",
+    ),
     "One person with a neutral face in fifteen poses: three pitches in rows, five yaws in columns.",
 )
 
 # %% bu4dfe
 viz.show(
     sheet(testsets.bu4dfe, "BU-4DFE: happy, then surprised (rows), yaw (columns)"),
-    "One person, happy in the upper three rows and surprised in the lower three, at three pitches and seven yaws.",
+    "One person, happy in the upper three rows and surprised in the lower three, at three pitches"
+    " and seven yaws.",
 )
 
 # %% aflw2000
 wild = next(iter(testsets.aflw2000(face, 16, preset=size)))
 order = wild.yaw.argsort().view(8, 2)
-columns = {f"{wild.yaw[a]:.0f}°, {wild.yaw[b]:.0f}°": wild.images[[a, b]] for a, b in order.tolist()}
+columns = {
+    f"{wild.yaw[a]:.0f}°, {wild.yaw[b]:.0f}°": wild.images[[a, b]] for a, b in order.tolist()
+}
 viz.show(
     viz.image_grid(columns, "AFLW2000-3D: everything at random, sorted by yaw"),
-    "Sixteen people in random poses, light, hair, hats and glasses, sorted by yaw from left to right.",
+    "Sixteen people in random poses, light, hair, hats and glasses, sorted by yaw from left to"
+    " right.",
 )
 
 # %% protocols-after [markdown]
@@ -284,10 +388,18 @@ viz.show(
 # %% live
 few = {"ci": 2, "cpu": 15, "gpu": 240}[profile]
 detector, guided = vrn.load("landmarks"), vrn.load("guided")
-tables = protocols.compare({"vrn": network, "guided": guided}, face, detector=detector, protocol="florence", n=few, average=False)
+tables = protocols.compare(
+    {"vrn": network, "guided": guided},
+    face,
+    detector=detector,
+    protocol="florence",
+    n=few,
+    average=False,
+)
 oracle = tables["vrn"].of("oracle").column("nme")
 for table in tables.values():
-    assert bool((oracle < table.of("network").column("nme")).all())  # no volume beats the true one, on no face
+    # no volume beats the true one, on no face
+    assert bool((oracle < table.of("network").column("nme")).all())
 Markdown(markdown(protocols.summary(tables)))
 
 # %% live-after [markdown]
@@ -308,11 +420,21 @@ Markdown(markdown(protocols.summary(tables)))
 #
 # On ICT-FaceKit faces, 3DDFA-like and EOS have an advantage that the paper's rivals did not have: the test faces come from **the very model that they fit**. Somewhere among its parameters, the truth is exact. Section 5 takes that away.
 
-# %% table
+# %% table tags=["hide-input"]
 ours = results()
 home, abroad = ours["study"]["source"], ours["study"]["other"]
-NAMES = {"VRN": "vrn", "VRN-Multitask": "multitask", "VRN-Guided": "guided", "3DDFA-like": "parameters", "EOS": "eos", "vertex regression": "vertices"}
-BOUNDS = {"VRN-Guided, true landmarks": ("guided", "true landmarks"), "EOS, true landmarks": ("eos, true landmarks", "network")}
+NAMES = {
+    "VRN": "vrn",
+    "VRN-Multitask": "multitask",
+    "VRN-Guided": "guided",
+    "3DDFA-like": "parameters",
+    "EOS": "eos",
+    "vertex regression": "vertices",
+}
+BOUNDS = {
+    "VRN-Guided, true landmarks": ("guided", "true landmarks"),
+    "EOS, true landmarks": ("eos, true landmarks", "network"),
+}
 BOUNDS |= {"mean face, true pose": (None, "mean face"), "oracle": (None, "oracle")}
 PARTS = {"shipped": "shipped_table", "from scratch": "scratch_table"}
 
@@ -320,7 +442,9 @@ PARTS = {"shipped": "shipped_table", "from scratch": "scratch_table"}
 def line(part, name, protocol, faces=home):
     """A method's line of the results; None where it has none."""
     model, method = BOUNDS.get(name, (NAMES.get(name), "network"))
-    wanted = {"method": method, "protocol": protocol, "faces": faces} | ({} if model is None else {"model": model})
+    wanted = {"method": method, "protocol": protocol, "faces": faces} | (
+        {} if model is None else {"model": model}
+    )
     return next((line for line in ours[PARTS[part]] if wanted.items() <= line.items()), None)
 
 
@@ -331,12 +455,24 @@ def cell(part, name, protocol):
         return "" if theirs is None else f"*{theirs:.4f}*"
     known = {one: found["nme"] for one in (*NAMES, *BOUNDS) if (found := line(part, one, protocol))}
     best = min(value for one, value in known.items() if one in NAMES)
-    return "" if name not in known else f"**{known[name]:.4f}**" if known[name] == best else f"{known[name]:.4f}"
+    return (
+        ""
+        if name not in known
+        else f"**{known[name]:.4f}**"
+        if known[name] == best
+        else f"{known[name]:.4f}"
+    )
 
 
 columns = list(product(PAPER_SETS, ("shipped", "from scratch", "paper")))
-rows = ["| NME | " + " | ".join(f"{PAPER_SETS[protocol]}, {part}" for protocol, part in columns) + " |", "|---" * (len(columns) + 1) + "|"]
-rows += [f"| {name} | " + " | ".join(cell(part, name, protocol) for protocol, part in columns) + " |" for name in (*NAMES, *BOUNDS)]
+rows = [
+    "| NME | " + " | ".join(f"{PAPER_SETS[protocol]}, {part}" for protocol, part in columns) + " |",
+    "|---" * (len(columns) + 1) + "|",
+]
+rows += [
+    f"| {name} | " + " | ".join(cell(part, name, protocol) for protocol, part in columns) + " |"
+    for name in (*NAMES, *BOUNDS)
+]
 Markdown("\n".join(rows))
 
 # %% verdict-text [markdown]
@@ -345,7 +481,14 @@ Markdown("\n".join(rows))
 # The paper's findings are an order. Does it hold here? *Predict* before you run the cell; think of the budgets of the shipped networks, and of the model that the rivals know.
 
 # %% verdict
-CLAIMS = (("VRN", "3DDFA-like"), ("VRN", "EOS"), ("VRN-Guided", "VRN"), ("VRN-Guided", "3DDFA-like"), ("VRN-Guided", "EOS"), ("VRN", "vertex regression"))
+CLAIMS = (
+    ("VRN", "3DDFA-like"),
+    ("VRN", "EOS"),
+    ("VRN-Guided", "VRN"),
+    ("VRN-Guided", "3DDFA-like"),
+    ("VRN-Guided", "EOS"),
+    ("VRN", "vertex regression"),
+)
 
 
 def ahead(part, a, b, protocol, faces=home, score="nme"):
@@ -360,8 +503,18 @@ def ahead(part, a, b, protocol, faces=home, score="nme"):
 def claims(parts, faces, score):
     """A table of the paper's findings, and whether they hold."""
     columns = list(product(parts, PAPER_SETS))
-    rows = ["| claim | " + " | ".join(f"{PAPER_SETS[protocol]}, {part}" for part, protocol in columns) + " |", "|---" * (len(columns) + 1) + "|"]
-    rows += [f"| {a} ahead of {b} | " + " | ".join(ahead(part, a, b, protocol, faces, score) for part, protocol in columns) + " |" for a, b in CLAIMS]
+    rows = [
+        "| claim | "
+        + " | ".join(f"{PAPER_SETS[protocol]}, {part}" for part, protocol in columns)
+        + " |",
+        "|---" * (len(columns) + 1) + "|",
+    ]
+    rows += [
+        f"| {a} ahead of {b} | "
+        + " | ".join(ahead(part, a, b, protocol, faces, score) for part, protocol in columns)
+        + " |"
+        for a, b in CLAIMS
+    ]
     return Markdown("\n".join(rows))
 
 
@@ -379,14 +532,26 @@ claims(("paper", "shipped", "from scratch"), home, "nme")
 # %% budget
 panels = {"NME": {}, "rigid NME": {}}
 for name, model in NAMES.items():
-    steps = [line for line in ours["by_samples"] if line["model"] == model and line["samples"] > 2000]
+    steps = [
+        line for line in ours["by_samples"] if line["model"] == model and line["samples"] > 2000
+    ]
     if steps:  # EOS has nothing to learn
         for panel, key in zip(panels, ("nme", "nme_rigid"), strict=True):
-            panels[panel][name] = ([line["samples"] for line in steps], [line[key] for line in steps])
-        print(f"{name:17} " + "   ".join(f"{line['samples']:,}: {line['nme']:.3f} ({line['nme_rigid']:.3f})" for line in steps))
+            panels[panel][name] = (
+                [line["samples"] for line in steps],
+                [line[key] for line in steps],
+            )
+        print(
+            f"{name:17} "
+            + "   ".join(
+                f"{line['samples']:,}: {line['nme']:.3f} ({line['nme_rigid']:.3f})"
+                for line in steps
+            )
+        )
 viz.show(
     viz.panels_figure(panels, "samples", "From scratch: error over training samples"),
-    "NME and rigid NME of the networks from scratch over the number of training samples, a curve for each.",
+    "NME and rigid NME of the networks from scratch over the number of training samples, a curve"
+    " for each.",
 )
 
 # %% budget-after [markdown]
@@ -398,7 +563,10 @@ viz.show(
 # A mean says nothing of how often a method fails. Figures 7 and 8 of the paper show the whole distribution: for each error, the share of faces that are at least as good.
 
 # %% curves
-thresholds, points_of = paper["share_of_images_with_nme_below"]["thresholds"], paper["share_of_images_with_nme_below"]
+thresholds, points_of = (
+    paper["share_of_images_with_nme_below"]["thresholds"],
+    paper["share_of_images_with_nme_below"],
+)
 mine, theirs = {}, {}
 for part, protocol in product(PARTS, PAPER_SETS):
     page, known = f"{PAPER_SETS[protocol]}, {part}", points_of[PAPER_SETS[protocol]]
@@ -412,11 +580,24 @@ for part, protocol in product(PARTS, PAPER_SETS):
         published = known.get(name.removesuffix("-like"))
         if published:
             theirs[page][name] = (thresholds, published)
-        share = f"{float(curve.shares[10]):4.0%}" + ("" if published is None else f" (paper {published[-1]:.0%})")
-        print(f"{page:25} {name:17} area up to 0.2: {curve.area:.3f}   above 0.2: {curve.failures:5.1%}   up to 0.1: {share}")
+        share = f"{float(curve.shares[10]):4.0%}" + (
+            "" if published is None else f" (paper {published[-1]:.0%})"
+        )
+        print(
+            f"{page:25} {name:17} area up to 0.2: {curve.area:.3f}   above 0.2:"
+            f" {curve.failures:5.1%}   up to 0.1: {share}"
+        )
 viz.show(
-    viz.compared_figure(mine, theirs, "NME", "share of faces with at most this NME", "Cumulative error curves", slider="test"),
-    "Cumulative error curves of six methods, with the paper's points behind them, dashed; a slider chooses the test and the networks.",
+    viz.compared_figure(
+        mine,
+        theirs,
+        "NME",
+        "share of faces with at most this NME",
+        "Cumulative error curves",
+        slider="test",
+    ),
+    "Cumulative error curves of six methods, with the paper's points behind them, dashed; a slider"
+    " chooses the test and the networks.",
 )
 
 
@@ -448,23 +629,55 @@ exercises.check("07.2", area)
 # **Large pose** is in the paper's title. It reports the NME of VRN-Guided on Florence for each yaw (section 5): from 0.0434 at 0 to 0.0635 at -80 degrees. In profile half of the face is not seen, so all of it has to be guessed. *Predict:* whose curve bends most?
 
 
-# %% yaw
+# %% yaw tags=["hide-input"]
 def by_yaw(found, score="nme"):
     """Mean error at each yaw of Florence."""
-    near = [min(testsets.florence.yaws, key=lambda yaw: abs(yaw - value)) for value in found["per_face"]["yaw"]]
-    return testsets.florence.yaws, [fmean(e for e, at in zip(found["per_face"][score], near, strict=True) if at == yaw) for yaw in testsets.florence.yaws]
+    near = [
+        min(testsets.florence.yaws, key=lambda yaw: abs(yaw - value))
+        for value in found["per_face"]["yaw"]
+    ]
+    return testsets.florence.yaws, [
+        fmean(e for e, at in zip(found["per_face"][score], near, strict=True) if at == yaw)
+        for yaw in testsets.florence.yaws
+    ]
 
 
-known = {"VRN-Guided": ([-80, -40, 0, 40, 80], [paper["effect_of_pose_florence_guided_nme_by_yaw"][f"{yaw}"] for yaw in (-80, -40, 0, 40, 80)])}
+known = {
+    "VRN-Guided": (
+        [-80, -40, 0, 40, 80],
+        [
+            paper["effect_of_pose_florence_guided_nme_by_yaw"][f"{yaw}"]
+            for yaw in (-80, -40, 0, 40, 80)
+        ],
+    )
+}
 every_name = ("VRN", "VRN-Multitask", "VRN-Guided", "3DDFA-like", "EOS", "mean face, true pose")
-pages = {part: {name: by_yaw(found) for name in every_name if (found := line(part, name, "florence"))} for part in PARTS}
+pages = {
+    part: {name: by_yaw(found) for name in every_name if (found := line(part, name, "florence"))}
+    for part in PARTS
+}
 for part, curves in pages.items():
     for name, (_, values) in curves.items():
-        print(f"{part:12} {name:20} " + "  ".join(f"{value:.3f}" for value in values) + f"   profile / frontal {(values[0] + values[-1]) / 2 / values[2]:.2f}")
-print(f"{'paper':12} {'VRN-Guided':20} " + "  ".join(f"{value:.3f}" for value in known["VRN-Guided"][1]))
+        print(
+            f"{part:12} {name:20} "
+            + "  ".join(f"{value:.3f}" for value in values)
+            + f"   profile / frontal {(values[0] + values[-1]) / 2 / values[2]:.2f}"
+        )
+print(
+    f"{'paper':12} {'VRN-Guided':20} "
+    + "  ".join(f"{value:.3f}" for value in known["VRN-Guided"][1])
+)
 viz.show(
-    viz.compared_figure(pages, dict.fromkeys(pages, known), "yaw (degrees)", "NME", "Florence by yaw", slider="networks"),
-    "NME of each method at the five yaws of Florence, with the paper's VRN-Guided behind, dashed; a slider chooses the networks.",
+    viz.compared_figure(
+        pages,
+        dict.fromkeys(pages, known),
+        "yaw (degrees)",
+        "NME",
+        "Florence by yaw",
+        slider="networks",
+    ),
+    "NME of each method at the five yaws of Florence, with the paper's VRN-Guided behind, dashed; a"
+    " slider chooses the networks.",
 )
 
 
@@ -475,22 +688,51 @@ viz.show(
 # ICT face. A volume can be anything. This is what the paper's rivals always face with real people. Depth origins differ, so the number is the levelled NME.
 
 
-# %% cross
+# %% cross tags=["hide-input"]
 def everywhere(name, faces):
-    """Mean levelled NME over the three tests, shipped networks; None where a method has no results."""
+    """Mean levelled NME of a shipped network over the three tests; None without results."""
     found = [line("shipped", name, protocol, faces) for protocol in PAPER_SETS]
     return None if None in found else fmean(one["nme_levelled"] for one in found)
 
 
-shown = ("VRN", "VRN-Multitask", "VRN-Guided", "3DDFA-like", "EOS", "vertex regression", "mean face, true pose", "oracle")
-bars = {f"{faces} faces": {name.replace("VRN-", "VRN "): value for name in shown if (value := everywhere(name, faces)) is not None} for faces in (home, abroad)}
+shown = (
+    "VRN",
+    "VRN-Multitask",
+    "VRN-Guided",
+    "3DDFA-like",
+    "EOS",
+    "vertex regression",
+    "mean face, true pose",
+    "oracle",
+)
+bars = {
+    f"{faces} faces": {
+        name.replace("VRN-", "VRN "): value
+        for name in shown
+        if (value := everywhere(name, faces)) is not None
+    }
+    for faces in (home, abroad)
+}
 for name in bars[f"{home} faces"]:
     near, far = (bars[f"{faces} faces"][name] for faces in (home, abroad))
     print(f"{name:22} {home} {near:.4f}   {abroad} {far:.4f}   x {far / near:.2f}")
 for faces, values in bars.items():
-    print(f"order on {faces}: " + ", ".join(sorted((name for name in values if name not in ("oracle", "mean face, true pose")), key=values.get)))
+    print(
+        f"order on {faces}: "
+        + ", ".join(
+            sorted(
+                (name for name in values if name not in ("oracle", "mean face, true pose")),
+                key=values.get,
+            )
+        )
+    )
 viz.show(
-    viz.bars_figure(bars, "method", "levelled NME, mean of the three tests", "At home and abroad (shipped networks)"),
+    viz.bars_figure(
+        bars,
+        "method",
+        "levelled NME, mean of the three tests",
+        "At home and abroad (shipped networks)",
+    ),
     "Levelled NME of every method on faces of the source it was trained on, and of another one.",
 )
 
@@ -509,34 +751,72 @@ claims(("shipped", "from scratch"), abroad, "nme_levelled")
 #
 # Both take the pictures for independent. They are not: the pictures of Florence show a few people in fifteen poses each. Whether a method likes a *person* is decided once for each of them, not fifteen times. The last column draws *people* again instead of pictures.
 
-# %% tests
-TESTED = (("VRN-Multitask", "VRN"), ("VRN-Guided", "VRN"), ("VRN", "3DDFA-like"), ("VRN", "EOS"), ("VRN-Guided", "EOS"))
-POSES = {"florence": len(testsets.florence.grid), "bu4dfe": len(testsets.bu4dfe.grid), "aflw2000": 1}  # pictures of a person
+# %% tests tags=["hide-input"]
+TESTED = (
+    ("VRN-Multitask", "VRN"),
+    ("VRN-Guided", "VRN"),
+    ("VRN", "3DDFA-like"),
+    ("VRN", "EOS"),
+    ("VRN-Guided", "EOS"),
+)
+# pictures of a person
+POSES = {
+    "florence": len(testsets.florence.grid),
+    "bu4dfe": len(testsets.bu4dfe.grid),
+    "aflw2000": 1,
+}
 
 
 def errors_of(part, name, protocol):
     """Every picture's NME; a picture without any surface counts 1."""
-    return torch.tensor(line(part, name, protocol)["per_face"]["nme"], dtype=torch.float64).clamp(max=1)
+    return torch.tensor(line(part, name, protocol)["per_face"]["nme"], dtype=torch.float64).clamp(
+        max=1
+    )
 
 
 def interval(differences, redraws=2000):
     """The middle 95 % of the means of redrawn differences."""
-    picks = torch.randint(len(differences), (redraws, len(differences)), generator=torch.Generator().manual_seed(7))
-    return differences[picks].mean(1).quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+    picks = torch.randint(
+        len(differences), (redraws, len(differences)), generator=torch.Generator().manual_seed(7)
+    )
+    return (
+        differences[picks]
+        .mean(1)
+        .quantile(torch.tensor([0.025, 0.975], dtype=torch.float64))
+        .tolist()
+    )
 
 
-rows = ["| networks | test | a - b | mean difference | 95 % by picture | p (Wilcoxon) | 95 % by person |", "|---" * 7 + "|"]
+rows = [
+    (
+        "| networks | test | a - b | mean difference | 95 % by picture | p (Wilcoxon) | 95 % by"
+        " person |"
+    ),
+    "|---" * 7 + "|",
+]
 verdicts = {}
 for part, protocol, (a, b) in product(PARTS, PAPER_SETS, TESTED):
     if line(part, a, protocol) and line(part, b, protocol):
         differences = errors_of(part, a, protocol) - errors_of(part, b, protocol)
         people = torch.stack([chunk.mean() for chunk in differences.split(POSES[protocol])])
-        (low, high), (least, most), p = interval(differences), interval(people), wilcoxon(differences).pvalue
-        verdicts[part, protocol, a, b] = "no sign" if least <= 0 <= most else f"{a if most < 0 else b} is better"
+        (low, high), (least, most), p = (
+            interval(differences),
+            interval(people),
+            wilcoxon(differences).pvalue,
+        )
+        verdicts[part, protocol, a, b] = (
+            "no sign" if least <= 0 <= most else f"{a if most < 0 else b} is better"
+        )
         ends = f"{low:+.4f} to {high:+.4f} | {p:.1g} | {least:+.4f} to {most:+.4f}"
-        rows.append(f"| {part} | {PAPER_SETS[protocol]} | {a} - {b} | {differences.mean():+.4f} | {ends} |")
+        rows.append(
+            f"| {part} | {PAPER_SETS[protocol]} | {a} - {b} | {differences.mean():+.4f} | {ends} |"
+        )
 for a, b in TESTED:
-    said = [f"{PAPER_SETS[protocol]}, {part}: {word}" for (part, protocol, x, y), word in verdicts.items() if (x, y) == (a, b)]
+    said = [
+        f"{PAPER_SETS[protocol]}, {part}: {word}"
+        for (part, protocol, x, y), word in verdicts.items()
+        if (x, y) == (a, b)
+    ]
     print(f"{a} against {b}, by person:", "; ".join(said))
 Markdown("\n".join(rows))
 
@@ -547,10 +827,19 @@ for a, b in TESTED:
     if line("shipped", a, "aflw2000") and line("shipped", b, "aflw2000"):
         differences = errors_of("shipped", a, "aflw2000") - errors_of("shipped", b, "aflw2000")
         curves[f"{a} - {b}"] = (differences.quantile(shares), shares)
-        print(f"{a} has the smaller error than {b} on {(differences < 0).double().mean():.0%} of the faces")
+        print(
+            f"{a} has the smaller error than {b} on {(differences < 0).double().mean():.0%} of the"
+            " faces"
+        )
 viz.show(
-    viz.curves_figure(curves, "difference in NME", "share of faces with at most this difference", "AFLW2000-3D, shipped networks, face by face"),
-    "The distribution of the differences in error, face by face; the share at 0 is how often the first method is the better one.",
+    viz.curves_figure(
+        curves,
+        "difference in NME",
+        "share of faces with at most this difference",
+        "AFLW2000-3D, shipped networks, face by face",
+    ),
+    "The distribution of the differences in error, face by face; the share at 0 is how often the"
+    " first method is the better one.",
 )
 
 
@@ -583,7 +872,7 @@ exercises.check("07.3", bootstrap)
 #
 # Every picture of the test is made from its number, so any of them can be made again. We look up the best, a middling and the two worst pictures of AFLW2000-3D in the stored errors, for VRN and for VRN-Guided, draw them, and reconstruct them now.
 
-# %% cases
+# %% cases tags=["hide-input"]
 models = {"VRN": network, "VRN-Guided": guided}
 among = {"ci": 16, "cpu": 256, "gpu": 256}[profile]
 score = "nme" if face.name == home else "nme_levelled"
@@ -592,7 +881,12 @@ for name in models:
     stored = line("shipped", name, "aflw2000", face.name)["per_face"][score][:among]
     order = sorted((k for k, value in enumerate(stored) if isfinite(value)), key=stored.__getitem__)
     print(f"{name}: {len(stored) - len(order)} of {len(stored)} pictures without any surface")
-    for which, number in {"best": order[0], "middling": order[len(order) // 2], "second worst": order[-2], "worst": order[-1]}.items():
+    for which, number in {
+        "best": order[0],
+        "middling": order[len(order) // 2],
+        "second worst": order[-2],
+        "worst": order[-1],
+    }.items():
         wanted[name, which] = (number, stored[number])
 
 
@@ -600,10 +894,20 @@ def made_again(model, pairs, index):
     """Image, reconstruction, its surface and its errors, of one picture of a batch."""
     image, truth = pairs.images[index : index + 1], pairs.mesh(index)
     landmarks = landmarks_in(detector, image, test_time_augmentation=False)
-    chance = probabilities(model, image, False, landmarks)[0]  # plain VRN does not look at the landmarks
+    # plain VRN does not look at the landmarks
+    chance = probabilities(model, image, False, landmarks)[0]
     surface = vrn.isosurface(chance, depth_scale=grid.depth_scale)
-    reliefs = [viz.shade_volume(volume, grid.depth_scale) for volume in (chance, pairs.volumes[index])]
-    return image[0], *reliefs, surface, truth, vertex_errors(surface, truth), float(landmark_nme(landmarks, pairs.landmarks[index : index + 1]))
+    reliefs = [
+        viz.shade_volume(volume, grid.depth_scale) for volume in (chance, pairs.volumes[index])
+    ]
+    return (
+        image[0],
+        *reliefs,
+        surface,
+        truth,
+        vertex_errors(surface, truth),
+        float(landmark_nme(landmarks, pairs.landmarks[index : index + 1])),
+    )
 
 
 cases = {}
@@ -615,14 +919,21 @@ for chunk, batch in enumerate(testsets.aflw2000(face, last + 1, preset=network.p
 for key, (number, before) in wanted.items():
     errors = cases[key][5]
     now = errors.nme if score == "nme" else errors.depth_aligned
-    print(f"{', '.join(key):24} picture {number:3}: stored {before:.4f}, now {now:.4f}; rigid {errors.rigid:.4f}; detected landmarks {cases[key][6]:.4f}")
+    print(
+        f"{', '.join(key):24} picture {number:3}: stored {before:.4f}, now {now:.4f}; rigid"
+        f" {errors.rigid:.4f}; detected landmarks {cases[key][6]:.4f}"
+    )
 columns = {}
 for name in models:
     shown = [cases[name, which] for which in ("best", "middling", "second worst", "worst")]
-    columns |= {f"{name}:<br>{what}": torch.stack([case[k] for case in shown]) for k, what in enumerate(("image", "found", "truth"))}
+    columns |= {
+        f"{name}:<br>{what}": torch.stack([case[k] for case in shown])
+        for k, what in enumerate(("image", "found", "truth"))
+    }
 viz.show(
     viz.image_grid(columns, "From best (above) to worst (below)"),
-    "The best, a middling and the two worst pictures of VRN and of VRN-Guided, in rows: image, reconstruction and truth.",
+    "The best, a middling and the two worst pictures of VRN and of VRN-Guided, in rows: image,"
+    " reconstruction and truth.",
 )
 
 # %% cases-meshes
@@ -633,14 +944,28 @@ for key in [(name, which) for name in models for which in ("worst", "best")]:
     shares[truth.face] = errors.distances
     aside = torch.tensor([0.4 * grid.width, 0.0, 0.0])
     label = f"{', '.join(key)} (NME {errors.nme:.3f})"
-    parts[f"{label}: found"] = {"vertices": torch.tensor(surface.vertices) - aside, "triangles": surface.faces}
+    parts[f"{label}: found"] = {
+        "vertices": torch.tensor(surface.vertices) - aside,
+        "triangles": surface.faces,
+    }
     used = truth.triangles[truth.face[truth.triangles].all(1)]
-    parts[f"{label}: error"] = {"vertices": truth.vertices + aside, "triangles": used, "intensity": shares}
+    parts[f"{label}: error"] = {
+        "vertices": truth.vertices + aside,
+        "triangles": used,
+        "intensity": shares,
+    }
     steps[label] = [f"{label}: found", f"{label}: error"]
 look = {"intensity_name": "error / d", "intensity_range": (0, 0.3), "most_vertices": 2800}
 viz.show(
-    viz.meshes_figure(parts, "Found (left); the true face, coloured by its error (right)", slider="case", steps=steps, **look),
-    "The found surface beside the true face coloured by its error, for the worst and best pictures of VRN and VRN-Guided.",
+    viz.meshes_figure(
+        parts,
+        "Found (left); the true face, coloured by its error (right)",
+        slider="case",
+        steps=steps,
+        **look,
+    ),
+    "The found surface beside the true face coloured by its error, for the worst and best pictures"
+    " of VRN and VRN-Guided.",
 )
 
 # %% cases-after [markdown]

@@ -1,8 +1,7 @@
 # ---
 # jupyter:
 #   vrn_lite:
-#     about: two trainings side by side, three seeds, a surprise; crops that miss, hidden
-#       faces
+#     about: two trainings side by side, three seeds, a surprise; crops that miss, hidden faces
 # ---
 
 # %% title [markdown]
@@ -16,17 +15,20 @@
 #
 # **You need** notebooks 06 and 07. **Time:** about 35 minutes of reading; the two trainings take one to two minutes each on two CPU cores, the other cells two or three minutes, less on a GPU.
 #
+# Cells that only measure and draw are folded: click on ··· to read one.
+#
 # The paper is Jackson et al., ICCV 2017 ([arXiv:1703.07834](https://arxiv.org/abs/1703.07834)). This notebook follows its section 3.2, the first ablation of its section 5, and the claims of its section 1.
 
 # %% set-up
-# Set-up: run me first. On Colab this installs the package (about 20 s); elsewhere it is installed already.
+# Set-up: run me first. On Colab this installs the package (20 s); elsewhere it is there already.
 import importlib.util
 import os
 import sys
 
 if "google.colab" in sys.modules and importlib.util.find_spec("vrn_lite") is None:
     pass  # %pip install -q "vrn_lite @ git+https://github.com/OWNER/vrn_lite"
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before PyTorch: on shared machines, threads must not spin while they wait
+# before PyTorch: on shared machines, threads must not spin while they wait
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from dataclasses import replace
 
@@ -66,13 +68,15 @@ print(f"vrn_lite, profile {profile}, PyTorch {torch.__version__}")
 # %% frames
 face = vrn.faces.default()
 source = face.name
-score = {"ict": "nme", "procedural": "nme_levelled"}[source]  # the shipped networks learned from ICT faces; notebook 07 has the reason
+# the shipped networks learned from ICT faces; notebook 07 has the reason
+score = {"ict": "nme", "procedural": "nme_levelled"}[source]
 models = {name: vrn.load(name) for name in ("vrn", "unaligned", "guided")}
 detector = vrn.load("landmarks")
 large = detector.preset  # 128 px, as the others
 pairs = next(iter(vrn.heldout(face, 16, preset=large)))
 frontal = unaligned(pairs, face.interocular, large.grid)
-some = (pairs.yaw - torch.tensor([[-70.0], [-20.0], [15.0], [50.0]])).abs().argmin(1)  # from one side to the other
+# from one side to the other
+some = (pairs.yaw - torch.tensor([[-70.0], [-20.0], [15.0], [50.0]])).abs().argmin(1)
 
 
 def over(images, volumes):
@@ -87,12 +91,16 @@ for name, target in {"aligned": pairs, "frontal": frontal}.items():
     columns |= {f"{name}<br>volume": lit, f"{name},<br>over the image": both}
 for i in some:
     share = vrn.iou(pairs.volumes[i].any(0)[None], frontal.volumes[i].any(0)[None])
-    print(f"yaw {pairs.yaw[i]:4.0f}, pitch {pairs.pitch[i]:4.0f} degrees: outlines of the two volumes agree by {share:.0%}; both hold the same face")
+    print(
+        f"yaw {pairs.yaw[i]:4.0f}, pitch {pairs.pitch[i]:4.0f} degrees: outlines of the two volumes"
+        f" agree by {share:.0%}; both hold the same face"
+    )
 straight = frontal.mesh(int(some[0]))  # for the next figure
 del frontal, target  # sixteen volumes, no longer needed
 viz.show(
     viz.image_grid(columns, "Two volumes for one image"),
-    "Four drawn faces in rows: the image, the aligned volume, which covers the face in it, and the frontal volume, which does not.",
+    "Four drawn faces in rows: the image, the aligned volume, which covers the face in it, and the"
+    " frontal volume, which does not.",
 )
 
 
@@ -124,10 +132,18 @@ by_hand = (truth.vertices - there.translation[one]) @ there.rotation[one] / ther
 assert torch.allclose(by_hand, back(pairs.truth.vertices)[one], atol=1e-3)
 parts = {
     "in the image": {"vertices": truth.vertices, "triangles": truth.solid_triangles()},
-    "from the front": {"vertices": straight.vertices, "triangles": straight.solid_triangles(), "colours": viz.COLOURS[5]},
+    "from the front": {
+        "vertices": straight.vertices,
+        "triangles": straight.solid_triangles(),
+        "colours": viz.COLOURS[5],
+    },
 }
 viz.show(
-    viz.meshes_figure(parts, "One face, two places: in the image (skin) and from the front (blue)", most_vertices=viz.MOST_VERTICES // 3),
+    viz.meshes_figure(
+        parts,
+        "One face, two places: in the image (skin) and from the front (blue)",
+        most_vertices=viz.MOST_VERTICES // 3,
+    ),
     "The same face twice in one box: turned as the image shows it, and from the front.",
 )
 
@@ -136,31 +152,48 @@ viz.show(
 #
 # Same network, same first weights, same faces in the same order, same number of samples. Only the target differs. Each network is judged in the frame that it was asked for: the aligned one against the face in the image, the frontal one against the frontal face. These are few samples: more than a first impression is not to be had in two minutes.
 
-# %% look
-preset, samples, batch = {"ci": ("tiny", 160, 4), "cpu": ("lite", 2_400, 16), "gpu": ("colab", 24_000, 32)}[profile]
-poses = {"ci": MILD_JITTER, "cpu": MILD_JITTER, "gpu": PAPER_JITTER}[profile]  # notebook 04: less augmentation for minutes
+# %% look tags=["hide-input"]
+preset, samples, batch = {
+    "ci": ("tiny", 160, 4),
+    "cpu": ("lite", 2_400, 16),
+    "gpu": ("colab", 24_000, 32),
+}[profile]
+# notebook 04: less augmentation for minutes
+poses = {"ci": MILD_JITTER, "cpu": MILD_JITTER, "gpu": PAPER_JITTER}[profile]
 grid = vrn.preset(preset).grid
 held_out = next(iter(vrn.heldout(face, {"ci": 4, "cpu": 16, "gpu": 16}[profile], preset=preset)))
 targets = {"aligned": held_out, "frontal": unaligned(held_out, face.interocular, grid)}
-four = held_out.yaw.argsort()[torch.linspace(0, len(held_out) - 1, 4).round().long()]  # from one side to the other
+# from one side to the other
+four = held_out.yaw.argsort()[torch.linspace(0, len(held_out) - 1, 4).round().long()]
 history, looks = {task: [] for task in targets}, {task: [] for task in targets}
 
 
 def judged(network, target):
-    """Probabilities for four of the held-out faces, mean IoU and mean NME over all; a face without a surface has no NME."""
+    """Probabilities for four held-out faces; mean IoU and NME over all that have a surface."""
     chances = probabilities(network.eval(), target.images, test_time_augmentation=False).cpu()
     solid = [i for i, chance in enumerate(chances) if chance.max() > 0.5]
-    errors = [vrn.nme(vrn.isosurface(chances[i], depth_scale=grid.depth_scale), target.mesh(i)) for i in solid]
-    return chances[four], float(vrn.iou(chances > 0.5, target.volumes).mean()), sum(errors) / len(errors) if errors else float("nan")
+    errors = [
+        vrn.nme(vrn.isosurface(chances[i], depth_scale=grid.depth_scale), target.mesh(i))
+        for i in solid
+    ]
+    return (
+        chances[four],
+        float(vrn.iou(chances > 0.5, target.volumes).mean()),
+        sum(errors) / len(errors) if errors else float("nan"),
+    )
 
 
 def progress():
     """Curves of both trainings so far."""
     panels = {"loss": {}, "IoU, held-out": {}, "NME, held-out": {}}
     for task, records in history.items():
-        panels["loss"][task] = viz.downsample([record.samples for record in records], [record.loss for record in records])
+        panels["loss"][task] = viz.downsample(
+            [record.samples for record in records], [record.loss for record in records]
+        )
         for number, name in ((1, "IoU, held-out"), (2, "NME, held-out")):
-            panels[name][task] = viz.downsample([look[0] for look in looks[task]], [look[number] for look in looks[task]])
+            panels[name][task] = viz.downsample(
+                [look[0] for look in looks[task]], [look[number] for look in looks[task]]
+            )
     return viz.panels_figure(panels, "samples", "Aligned and frontal, each in its own frame")
 
 
@@ -174,11 +207,21 @@ for task, variant in {"aligned": "vrn", "frontal": "unaligned"}.items():
         if record.samples >= marks[len(looks[task])]:
             answers[task], overlap, error = judged(mine[task], targets[task])
             looks[task].append((record.samples, overlap, error))
-        curves.draw(progress, "Loss, IoU and NME of both trainings over samples.", now=record.samples >= samples)
+        curves.draw(
+            progress,
+            "Loss, IoU and NME of both trainings over samples.",
+            now=record.samples >= samples,
+        )
 for task, records in history.items():
     _, overlap, error = looks[task][-1]
-    first, last = (sum(record.loss for record in some_of) / len(some_of) for some_of in (records[:10], records[-10:]))
-    print(f"{task:8} {records[-1].seconds / 60:.1f} minutes, loss {first:.3f} to {last:.3f}, held-out IoU {overlap:.3f}, NME {error:.3f}")
+    first, last = (
+        sum(record.loss for record in some_of) / len(some_of)
+        for some_of in (records[:10], records[-10:])
+    )
+    print(
+        f"{task:8} {records[-1].seconds / 60:.1f} minutes, loss {first:.3f} to {last:.3f}, held-out"
+        f" IoU {overlap:.3f}, NME {error:.3f}"
+    )
     assert last < first  # the loss falls
 
 # %% answers
@@ -188,7 +231,8 @@ for task, target in targets.items():
     columns[f"{task}:<br>truth"] = viz.shade_volume(target.volumes[four], grid.depth_scale)
 viz.show(
     viz.image_grid(columns, f"After {samples:,} samples"),
-    "Four held-out faces in rows: image, answer and truth of the aligned task, answer and truth of the frontal task.",
+    "Four held-out faces in rows: image, answer and truth of the aligned task, answer and truth of"
+    " the frontal task.",
 )
 
 # %% answers-after [markdown]
@@ -204,7 +248,7 @@ viz.show(
 #
 # Beside them: the mean face, told the true pose and size; the oracle, which is told everything but the grid's error; and the aligned network that gets the same found landmarks as the third way, VRN-Guided.
 
-# %% seeds
+# %% seeds tags=["hide-input"]
 ours, paper, study = results(), results("paper"), results()["study"]
 
 
@@ -228,46 +272,110 @@ ways = {
 }
 limits = {
     "mean face": weights_metadata(shipped()["vrn"])["heldout"]["ict"]["mean face"],
-    "oracle": lines("by_side", method="true volume", side=vrn.preset(study["preset"]).grid.width)[0],
+    "oracle": lines("by_side", method="true volume", side=vrn.preset(study["preset"]).grid.width)[
+        0
+    ],
 }
 scores = {"NME": "nme", "rigid NME": "nme_rigid"}
-averages = {name: {label: spread(over_seeds(label, key)) for label in ways} for name, key in scores.items()}
-print(f"preset {study['preset']}, {study['samples']:,} samples each, seeds {study['seeds']}, {study['faces']} held-out faces ({study['source']})")
+averages = {
+    name: {label: spread(over_seeds(label, key)) for label in ways} for name, key in scores.items()
+}
+print(
+    f"preset {study['preset']}, {study['samples']:,} samples each, seeds {study['seeds']},"
+    f" {study['faces']} held-out faces ({study['source']})"
+)
 for label in ways:
-    print(f"{label:22}" + "   ".join(f"{name} {averages[name][label]['mean']:.4f} ± {averages[name][label].get('std', 0):.4f}" for name in scores))
+    print(
+        f"{label:22}"
+        + "   ".join(
+            f"{name} {averages[name][label]['mean']:.4f} ±"
+            f" {averages[name][label].get('std', 0):.4f}"
+            for name in scores
+        )
+    )
 for label, line in limits.items():
-    print(f"{label:22}" + "   ".join(f"{name} {line[key]:.4f}         " for name, key in scores.items()))
+    print(
+        f"{label:22}"
+        + "   ".join(f"{name} {line[key]:.4f}         " for name, key in scores.items())
+    )
 bars, reach = {}, {}
 for name, key in scores.items():
-    bars[name] = {label: value["mean"] for label, value in averages[name].items()} | {label: line[key] for label, line in limits.items()}
-    reach[name] = {label: value.get("std", 0) for label, value in averages[name].items()} | dict.fromkeys(limits, 0)
+    bars[name] = {label: value["mean"] for label, value in averages[name].items()} | {
+        label: line[key] for label, line in limits.items()
+    }
+    reach[name] = {
+        label: value.get("std", 0) for label, value in averages[name].items()
+    } | dict.fromkeys(limits, 0)
 viz.show(
-    viz.bars_figure(bars, "network and frame", "error / interocular distance", "With alignment and without, mean and spread over the seeds", spread=reach),
-    "NME and rigid NME of the aligned and the frontal networks in three ways, with the spread over three seeds; the mean face and the oracle beside them.",
+    viz.bars_figure(
+        bars,
+        "network and frame",
+        "error / interocular distance",
+        "With alignment and without, mean and spread over the seeds",
+        spread=reach,
+    ),
+    "NME and rigid NME of the aligned and the frontal networks in three ways, with the spread over"
+    " three seeds; the mean face and the oracle beside them.",
 )
 
 # %% verdicts
-for better, worse in (("frontal frame", "aligned"), ("put back, found pose", "aligned"), ("put back, found pose", "aligned, guided")):
+for better, worse in (
+    ("frontal frame", "aligned"),
+    ("put back, found pose", "aligned"),
+    ("put back, found pose", "aligned, guided"),
+):
     gaps = [y - x for x, y in zip(over_seeds(better, "nme"), over_seeds(worse, "nme"), strict=True)]
     word = {True: better, False: worse}[sum(gaps) > 0]
-    often = {True: "with every seed", False: "but not with every seed"}[len({gap > 0 for gap in gaps}) == 1]
-    print(f"{worse} - {better}: {', '.join(f'{gap:+.4f}' for gap in gaps)}; in the mean {word} is ahead, {often}")
+    often = {True: "with every seed", False: "but not with every seed"}[
+        len({gap > 0 for gap in gaps}) == 1
+    ]
+    print(
+        f"{worse} - {better}: {', '.join(f'{gap:+.4f}' for gap in gaps)}; in the mean {word} is"
+        f" ahead, {often}"
+    )
 
-# %% tests
-at, shares = (0, *paper["share_of_images_with_nme_below"]["thresholds"]), paper["share_of_images_with_nme_below"]["AFLW2000-3D"]
-theirs = {"AFLW2000-3D": {"aligned": (at, (0, *shares["VRN"])), "frontal": (at, (0, *shares["VRN without alignment"]))}}
-shown = {"aligned": ("vrn", "network"), "frontal": ("unaligned", "network"), "mean face": ("vrn", "mean face")}
+# %% tests tags=["hide-input"]
+at, shares = (
+    (0, *paper["share_of_images_with_nme_below"]["thresholds"]),
+    paper["share_of_images_with_nme_below"]["AFLW2000-3D"],
+)
+theirs = {
+    "AFLW2000-3D": {
+        "aligned": (at, (0, *shares["VRN"])),
+        "frontal": (at, (0, *shares["VRN without alignment"])),
+    }
+}
+shown = {
+    "aligned": ("vrn", "network"),
+    "frontal": ("unaligned", "network"),
+    "mean face": ("vrn", "mean face"),
+}
 pages = {}
-for protocol, test in (("aflw2000", "AFLW2000-3D"), ("florence", "Florence"), ("bu4dfe", "BU-4DFE")):
+for protocol, test in (
+    ("aflw2000", "AFLW2000-3D"),
+    ("florence", "Florence"),
+    ("bu4dfe", "BU-4DFE"),
+):
     pages[test] = {}
     for name, (model, method) in shown.items():
-        (line,) = lines("shipped_table", model=model, method=method, protocol=protocol, faces=study["source"])
-        curve = error_curve(torch.tensor(line["per_face"]["nme"]), limit=0.25, steps=51)  # a face without a surface is in no share
+        (line,) = lines(
+            "shipped_table", model=model, method=method, protocol=protocol, faces=study["source"]
+        )
+        # a face without a surface is in no share
+        curve = error_curve(torch.tensor(line["per_face"]["nme"]), limit=0.25, steps=51)
         pages[test][name] = curve.thresholds.tolist(), curve.shares.tolist()
         print(f"{test:12} {name:10} NME {line['nme']:.4f}, rigid NME {line['nme_rigid']:.4f}")
 viz.show(
-    viz.compared_figure(pages, theirs, "NME", "share of faces below", "Shipped networks: cumulative error", slider="test"),
-    "Cumulative error curves of the aligned and the frontal network and of the mean face on three tests; the paper's two curves for one of them, dashed.",
+    viz.compared_figure(
+        pages,
+        theirs,
+        "NME",
+        "share of faces below",
+        "Shipped networks: cumulative error",
+        slider="test",
+    ),
+    "Cumulative error curves of the aligned and the frontal network and of the mean face on three"
+    " tests; the paper's two curves for one of them, dashed.",
 )
 
 # %% surprise [markdown]
@@ -285,23 +393,42 @@ viz.show(
 # **First look: how much of the error is pose?** The rigid NME forgives any motion. What a rigid motion takes away was an error of pose and place, not of shape. In the frontal frame there is no pose to be wrong about. (Rigid NMEs compare shapes only roughly: nearest points slide, see notebook 07, and they flatter rough surfaces, see notebook 09.)
 
 # %% pose-share
-means = {label: {key: spread(over_seeds(label, key))["mean"] for key in scores.values()} for label in ways} | limits
+means = {
+    label: {key: spread(over_seeds(label, key))["mean"] for key in scores.values()}
+    for label in ways
+} | limits
 for label, line in means.items():
-    print(f"{label:22} NME {line['nme']:.4f}, of which a rigid motion takes away {1 - line['nme_rigid'] / line['nme']:.0%} and leaves {line['nme_rigid']:.4f}")
+    print(
+        f"{label:22} NME {line['nme']:.4f}, of which a rigid motion takes away"
+        f" {1 - line['nme_rigid'] / line['nme']:.0%} and leaves {line['nme_rigid']:.4f}"
+    )
 yaws = (-80, -40, 0, 40, 80)
 
 
 def by_yaw(model, method, key):
     """Mean error of a shipped network at each of Florence's yaws."""
-    (line,) = lines("shipped_table", model=model, method=method, protocol="florence", faces=study["source"])
-    each = [[value for at, value in zip(line["per_face"]["yaw"], line["per_face"][key], strict=True) if abs(at - yaw) < 1] for yaw in yaws]
+    (line,) = lines(
+        "shipped_table", model=model, method=method, protocol="florence", faces=study["source"]
+    )
+    each = [
+        [
+            value
+            for at, value in zip(line["per_face"]["yaw"], line["per_face"][key], strict=True)
+            if abs(at - yaw) < 1
+        ]
+        for yaw in yaws
+    ]
     return yaws, [sum(values) / len(values) for values in each]
 
 
-panels = {name: {label: by_yaw(*which, key) for label, which in shown.items()} for name, key in scores.items()}
+panels = {
+    name: {label: by_yaw(*which, key) for label, which in shown.items()}
+    for name, key in scores.items()
+}
 viz.show(
     viz.panels_figure(panels, "yaw (degrees)", "Shipped networks on Florence, by yaw"),
-    "NME and rigid NME by yaw: the aligned network's error depends on the pose, the mean face's and the frontal network's much less.",
+    "NME and rigid NME by yaw: the aligned network's error depends on the pose, the mean face's and"
+    " the frontal network's much less.",
 )
 
 
@@ -334,15 +461,26 @@ class Frontal:
 
     def __init__(self, preset):
         self.grid, level, mean = vrn.preset(preset).grid, torch.zeros(1), face.mesh()
-        camera = crop_camera(mean.landmark_points().expand(1, -1, -1), level, level, level, face.interocular, self.grid)
+        camera = crop_camera(
+            mean.landmark_points().expand(1, -1, -1),
+            level,
+            level,
+            level,
+            face.interocular,
+            self.grid,
+        )
         self.mean = mean.with_vertices(camera(mean.vertices.expand(1, -1, -1)))[0]
         self.d = float(normaliser(self.mean.landmark_points()))
         self.depth, on = self.seen(self.mean.vertices, self.mean.solid_triangles())
         skin = torch.zeros_like(self.depth)
-        skin[on.row, on.column] = self.mean.face[self.mean.solid_triangles()[on.triangle]].all(1).float()
+        skin[on.row, on.column] = (
+            self.mean.face[self.mean.solid_triangles()[on.triangle]].all(1).float()
+        )
         edge = 1 + 2 * round(self.grid.width / 64)
-        inner = -torch.nn.functional.max_pool2d(-skin[None], edge, stride=1, padding=edge // 2)[0]  # without the face's border ...
-        self.core = (inner > 0) & (torch.stack(torch.gradient(self.depth)).abs() < 1).all(0)  # ... and steep sides, where depth says little
+        # without the face's border ...
+        inner = -torch.nn.functional.max_pool2d(-skin[None], edge, stride=1, padding=edge // 2)[0]
+        # ... and steep sides, where depth says little
+        self.core = (inner > 0) & (torch.stack(torch.gradient(self.depth)).abs() < 1).all(0)
 
     def seen(self, points, triangles):
         """Depth [h, w] of a surface seen from the front, NaN beside it, and what was drawn."""
@@ -352,13 +490,17 @@ class Frontal:
         return depth, drawn
 
     def deviation(self, points, triangles):
-        """How far a surface lies behind the mean face [v], in interocular distances, after a rigid motion onto it."""
-        settled = vrn.icp(points, self.mean.vertices[self.mean.face]).motion(points[None].double())[0].float()
+        """How far a surface lies behind the mean face [v], in d, after a rigid motion onto it."""
+        settled = (
+            vrn.icp(points, self.mean.vertices[self.mean.face])
+            .motion(points[None].double())[0]
+            .float()
+        )
         behind = (self.seen(settled, triangles)[0] - self.depth)[self.core] / self.d
         return (behind - behind.nanmedian()).nan_to_num(0).clamp(-0.3, 0.3)
 
 
-# %% people
+# %% people tags=["hide-input"]
 def found_in(batch):
     """The landmarks that the detector finds, at the shipped networks' size."""
     return landmarks_in(detector, batch.images, test_time_augmentation=False)
@@ -367,20 +509,36 @@ def found_in(batch):
 def maps_of(networks, preset, people):
     """The frontal frame, and maps [people, v] of the truth, the true volume, and each network."""
     frame, maps = Frontal(preset), {name: [] for name in ("truth", "true volume", *networks)}
-    found = map(found_in, vrn.heldout(face, people, preset=large))  # `map` drops a batch before the next is made: two at once are too many
+    # `map` drops a batch before the next is made: two at once are too many
+    found = map(found_in, vrn.heldout(face, people, preset=large))
     seen = [points * frame.grid.width / large.grid.width for points in found]
     for batch in vrn.heldout(face, people, preset=preset):
         points = seen.pop(0)
         straight = unaligned(batch, face.interocular, frame.grid)
         way = batch.camera.inverse().compose(straight.camera)  # the true pose, taken out
-        maps["truth"] += [frame.deviation(mesh.vertices, mesh.solid_triangles()) for mesh in map(straight.mesh, range(len(batch)))]
+        maps["truth"] += [
+            frame.deviation(mesh.vertices, mesh.solid_triangles())
+            for mesh in map(straight.mesh, range(len(batch)))
+        ]
         for name in list(maps)[1:]:
             for i in range(len(batch)):  # one by one: a volume of probabilities is large
                 one = slice(i, i + 1)
-                (chance,) = straight.volumes[one] if name == "true volume" else probabilities(networks[name], batch.images[one], False, points[one]).cpu()
-                surface = vrn.isosurface(chance, level=min(0.5, 0.9 * float(chance.max())), depth_scale=frame.grid.depth_scale)
+                (chance,) = (
+                    straight.volumes[one]
+                    if name == "true volume"
+                    else probabilities(networks[name], batch.images[one], False, points[one]).cpu()
+                )
+                surface = vrn.isosurface(
+                    chance,
+                    level=min(0.5, 0.9 * float(chance.max())),
+                    depth_scale=frame.grid.depth_scale,
+                )
                 vertices = torch.tensor(surface.vertices, dtype=torch.float32)
-                turned = vertices if name in ("true volume", "frontal") else testsets.part(way, one)(vertices[None])[0]
+                turned = (
+                    vertices
+                    if name in ("true volume", "frontal")
+                    else testsets.part(way, one)(vertices[None])[0]
+                )
                 maps[name].append(frame.deviation(turned, torch.tensor(surface.faces)))
         del batch, straight
     return frame, {name: torch.stack(found) for name, found in maps.items()}
@@ -391,8 +549,14 @@ def told(maps):
     own = {name: found - found.mean(0) for name, found in maps.items()}
     truth = own["truth"]
     for name, found in own.items():
-        right, wrong = (float((found * t).sum() / (found.norm() * t.norm()).clamp(min=1e-9)) for t in (truth, truth.roll(1, 0)))
-        print(f"{name:12} differs between people by {found.norm() / truth.norm():4.0%} of the truth; agreement {right:+.3f} (with somebody else {wrong:+.3f})")
+        right, wrong = (
+            float((found * t).sum() / (found.norm() * t.norm()).clamp(min=1e-9))
+            for t in (truth, truth.roll(1, 0))
+        )
+        print(
+            f"{name:12} differs between people by {found.norm() / truth.norm():4.0%} of the truth;"
+            f" agreement {right:+.3f} (with somebody else {wrong:+.3f})"
+        )
 
 
 # %% person
@@ -402,19 +566,31 @@ told(maps_of(mine, preset, people)[1])
 print("\nShipped, unequal budgets:")
 for name in ("vrn", "unaligned"):
     print(f"  {name}: {weights_metadata(shipped()[name])['training']}")
-frame, maps = maps_of({"aligned": models["vrn"], "guided": models["guided"], "frontal": models["unaligned"]}, large, people)
+frame, maps = maps_of(
+    {"aligned": models["vrn"], "guided": models["guided"], "frontal": models["unaligned"]},
+    large,
+    people,
+)
 told(maps)
 rows, columns = (torch.nonzero(frame.core.any(axis)).flatten() for axis in (1, 0))
 window = (..., slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1))
-blue, orange = (torch.tensor([int(viz.COLOURS[k][at : at + 2], 16) for at in (1, 3, 5)]).view(3, 1, 1) / 255 for k in (0, 1))
+blue, orange = (
+    torch.tensor([int(viz.COLOURS[k][at : at + 2], 16) for at in (1, 3, 5)]).view(3, 1, 1) / 255
+    for k in (0, 1)
+)
 tiles = {}
 for name, found in maps.items():
     canvas = torch.zeros(4, 1, *frame.core.shape)
     canvas[:, 0, frame.core] = ((found.mean(0) - found[:4]) / 0.15).clamp(-1, 1)
-    tiles[name.replace(" ", "<br>")] = (1 - canvas.clamp(min=0) * (1 - orange) + canvas.clamp(max=0) * (1 - blue))[window]
+    tiles[name.replace(" ", "<br>")] = (
+        1 - canvas.clamp(min=0) * (1 - orange) + canvas.clamp(max=0) * (1 - blue)
+    )[window]
 viz.show(
-    viz.image_grid(tiles, "Where four people differ from the others: orange stands out, blue lies back"),
-    "For four people in rows: where and how much their faces differ in depth from the mean of all, in truth and as each network has it.",
+    viz.image_grid(
+        tiles, "Where four people differ from the others: orange stands out, blue lies back"
+    ),
+    "For four people in rows: where and how much their faces differ in depth from the mean of all,"
+    " in truth and as each network has it.",
 )
 
 # %% person-after [markdown]
@@ -431,7 +607,7 @@ viz.show(
 # **Third look: who finds the pose?** In the picture, a face from the front is of no use. With landmarks found in the image its pose can be put back. The same landmarks can be told to an aligned network, and this is VRN-Guided. So compare these two: both know the same. The seeds of section 3 have the numbers for equal budgets (*put back, found pose* against
 # *aligned, guided*); here are the shipped networks.
 
-# %% found
+# %% found tags=["hide-input"]
 few = {"ci": 4, "cpu": 32, "gpu": 128}[profile]
 
 
@@ -443,28 +619,53 @@ def with_found(batch):
 def put_back(batch):
     """The frontal network's answers, put back with the true pose."""
     straight = unaligned(batch, face.interocular, large.grid)
-    return methods.put_back(methods.by_network(models["unaligned"], False)(straight), straight, batch, large.grid)
+    return methods.put_back(
+        methods.by_network(models["unaligned"], False)(straight), straight, batch, large.grid
+    )
 
 
 contestants = {
     "aligned": methods.by_network(models["vrn"], False),
     "frontal, put back with the true pose": put_back,
-    "frontal, put back with a found pose": ablations.by_unaligned_and_pose(models["unaligned"], face),
-    "aligned, guided by the same landmarks": methods.by_guided(models["guided"], methods.told, False),
+    "frontal, put back with a found pose": ablations.by_unaligned_and_pose(
+        models["unaligned"], face
+    ),
+    "aligned, guided by the same landmarks": methods.by_guided(
+        models["guided"], methods.told, False
+    ),
     "mean face, true pose": methods.by_mean_face(face, large.grid),
 }
 for name, method in contestants.items():
-    mean = ablations.table_of(name, method, map(with_found, vrn.heldout(face, few, preset=large)), large, face).mean()
-    print(f"{name:38} {score} {mean[score]:.4f}, rigid {mean['nme_rigid']:.4f}, IoU of the front half {mean['iou_front']:.3f}")
+    mean = ablations.table_of(
+        name, method, map(with_found, vrn.heldout(face, few, preset=large)), large, face
+    ).mean()
+    print(
+        f"{name:38} {score} {mean[score]:.4f}, rigid {mean['nme_rigid']:.4f}, IoU of the front half"
+        f" {mean['iou_front']:.3f}"
+    )
 seen = with_found(pairs)
 columns = {"image": seen.images[some]}
-for name, heading in zip(contestants, ("aligned", "frontal,<br>true pose", "frontal,<br>found pose", "guided", "mean face,<br>true pose"), strict=True):
-    lit = [viz.shade_volume(answer.volume, large.grid.depth_scale) if i in some else None for i, answer in enumerate(contestants[name](seen))]
+for name, heading in zip(
+    contestants,
+    (
+        "aligned",
+        "frontal,<br>true pose",
+        "frontal,<br>found pose",
+        "guided",
+        "mean face,<br>true pose",
+    ),
+    strict=True,
+):
+    lit = [
+        viz.shade_volume(answer.volume, large.grid.depth_scale) if i in some else None
+        for i, answer in enumerate(contestants[name](seen))
+    ]
     columns[heading] = torch.stack([lit[i] for i in some])
 columns["truth"] = viz.shade_volume(seen.volumes[some], large.grid.depth_scale)
 viz.show(
     viz.image_grid(columns, "In the image's frame"),
-    "Four faces in rows, as the aligned, the frontal and the guided networks have them in the image's frame, beside the mean face and the truth.",
+    "Four faces in rows, as the aligned, the frontal and the guided networks have them in the"
+    " image's frame, beside the mean face and the truth.",
 )
 
 # %% found-after [markdown]
@@ -478,16 +679,28 @@ viz.show(
 # %% more-samples
 steps = lines("by_samples", model="vrn")
 counts = [line["samples"] for line in steps]
-panels = {name: {"aligned": (counts, [line[key] for line in steps])} for name, key in (*scores.items(), ("IoU", "iou"))}
+panels = {
+    name: {"aligned": (counts, [line[key] for line in steps])}
+    for name, key in (*scores.items(), ("IoU", "iou"))
+}
 for name, key in (*scores.items(), ("IoU", "iou")):
     value = spread(over_seeds("frontal frame", key))["mean"]
-    panels[name][f"frontal frame, {study['samples']:,} samples"] = ((counts[0], counts[-1]), (value, value))
+    panels[name][f"frontal frame, {study['samples']:,} samples"] = (
+        (counts[0], counts[-1]),
+        (value, value),
+    )
     panels[name]["mean face"] = ((counts[0], counts[-1]), (limits["mean face"][key],) * 2)
 for line in steps:
-    print(f"{line['samples']:6,} samples: NME {line['nme']:.4f}, rigid NME {line['nme_rigid']:.4f}, IoU {line['iou']:.3f}")
+    print(
+        f"{line['samples']:6,} samples: NME {line['nme']:.4f}, rigid NME {line['nme_rigid']:.4f},"
+        f" IoU {line['iou']:.3f}"
+    )
 viz.show(
-    viz.panels_figure(panels, "samples", f"One training of the aligned network, preset {study['preset']}"),
-    "NME, rigid NME and IoU of the aligned network over training samples, with the frontal network and the mean face as level lines.",
+    viz.panels_figure(
+        panels, "samples", f"One training of the aligned network, preset {study['preset']}"
+    ),
+    "NME, rigid NME and IoU of the aligned network over training samples, with the frontal network"
+    " and the mean face as level lines.",
 )
 
 # %% crops-text [markdown]
@@ -498,19 +711,29 @@ viz.show(
 # In training, crops are moved by up to 15 px and scaled by up to 15 %, as in the paper. *Predict:* what happens within this range, and what beyond?
 
 # %% crops-live
-misses = {"in place": {}, "15 px off": {"shift": 15}, "30 px off": {"shift": 30}, "x 0.7": {"zoom": 0.7}, "x 1.3": {"zoom": 1.3}}
+misses = {
+    "in place": {},
+    "15 px off": {"shift": 15},
+    "30 px off": {"shift": 30},
+    "x 0.7": {"zoom": 0.7},
+    "x 1.3": {"zoom": 1.3},
+}
 three = some[1:]
 columns = {}
 for name, miss in misses.items():
     (batch,) = map(with_found, ablations.displaced(face, 16, preset=large, **miss))
     chances = probabilities(models["guided"], batch.images[three], False, batch.found[three])
-    columns |= {name: batch.images[three], f"{name}:<br>guided": viz.shade_volume(chances, large.grid.depth_scale)}
+    columns |= {
+        name: batch.images[three],
+        f"{name}:<br>guided": viz.shade_volume(chances, large.grid.depth_scale),
+    }
     off = (batch.found - batch.landmarks[..., :2]).norm(dim=-1).mean() * 192 / large.grid.width
     print(f"{name:10} the detector is off by {off:.1f} px of 192 in the mean, over 16 faces")
     del batch, chances  # before the next batch is made
 viz.show(
     viz.image_grid(columns, "Crops that miss, and what VRN-Guided makes of them"),
-    "Three faces in rows; in columns, crops that are right, off by 15 and 30 pixels, too small and too large, each with the reconstruction.",
+    "Three faces in rows; in columns, crops that are right, off by 15 and 30 pixels, too small and"
+    " too large, each with the reconstruction.",
 )
 
 
@@ -523,16 +746,33 @@ def crop_curve(model, key, **fixed):
 
 panels = {
     "NME, crop off": {model: crop_curve(model, "shift", zoom=1.0) for model in ("guided", "vrn")},
-    "NME, face of a wrong size": {model: crop_curve(model, "zoom", shift=0) for model in ("guided", "vrn")},
+    "NME, face of a wrong size": {
+        model: crop_curve(model, "zoom", shift=0) for model in ("guided", "vrn")
+    },
 }
 for model in ("guided", "vrn"):
     (shifts, by_shift), (zooms, by_zoom) = (curves[model] for curves in panels.values())
     clean = by_shift[0]
-    print(f"{model:7} in place {clean:.4f}; " + ", ".join(f"{at} px off: x {value / clean:.2f}" for at, value in zip(shifts[1:], by_shift[1:], strict=True)))
-    print(f"{'':7} " + ", ".join(f"face x {at:g}: x {value / clean:.2f}" for at, value in zip(zooms, by_zoom, strict=True) if at != 1))
+    print(
+        f"{model:7} in place {clean:.4f}; "
+        + ", ".join(
+            f"{at} px off: x {value / clean:.2f}"
+            for at, value in zip(shifts[1:], by_shift[1:], strict=True)
+        )
+    )
+    print(
+        f"{'':7} "
+        + ", ".join(
+            f"face x {at:g}: x {value / clean:.2f}"
+            for at, value in zip(zooms, by_zoom, strict=True)
+            if at != 1
+        )
+    )
     panels["NME, face of a wrong size"][model] = ([100 * at for at in zooms], by_zoom)
 viz.show(
-    viz.panels_figure(panels, "px of 192; % of the right size", "Shipped networks in crops that miss"),
+    viz.panels_figure(
+        panels, "px of 192; % of the right size", "Shipped networks in crops that miss"
+    ),
     "NME of VRN-Guided and of VRN over the shift of the crop, and over the size of the face in it.",
 )
 
@@ -570,13 +810,19 @@ for share in (0.0, 0.2, 0.5):
     hidden = ablations.occluded(pairs, share, torch.Generator().manual_seed(8))
     points = landmarks_in(detector, hidden.images, test_time_augmentation=False)
     chances = probabilities(models["guided"], hidden.images[some], False, points[some])
-    columns |= {f"{share:.0%} hidden": hidden.images[some], f"{share:.0%}:<br>guided": viz.shade_volume(chances, large.grid.depth_scale)}
+    columns |= {
+        f"{share:.0%} hidden": hidden.images[some],
+        f"{share:.0%}:<br>guided": viz.shade_volume(chances, large.grid.depth_scale),
+    }
     off = (points - pairs.landmarks[..., :2]).norm(dim=-1).mean() * 192 / large.grid.width
-    print(f"{share:.0%} hidden: the detector is off by {off:.1f} px of 192 in the mean, over 16 faces")
+    print(
+        f"{share:.0%} hidden: the detector is off by {off:.1f} px of 192 in the mean, over 16 faces"
+    )
 columns["truth"] = viz.shade_volume(pairs.volumes[some], large.grid.depth_scale)
 viz.show(
     viz.image_grid(columns, "Hidden faces, and what VRN-Guided makes of them"),
-    "Four faces in rows, with nothing, a fifth and a half of them hidden by a patch, each with the reconstruction; the truth on the right.",
+    "Four faces in rows, with nothing, a fifth and a half of them hidden by a patch, each with the"
+    " reconstruction; the truth on the right.",
 )
 
 # %% occlusions
@@ -584,14 +830,21 @@ panels = {"NME": {}, "rigid NME": {}}
 for model in ("guided", "vrn"):
     chosen = sorted(lines("occlusions", model=model), key=lambda line: line["share"])
     clean = chosen[0]["nme"]
-    print(f"{model:7} nothing hidden {clean:.4f}; " + ", ".join(f"{line['share']:.0%}: x {line['nme'] / clean:.2f}" for line in chosen[1:]))
+    print(
+        f"{model:7} nothing hidden {clean:.4f}; "
+        + ", ".join(f"{line['share']:.0%}: x {line['nme'] / clean:.2f}" for line in chosen[1:])
+    )
     for name, key in scores.items():
-        panels[name][model] = [100 * line["share"] for line in chosen], [line[key] for line in chosen]
+        panels[name][model] = (
+            [100 * line["share"] for line in chosen],
+            [line[key] for line in chosen],
+        )
 for name, key in scores.items():
     panels[name]["mean face, true pose"] = ((0, 50), (limits["mean face"][key],) * 2)
 viz.show(
     viz.panels_figure(panels, "hidden share of the face (%)", "Shipped networks and occlusion"),
-    "NME and rigid NME of VRN-Guided and of VRN over the hidden share of the face, with the mean face at the true pose as a level line.",
+    "NME and rigid NME of VRN-Guided and of VRN over the hidden share of the face, with the mean"
+    " face at the true pose as a level line.",
 )
 
 # %% occlusions-after [markdown]

@@ -15,17 +15,20 @@
 #
 # **You need** notebooks 06 and 07. **Time:** about 30 minutes of reading; the cells take about two minutes on two CPU cores, less on a GPU. Nothing is trained here.
 #
+# Cells that only measure and draw are folded: click on ··· to read one.
+#
 # The paper is Jackson et al., ICCV 2017 ([arXiv:1703.07834](https://arxiv.org/abs/1703.07834)). This notebook follows the ablations of its section 5, and section 3.1 on the grid.
 
 # %% set-up
-# Set-up: run me first. On Colab this installs the package (about 20 s); elsewhere it is installed already.
+# Set-up: run me first. On Colab this installs the package (20 s); elsewhere it is there already.
 import importlib.util
 import os
 import sys
 
 if "google.colab" in sys.modules and importlib.util.find_spec("vrn_lite") is None:
     pass  # %pip install -q "vrn_lite @ git+https://github.com/OWNER/vrn_lite"
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before PyTorch: on shared machines, threads must not spin while they wait
+# before PyTorch: on shared machines, threads must not spin while they wait
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from statistics import fmean
 
@@ -57,24 +60,36 @@ print(f"vrn_lite, profile {profile}, PyTorch {torch.__version__}")
 # %% sigma
 face = vrn.faces.default()
 source = face.name
-score = {"ict": "nme", "procedural": "levelled"}[source]  # the shipped networks learned from ICT faces; notebook 07 has the reason
+# the shipped networks learned from ICT faces; notebook 07 has the reason
+score = {"ict": "nme", "procedural": "levelled"}[source]
 networks = {1: vrn.load("guided"), 2: vrn.load("guided_sigma2")}
 detector = vrn.load("landmarks")
 preset = detector.preset
 grid = preset.grid
 pairs = next(iter(vrn.heldout(face, 16, preset=preset)))  # for numbers
-plain = next(iter(testsets.florence(face, 15, preset=preset)))  # for pictures: one person in fifteen poses
+# for pictures: one person in fifteen poses
+plain = next(iter(testsets.florence(face, 15, preset=preset)))
 one = testsets.florence.grid.index(("Neutral", 20, 0))
-middle = (..., slice(grid.height // 4, 5 * grid.height // 8), slice(grid.width // 4, 3 * grid.width // 4))
+middle = (
+    ...,
+    slice(grid.height // 4, 5 * grid.height // 8),
+    slice(grid.width // 4, 3 * grid.width // 4),
+)
 drawn = {"image": plain.images[one][middle]}
 for sigma, network in networks.items():
-    channels = network.inputs(plain.images[one : one + 1], plain.landmarks[one : one + 1])[0, 3:].float()
+    channels = network.inputs(plain.images[one : one + 1], plain.landmarks[one : one + 1])[
+        0, 3:
+    ].float()
     drawn[f"sigma {sigma}: all channels"] = channels.amax(0)[middle]
     nose = channels[30]
-    print(f"sigma {sigma}: the channel of the tip of the nose adds up to {nose.sum():.1f}; {int((nose > 0.1).sum())} of {nose.numel():,} pixels are above 0.1")
+    print(
+        f"sigma {sigma}: the channel of the tip of the nose adds up to {nose.sum():.1f};"
+        f" {int((nose > 0.1).sum())} of {nose.numel():,} pixels are above 0.1"
+    )
 viz.show(
     viz.images_figure(drawn, "The middle of a face, and its landmarks as VRN-Guided sees them"),
-    "The middle of a drawn face and its landmark channels in one picture, with Gaussians of one and of two pixels.",
+    "The middle of a drawn face and its landmark channels in one picture, with Gaussians of one and"
+    " of two pixels.",
 )
 
 # %% sigma-slider-text [markdown]
@@ -85,8 +100,15 @@ widgets.gaussian_sigma(networks[1], plain.images[one], plain.landmarks[one])
 
 # %% sigma-twin
 viz.show(
-    viz.guided_figure(networks[1], plain.images[one], plain.landmarks[one], "Trained with sigma 1, given another", sigma=2.0),
-    "A drawn face with its landmarks, the Gaussians with a sigma of two pixels, and the answer of the network that was trained with one pixel.",
+    viz.guided_figure(
+        networks[1],
+        plain.images[one],
+        plain.landmarks[one],
+        "Trained with sigma 1, given another",
+        sigma=2.0,
+    ),
+    "A drawn face with its landmarks, the Gaussians with a sigma of two pixels, and the answer of"
+    " the network that was trained with one pixel.",
 )
 
 
@@ -114,35 +136,58 @@ exercises.check("09.1", perturb)
 # The root of the mean *square* length would be √2. Means and root mean squares are mixed up easily, and differ by an eighth.
 
 
-# %% guides
+# %% guides tags=["hide-input"]
 def guides_of(batch):
     """True, detected and perturbed landmarks [b, 68, 2] of a batch."""
-    wrong = {f"{size} px off": perturbed(batch.landmarks, size, torch.Generator().manual_seed(9), grid.width)[..., :2] for size in (4, 10)}
-    return {"true": batch.landmarks[..., :2], "detected": landmarks_in(detector, batch.images, test_time_augmentation=False), **wrong}
+    wrong = {
+        f"{size} px off": perturbed(
+            batch.landmarks, size, torch.Generator().manual_seed(9), grid.width
+        )[..., :2]
+        for size in (4, 10)
+    }
+    return {
+        "true": batch.landmarks[..., :2],
+        "detected": landmarks_in(detector, batch.images, test_time_augmentation=False),
+        **wrong,
+    }
 
 
 guides = guides_of(pairs)
 for name, points in guides.items():
     away = (points - pairs.landmarks[..., :2]) * 192 / grid.width
-    print(f"{name:9} landmarks off by {away.norm(dim=-1).mean():4.1f} px of 192 in the mean; all 68 together by {away.mean(1).norm(dim=-1).mean():4.1f} px")
+    print(
+        f"{name:9} landmarks off by {away.norm(dim=-1).mean():4.1f} px of 192 in the mean; all 68"
+        f" together by {away.mean(1).norm(dim=-1).mean():4.1f} px"
+    )
 worst = int((guides["detected"] - pairs.landmarks[..., :2]).norm(dim=-1).mean(1).argmax())
 blank, columns, drawn = torch.full((68, 2), float("nan")), {}, {}
-chosen = ((plain, guides_of(plain), testsets.florence.grid.index(("Neutral", 20, 40))), (pairs, guides, worst))
+chosen = (
+    (plain, guides_of(plain), testsets.florence.grid.index(("Neutral", 20, 40))),
+    (pairs, guides, worst),
+)
 for name in guides:
     columns[name], drawn[name] = [], []
     for batch, led, i in chosen:
         here = slice(i, i + 1)
-        seen = [probabilities(network, batch.images[here], False, led[name][here])[0] for network in networks.values()]
+        seen = [
+            probabilities(network, batch.images[here], False, led[name][here])[0]
+            for network in networks.values()
+        ]
         columns[name] += [batch.images[i], *viz.shade_volume(torch.stack(seen), grid.depth_scale)]
         drawn[name] += [led[name][i], blank, blank]  # on the images only
-columns["truth"] = [relief for batch, _, i in chosen for relief in [viz.shade_volume(batch.volumes[i], grid.depth_scale)] * 3]
+columns["truth"] = [
+    relief
+    for batch, _, i in chosen
+    for relief in [viz.shade_volume(batch.volumes[i], grid.depth_scale)] * 3
+]
 viz.show(
     viz.image_grid(
         {name: torch.stack(images) for name, images in columns.items()},
         "Two faces, guided by landmarks (columns): image, sigma 1, sigma 2 (rows)",
         landmarks={name: torch.stack(points) for name, points in drawn.items()},
     ),
-    "A plain face, and the one on which the detector errs most: true, detected and perturbed landmarks in columns, the reconstructions with both sigmas below.",
+    "A plain face, and the one on which the detector errs most: true, detected and perturbed"
+    " landmarks in columns, the reconstructions with both sigmas below.",
 )
 
 # %% few
@@ -160,12 +205,19 @@ bars = {}
 for sigma, network in networks.items():
     bars[f"sigma {sigma}"] = {}
     for name, points in guides.items():
-        found = errors_of(iter_probabilities(network, pairs.images[:few], False, points[:few]), truths)
+        found = errors_of(
+            iter_probabilities(network, pairs.images[:few], False, points[:few]), truths
+        )
         bars[f"sigma {sigma}"][name] = fmean(getattr(error, score) for error in found)
 for name, values in bars.items():
     print(f"{name}: " + ", ".join(f"{guide} {value:.4f}" for guide, value in values.items()))
 viz.show(
-    viz.bars_figure(bars, "landmarks", {"nme": "NME", "levelled": "levelled NME"}[score], f"Shipped networks, {few} held-out faces"),
+    viz.bars_figure(
+        bars,
+        "landmarks",
+        {"nme": "NME", "levelled": "levelled NME"}[score],
+        f"Shipped networks, {few} held-out faces",
+    ),
     "NME of the shipped guided networks with sigma 1 and 2, by the landmarks that guide them.",
 )
 
@@ -177,7 +229,7 @@ viz.show(
 #
 # The two shipped networks differ in more than sigma: in the number of samples, in the order of the faces. For a comparison the package's results hold trainings from scratch that differ in sigma alone, three seeds each, all on the same held-out faces.
 
-# %% seeds
+# %% seeds tags=["hide-input"]
 ours, paper = results(), results("paper")
 study = ours["study"]
 
@@ -187,21 +239,41 @@ def lines(part, **facts):
     return [line for line in ours[part] if facts.items() <= line.items()]
 
 
-pixels = [0, *sorted({int(line["landmarks"].removesuffix(" px")) for line in ours["gaussians"] if line["landmarks"].endswith(" px")})]
+pixels = [
+    0,
+    *sorted(
+        {
+            int(line["landmarks"].removesuffix(" px"))
+            for line in ours["gaussians"]
+            if line["landmarks"].endswith(" px")
+        }
+    ),
+]
 names = ("true", *(f"{size} px" for size in pixels[1:]))
 curves, reach = {}, {}
 for sigma in (1, 2):
-    by_guide = {name: spread([line["nme"] for line in lines("gaussians", sigma=sigma, landmarks=name)]) for name in (*names, "detected")}
+    by_guide = {
+        name: spread([line["nme"] for line in lines("gaussians", sigma=sigma, landmarks=name)])
+        for name in (*names, "detected")
+    }
     for name, value in by_guide.items():
-        print(f"sigma {sigma}, landmarks {name:9} NME {value['mean']:.4f} ± {value.get('std', 0):.4f}")
+        print(
+            f"sigma {sigma}, landmarks {name:9} NME {value['mean']:.4f} ± {value.get('std', 0):.4f}"
+        )
     curves[f"sigma {sigma}"] = pixels, [by_guide[name]["mean"] for name in names]
-    curves[f"sigma {sigma}, detected landmarks"] = (0, pixels[-1]), (by_guide["detected"]["mean"],) * 2
+    curves[f"sigma {sigma}, detected landmarks"] = (
+        (0, pixels[-1]),
+        (by_guide["detected"]["mean"],) * 2,
+    )
     reach[f"sigma {sigma}"] = [by_guide[name].get("std", 0) for name in names]
     reach[f"sigma {sigma}, detected landmarks"] = [by_guide["detected"].get("std", 0)] * 2
 title = f"Preset {study['preset']}, {study['samples']:,} samples, seeds {study['seeds']}"
 viz.show(
-    viz.curves_figure(curves, "mean error of the landmarks (px of 192)", "NME", title, spread=reach),
-    "NME over the error of the landmarks, for both sizes of the Gaussians, mean and spread over three seeds; level lines for detected landmarks.",
+    viz.curves_figure(
+        curves, "mean error of the landmarks (px of 192)", "NME", title, spread=reach
+    ),
+    "NME over the error of the landmarks, for both sizes of the Gaussians, mean and spread over"
+    " three seeds; level lines for detected landmarks.",
 )
 
 
@@ -231,11 +303,21 @@ exercises.check("09.2", difference)
 
 # %% verdict
 for name in (*names, "detected"):
-    a, b = (torch.tensor([line["nme"] for line in lines("gaussians", sigma=sigma, landmarks=name)]) for sigma in (2, 1))
+    a, b = (
+        torch.tensor([line["nme"] for line in lines("gaussians", sigma=sigma, landmarks=name)])
+        for sigma in (2, 1)
+    )
     gaps = a - b
     error = float(gaps.std()) / len(gaps) ** 0.5
-    word = "within the noise" if abs(gaps.mean()) < 2 * error else f"sigma {1 if gaps.mean() > 0 else 2} is better"
-    print(f"landmarks {name:9} sigma 2 - sigma 1: {gaps.mean():+.4f} ± {error:.4f} ({gaps.mean() / a.mean():+.1%} of the error), {word}")
+    word = (
+        "within the noise"
+        if abs(gaps.mean()) < 2 * error
+        else f"sigma {1 if gaps.mean() > 0 else 2} is better"
+    )
+    print(
+        f"landmarks {name:9} sigma 2 - sigma 1: {gaps.mean():+.4f} ± {error:.4f}"
+        f" ({gaps.mean() / a.mean():+.1%} of the error), {word}"
+    )
 print(f"\nThe paper: {paper['gaussian_size_sigma_2']}.")
 
 # %% verdict-after [markdown]
@@ -246,7 +328,7 @@ print(f"\nThe paper: {paper['gaussian_size_sigma_2']}.")
 #
 # The paper's second ablation: VRN-Guided on Florence, by yaw. Its error is half as large again at 80 degrees as it is from the front. Ours beside it, with true landmarks, too, and with the two bounds.
 
-# %% pose
+# %% pose tags=["hide-input"]
 yaws = (-80, -40, 0, 40, 80)
 kinds = {
     "guided": {"model": "guided", "method": "network"},
@@ -258,20 +340,37 @@ kinds = {
 
 def by_yaw(key, **facts):
     """Mean error at each yaw of Florence."""
-    per_face = lines("shipped_table", protocol="florence", faces=study["source"], **facts)[0]["per_face"]
-    each = [[value for at, value in zip(per_face["yaw"], per_face[key], strict=True) if abs(at - yaw) < 1] for yaw in yaws]
+    per_face = lines("shipped_table", protocol="florence", faces=study["source"], **facts)[0][
+        "per_face"
+    ]
+    each = [
+        [
+            value
+            for at, value in zip(per_face["yaw"], per_face[key], strict=True)
+            if abs(at - yaw) < 1
+        ]
+        for yaw in yaws
+    ]
     return yaws, [fmean(values) for values in each]
 
 
-panels = {name: {kind: by_yaw(key, **facts) for kind, facts in kinds.items()} for name, key in {"NME": "nme", "rigid NME": "nme_rigid"}.items()}
+panels = {
+    name: {kind: by_yaw(key, **facts) for kind, facts in kinds.items()}
+    for name, key in {"NME": "nme", "rigid NME": "nme_rigid"}.items()
+}
 known = paper["effect_of_pose_florence_guided_nme_by_yaw"]
 panels["NME"]["the paper's VRN-Guided"] = yaws, [known[str(yaw)] for yaw in yaws]
 for name, curves in panels.items():
     for kind, (_, values) in curves.items():
-        print(f"{name:9} {kind:23} " + "  ".join(f"{value:.4f}" for value in values) + f"   profile / front {(values[0] + values[4]) / 2 / values[2]:.2f}")
+        print(
+            f"{name:9} {kind:23} "
+            + "  ".join(f"{value:.4f}" for value in values)
+            + f"   profile / front {(values[0] + values[4]) / 2 / values[2]:.2f}"
+        )
 viz.show(
     viz.panels_figure(panels, "yaw (degrees)", "Shipped VRN-Guided on Florence"),
-    "NME and rigid NME of VRN-Guided by yaw, with detected and with true landmarks, the mean face, the oracle, and the paper's numbers.",
+    "NME and rigid NME of VRN-Guided by yaw, with detected and with true landmarks, the mean face,"
+    " the oracle, and the paper's numbers.",
 )
 
 
@@ -296,29 +395,54 @@ exercises.check("09.3", sides)
 # %% ex3-solution [markdown]
 # Turned to the viewer is not quite the same as visible: the nose may hide a part of the cheek behind it.
 
-# %% sides
+# %% sides tags=["hide-input"]
 poses, size = testsets.florence.grid, {"ci": 15, "cpu": 60, "gpu": 240}[profile]
 sums, cases = {yaw: torch.zeros(2, 2) for yaw in yaws}, {}
 for start, batch in enumerate(testsets.florence(face, size, preset=preset)):
-    chances = iter_probabilities(networks[1], batch.images, False, landmarks_in(detector, batch.images, test_time_augmentation=False))
+    chances = iter_probabilities(
+        networks[1],
+        batch.images,
+        False,
+        landmarks_in(detector, batch.images, test_time_augmentation=False),
+    )
     truths = [batch.mesh(i) for i in range(len(batch))]
     for i, (truth, chance) in enumerate(zip(truths, chances, strict=True)):
         (error,) = errors_of([chance], [truth])
-        body = trimesh.Trimesh(truth.vertices.numpy(), truth.solid_triangles().numpy(), process=False)
+        body = trimesh.Trimesh(
+            truth.vertices.numpy(), truth.solid_triangles().numpy(), process=False
+        )
         away = torch.tensor(body.vertex_normals[truth.face.numpy(), 2]) >= 0
-        offsets = error.aligned.norm(dim=-1) / error.normaliser  # after the rigid motion: shape alone
+        # after the rigid motion: shape alone
+        offsets = error.aligned.norm(dim=-1) / error.normaliser
         _, pitch, yaw = poses[(start * testsets.CHUNK + i) % len(poses)]
-        sums[yaw] += torch.tensor([[float(offsets[~away].sum()), float((~away).sum())], [float(offsets[away].sum()), float(away.sum())]])
+        sums[yaw] += torch.tensor(
+            [
+                [float(offsets[~away].sum()), float((~away).sum())],
+                [float(offsets[away].sum()), float(away.sum())],
+            ]
+        )
         if start == 0 and pitch == 20:
             cases[yaw] = batch.images[i], viz.shade_volume(chance, grid.depth_scale), truth, offsets
 panels = {"rigid error": {}, "share of the face (%)": {}}
 for side, name in enumerate(("turned to the viewer", "turned away")):
-    panels["rigid error"][name] = yaws, [float(sums[yaw][side, 0] / sums[yaw][side, 1].clamp(min=1)) for yaw in yaws]
-    panels["share of the face (%)"][name] = yaws, [100 * float(sums[yaw][side, 1] / sums[yaw][:, 1].sum()) for yaw in yaws]
-    print(f"{name:21} rigid error by yaw " + "  ".join(f"{value:.4f}" for value in panels["rigid error"][name][1]))
+    panels["rigid error"][name] = (
+        yaws,
+        [float(sums[yaw][side, 0] / sums[yaw][side, 1].clamp(min=1)) for yaw in yaws],
+    )
+    panels["share of the face (%)"][name] = (
+        yaws,
+        [100 * float(sums[yaw][side, 1] / sums[yaw][:, 1].sum()) for yaw in yaws],
+    )
+    print(
+        f"{name:21} rigid error by yaw "
+        + "  ".join(f"{value:.4f}" for value in panels["rigid error"][name][1])
+    )
 viz.show(
-    viz.panels_figure(panels, "yaw (degrees)", f"Two sides of the face, {size} pictures ({source} faces)"),
-    "Mean error after a rigid motion, by yaw, of the vertices that are turned to the viewer and of those turned away; and how many of each there are.",
+    viz.panels_figure(
+        panels, "yaw (degrees)", f"Two sides of the face, {size} pictures ({source} faces)"
+    ),
+    "Mean error after a rigid motion, by yaw, of the vertices that are turned to the viewer and of"
+    " those turned away; and how many of each there are.",
 )
 
 # %% turned
@@ -330,8 +454,14 @@ for yaw, (_, _, truth, offsets) in cases.items():
     parts[f"{yaw}"] = {"vertices": truth.vertices, "triangles": skin, "intensity": shares}
 look = {"intensity_name": "error / d", "intensity_range": (0, 0.15), "most_vertices": 3500}
 viz.show(
-    viz.meshes_figure(parts, "One person at five yaws, coloured by the error of the shape: turn it around", slider="yaw (degrees)", **look),
-    "The true face of one person at five yaws, coloured by the distance to the reconstruction after a rigid motion; a slider chooses the yaw.",
+    viz.meshes_figure(
+        parts,
+        "One person at five yaws, coloured by the error of the shape: turn it around",
+        slider="yaw (degrees)",
+        **look,
+    ),
+    "The true face of one person at five yaws, coloured by the distance to the reconstruction after"
+    " a rigid motion; a slider chooses the yaw.",
 )
 
 # %% turned-images
@@ -353,7 +483,10 @@ viz.show(
 
 # %% expressions
 first = next(iter(testsets.six_expressions(face, 6, preset=preset)))
-led = {"detected<br>landmarks": landmarks_in(detector, first.images, test_time_augmentation=False), "true<br>landmarks": first.landmarks}
+led = {
+    "detected<br>landmarks": landmarks_in(detector, first.images, test_time_augmentation=False),
+    "true<br>landmarks": first.landmarks,
+}
 
 
 def lit(volumes):
@@ -361,13 +494,19 @@ def lit(volumes):
     return torch.stack([viz.shade_volume(volume, grid.depth_scale) for volume in volumes])
 
 
-reliefs = {name: lit(iter_probabilities(networks[1], first.images, False, points)) for name, points in led.items()} | {"truth": lit(first.volumes)}
+reliefs = {
+    name: lit(iter_probabilities(networks[1], first.images, False, points))
+    for name, points in led.items()
+} | {"truth": lit(first.volumes)}
 rows = {"image": first.images, **reliefs}
-columns = {name: torch.stack([images[i] for images in rows.values()]) for i, name in enumerate(first.tags)}
+columns = {
+    name: torch.stack([images[i] for images in rows.values()]) for i, name in enumerate(first.tags)
+}
 labels = ", ".join(name.replace("<br>", " ") for name in rows)
 viz.show(
     viz.image_grid(columns, f"Six expressions, rows: {labels}"),
-    "One person in six expressions in columns: the picture, VRN-Guided with detected and with true landmarks, and the truth.",
+    "One person in six expressions in columns: the picture, VRN-Guided with detected and with true"
+    " landmarks, and the truth.",
 )
 
 
@@ -375,19 +514,34 @@ viz.show(
 def by_tag(method, key="nme"):
     """Mean error of each expression."""
     per_face = lines("expressions", method=method)[0]["per_face"]
-    return {tag: fmean(value for at, value in zip(per_face["tag"], per_face[key], strict=True) if at == tag) for tag in dict.fromkeys(per_face["tag"])}
+    return {
+        tag: fmean(
+            value for at, value in zip(per_face["tag"], per_face[key], strict=True) if at == tag
+        )
+        for tag in dict.fromkeys(per_face["tag"])
+    }
 
 
 known = paper["effect_of_expression_bu4dfe_guided_nme"]
-methods = {"guided": "network", "guided, true landmarks": "true landmarks", "mean face, true pose": "mean face"}
-bars = {name: by_tag(method) for name, method in methods.items()} | {"the paper's VRN-Guided": known}
+methods = {
+    "guided": "network",
+    "guided, true landmarks": "true landmarks",
+    "mean face, true pose": "mean face",
+}
+bars = {name: by_tag(method) for name, method in methods.items()} | {
+    "the paper's VRN-Guided": known
+}
 rigid = {f"{name}, rigid": by_tag(method, "nme_rigid") for name, method in methods.items()}
 for name, values in (bars | rigid).items():
     hardest, easiest = max(values, key=values.get), min(values, key=values.get)
-    print(f"{name:28} {easiest} {values[easiest]:.4f} to {hardest} {values[hardest]:.4f}: hardest / easiest {values[hardest] / values[easiest]:.2f}")
+    print(
+        f"{name:28} {easiest} {values[easiest]:.4f} to {hardest} {values[hardest]:.4f}: hardest /"
+        f" easiest {values[hardest] / values[easiest]:.2f}"
+    )
 viz.show(
     viz.bars_figure(bars, "expression", "NME", "Shipped VRN-Guided, frontal faces"),
-    "NME of VRN-Guided by expression, with detected and true landmarks, beside the neutral mean face and the paper's numbers.",
+    "NME of VRN-Guided by expression, with detected and true landmarks, beside the neutral mean"
+    " face and the paper's numbers.",
 )
 
 # %% expressions-after [markdown]
@@ -401,18 +555,34 @@ viz.show(
 # Two oracles: the *hard* one has voxels that are inside or outside. The *soft* one has the share of each voxel that is inside, so its surface can run anywhere between voxel centres. A trained network's probabilities are soft, too.
 
 # %% grid
-discretisation = sorted((int(side), value) for side, value in paper["discretisation_nme_by_cube_root_of_voxel_count"].items())
+discretisation = sorted(
+    (int(side), value)
+    for side, value in paper["discretisation_nme_by_cube_root_of_voxel_count"].items()
+)
 curves = {}
-for name, method in {"true volume, hard": "true volume", "true volume, soft": "true volume, soft", f"VRN, {study['samples']:,} samples": "vrn"}.items():
+for name, method in {
+    "true volume, hard": "true volume",
+    "true volume, soft": "true volume, soft",
+    f"VRN, {study['samples']:,} samples": "vrn",
+}.items():
     chosen = sorted(lines("by_side", method=method), key=lambda line: line["side"])
     curves[name] = [line["side"] for line in chosen], [line["nme"] for line in chosen]
 curves["the paper's volumes"] = tuple(zip(*discretisation, strict=True))
 for name, (sides, values) in curves.items():
-    print(f"{name:22} " + ", ".join(f"{side}: {value:.4f}" for side, value in zip(sides, values, strict=True)))
-    print(f"{'':22} error falls as side to the power of {np.polyfit(np.log(sides), np.log(values), 1)[0]:.2f}")
+    print(
+        f"{name:22} "
+        + ", ".join(f"{side}: {value:.4f}" for side, value in zip(sides, values, strict=True))
+    )
+    print(
+        f"{'':22} error falls as side to the power of"
+        f" {np.polyfit(np.log(sides), np.log(values), 1)[0]:.2f}"
+    )
 viz.show(
-    viz.curves_figure(curves, "side of the volume (voxels)", "NME", "What the grid costs", log=True),
-    "NME over the side of the volume, both axes logarithmic: the true volume, hard and soft, VRN trained at several sizes, and the paper's discretisation.",
+    viz.curves_figure(
+        curves, "side of the volume (voxels)", "NME", "What the grid costs", log=True
+    ),
+    "NME over the side of the volume, both axes logarithmic: the true volume, hard and soft, VRN"
+    " trained at several sizes, and the paper's discretisation.",
 )
 
 # %% grid-after [markdown]
@@ -425,19 +595,35 @@ viz.show(
 
 # %% soft
 for line in ours["surfaces"]:
-    print(f"{line['volume']}: NME {line['nme']:.4f}, rigid NME {line['nme_rigid']:.4f} ({line['n']:.0f} held-out faces)")
+    print(
+        f"{line['volume']}: NME {line['nme']:.4f}, rigid NME {line['nme_rigid']:.4f}"
+        f" ({line['n']:.0f} held-out faces)"
+    )
 by_kind = {line["volume"]: line for line in ours["surfaces"]}
-print(f"hard - soft: NME {by_kind['hard']['nme'] - by_kind['soft']['nme']:+.4f}, rigid NME {by_kind['hard']['nme_rigid'] - by_kind['soft']['nme_rigid']:+.4f}")
-chance = probabilities(networks[1], plain.images[one : one + 1], False, plain.landmarks[one : one + 1])[0].cpu()
+print(
+    f"hard - soft: NME {by_kind['hard']['nme'] - by_kind['soft']['nme']:+.4f}, rigid NME"
+    f" {by_kind['hard']['nme_rigid'] - by_kind['soft']['nme_rigid']:+.4f}"
+)
+chance = probabilities(
+    networks[1], plain.images[one : one + 1], False, plain.landmarks[one : one + 1]
+)[0].cpu()
 nose, reach, parts = plain.landmarks[one, 30], 0.16 * grid.width, {}
-for sign, (name, volume) in zip((-1, 1), {"soft": chance, "hard": chance > 0.5}.items(), strict=True):
+for sign, (name, volume) in zip(
+    (-1, 1), {"soft": chance, "hard": chance > 0.5}.items(), strict=True
+):
     surface = vrn.isosurface(volume, depth_scale=grid.depth_scale)
     vertices, triangles = torch.tensor(surface.vertices).float(), torch.tensor(surface.faces)
     near = (vertices - nose).abs().amax(1) < reach  # the nose and what is around it
-    parts[name] = {"vertices": vertices + sign * torch.tensor([1.2 * reach, 0.0, 0.0]), "triangles": triangles[near[triangles].all(1)]}
+    parts[name] = {
+        "vertices": vertices + sign * torch.tensor([1.2 * reach, 0.0, 0.0]),
+        "triangles": triangles[near[triangles].all(1)],
+    }
 viz.show(
-    viz.meshes_figure(parts, "A nose, soft (left) and hard (right)", most_vertices=viz.MOST_VERTICES // 2),
-    "A part of one reconstruction twice: the surface of the probabilities, and the terraced surface of the rounded volume.",
+    viz.meshes_figure(
+        parts, "A nose, soft (left) and hard (right)", most_vertices=viz.MOST_VERTICES // 2
+    ),
+    "A part of one reconstruction twice: the surface of the probabilities, and the terraced surface"
+    " of the rounded volume.",
 )
 
 # %% rough-text [markdown]
@@ -445,26 +631,51 @@ viz.show(
 #
 # So we roughen on purpose: each vertex of the soft surface is moved along its normal by a random amount. That makes the surface worse, and nothing else. We measure it twice: with partners chosen anew, as NME does, and with the partners that were chosen on the smooth surface. *Predict* both curves.
 
-# %% rough
+# %% rough tags=["hide-input"]
 amounts = (0.0, 0.25, 0.5, 1.0)
-sums = {"partners chosen anew (as NME does)": [0.0] * len(amounts), "partners of the smooth surface": [0.0] * len(amounts)}
+sums = {
+    "partners chosen anew (as NME does)": [0.0] * len(amounts),
+    "partners of the smooth surface": [0.0] * len(amounts),
+}
 chances = iter_probabilities(networks[1], pairs.images[:few], False, pairs.landmarks[:few])
 for chance, truth in zip(chances, (pairs.mesh(i) for i in range(few)), strict=True):
     surface = vrn.isosurface(chance, depth_scale=grid.depth_scale)
-    points, normals, goal = torch.tensor(surface.vertices), torch.tensor(surface.vertex_normals), truth.vertices[truth.face].double()
+    points, normals, goal = (
+        torch.tensor(surface.vertices),
+        torch.tensor(surface.vertex_normals),
+        truth.vertices[truth.face].double(),
+    )
     match, generator = vrn.icp(points, goal), torch.Generator().manual_seed(0)
     for k, amount in enumerate(amounts):
-        rough = points + amount * torch.randn(len(points), 1, generator=generator, dtype=torch.float64) * normals
+        rough = (
+            points
+            + amount
+            * torch.randn(len(points), 1, generator=generator, dtype=torch.float64)
+            * normals
+        )
         errors = vertex_errors(rough, truth)
         kept = match.motion(rough[None])[0][match.pairs] - goal
-        for name, value in zip(sums, (errors.rigid, float(kept.norm(dim=1).mean()) / errors.normaliser), strict=True):
+        for name, value in zip(
+            sums, (errors.rigid, float(kept.norm(dim=1).mean()) / errors.normaliser), strict=True
+        ):
             sums[name][k] += value / few
 for name, values in sums.items():
-    print(f"{name:35} " + ", ".join(f"{amount:g} px: {value:.4f}" for amount, value in zip(amounts, values, strict=True)))
+    print(
+        f"{name:35} "
+        + ", ".join(
+            f"{amount:g} px: {value:.4f}" for amount, value in zip(amounts, values, strict=True)
+        )
+    )
 assert sums["partners of the smooth surface"][-1] > sums["partners of the smooth surface"][0]
 viz.show(
-    viz.curves_figure({name: (amounts, values) for name, values in sums.items()}, "roughness (px, standard deviation)", "rigid NME", "Does roughness pay?"),
-    "Rigid NME over the roughness that is added to a surface: with partners chosen anew, and with those of the smooth surface.",
+    viz.curves_figure(
+        {name: (amounts, values) for name, values in sums.items()},
+        "roughness (px, standard deviation)",
+        "rigid NME",
+        "Does roughness pay?",
+    ),
+    "Rigid NME over the roughness that is added to a surface: with partners chosen anew, and with"
+    " those of the smooth surface.",
 )
 
 # %% rough-after [markdown]

@@ -1,8 +1,7 @@
 # ---
 # jupyter:
 #   vrn_lite:
-#     about: many faces, three variants side by side, failures, your own photograph,
-#       files to take home
+#     about: many faces, three variants side by side, failures, your own photograph, files to take home
 # ---
 
 # %% title [markdown]
@@ -16,11 +15,13 @@
 #
 # **You need** notebooks 00 and 02; the others explain what is behind it. No exercises. **Time:** about 15 minutes of looking; the cells take about two minutes on a CPU, less on a GPU.
 #
+# Cells that only measure and draw are folded: click on ··· to read one.
+#
 # The paper is Jackson et al., *Large Pose 3D Face Reconstruction from a Single Image via Direct Volumetric CNN Regression*, ICCV 2017
 # ([arXiv:1703.07834](https://arxiv.org/abs/1703.07834)).
 
 # %% set-up
-# Set-up: run me first. On Colab this installs the package (about 20 s); elsewhere it is installed already.
+# Set-up: run me first. On Colab this installs the package (20 s); elsewhere it is there already.
 import importlib.util
 import os
 import sys
@@ -28,7 +29,8 @@ from pathlib import Path
 
 if "google.colab" in sys.modules and importlib.util.find_spec("vrn_lite") is None:
     pass  # %pip install -q "vrn_lite @ git+https://github.com/OWNER/vrn_lite"
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before PyTorch: on shared machines, threads must not spin while they wait
+# before PyTorch: on shared machines, threads must not spin while they wait
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
 import skimage.data
@@ -86,7 +88,8 @@ for name, part in (("", slice(half)), (" (2)", slice(half, many))):
     }
 viz.show(
     viz.image_grid(columns, "Held-out faces"),
-    f"{many} drawn faces, each with the network's answer and the truth beside it, both drawn as lit surfaces.",
+    f"{many} drawn faces, each with the network's answer and the truth beside it, both drawn as lit"
+    " surfaces.",
 )
 
 # %% close-text [markdown]
@@ -98,17 +101,32 @@ one = int(overlap.argsort()[many // 2])  # a face of middling overlap
 surface = vrn.isosurface(chances[one], depth_scale=grid.depth_scale)
 truth = pairs.mesh(one)
 goal = truth.vertices[truth.face]
-away = torch.tensor(cKDTree(goal.numpy()).query(surface.vertices)[0])  # px, to the nearest true vertex of the face
+# px, to the nearest true vertex of the face
+away = torch.tensor(cKDTree(goal.numpy()).query(surface.vertices)[0])
 front = torch.tensor(surface.vertices[:, 2]) < float(goal[:, 2].max())
 scenes = {
-    "answer": viz.surface_of(chances[one], depth_scale=grid.depth_scale) | {"colours": paint(surface, pairs.images[one], grid)},
-    "its error": viz.surface_of(chances[one], depth_scale=grid.depth_scale) | {"intensity": torch.where(front, away, 0.0)},
-    "truth": {"vertices": truth.vertices, "triangles": truth.solid_triangles(), "colours": viz.COLOURS[5]},
+    "answer": (
+        viz.surface_of(chances[one], depth_scale=grid.depth_scale)
+        | {"colours": paint(surface, pairs.images[one], grid)}
+    ),
+    "its error": (
+        viz.surface_of(chances[one], depth_scale=grid.depth_scale)
+        | {"intensity": torch.where(front, away, 0.0)}
+    ),
+    "truth": {
+        "vertices": truth.vertices,
+        "triangles": truth.solid_triangles(),
+        "colours": viz.COLOURS[5],
+    },
 }
-title = f"One face: IoU {float(overlap[one]):.3f}, NME {vrn.nme(surface, truth, depth_aligned=True):.3f}"
+nme = vrn.nme(surface, truth, depth_aligned=True)
+title = f"One face: IoU {float(overlap[one]):.3f}, NME {nme:.3f}"
 viz.show(
-    viz.linked_figure(scenes, title, intensity_name="error (px)", intensity_range=(0, 6), most_vertices=6000),
-    "Three meshes side by side under one camera: the answer in the picture's colours, the answer coloured by its error, and the truth.",
+    viz.linked_figure(
+        scenes, title, intensity_name="error (px)", intensity_range=(0, 6), most_vertices=6000
+    ),
+    "Three meshes side by side under one camera: the answer in the picture's colours, the answer"
+    " coloured by its error, and the truth.",
 )
 
 # %% poses-text [markdown]
@@ -118,7 +136,11 @@ viz.show(
 # is turned away: the image does not show it, and the network fills it in from what it knows of faces.
 
 # %% poses
-yaws = {"ci": (-60, 0, 60), "cpu": (-90, -60, -30, 0, 30, 60, 90), "gpu": (-90, -60, -30, 0, 30, 60, 90)}[profile]
+yaws = {
+    "ci": (-60, 0, 60),
+    "cpu": (-90, -60, -30, 0, 30, 60, 90),
+    "gpu": (-90, -60, -30, 0, 30, 60, 90),
+}[profile]
 turned = [viz.drawn_face(face, {0: 1.0, 1: -1.0}, yaw=yaw, grid=grid) for yaw in yaws]
 
 
@@ -130,8 +152,12 @@ def rows_of(drawn):
 
 
 viz.show(
-    viz.image_grid({f"{yaw}°": rows_of(drawn) for yaw, drawn in zip(yaws, turned, strict=True)}, "Yaw: image, answer, truth"),
-    f"One drawn person at {len(yaws)} angles of yaw in columns; in rows the image, the network's answer and the truth.",
+    viz.image_grid(
+        {f"{yaw}°": rows_of(drawn) for yaw, drawn in zip(yaws, turned, strict=True)},
+        "Yaw: image, answer, truth",
+    ),
+    f"One drawn person at {len(yaws)} angles of yaw in columns; in rows the image, the network's"
+    " answer and the truth.",
 )
 
 # %% expressions-text [markdown]
@@ -140,11 +166,21 @@ viz.show(
 # The same person with the expressions of the BU-4DFE protocol (notebook 07). The mouth of the solid is filled, in training and in the truth: a volume has no lips, only what is behind them.
 
 # %% expressions
-names = {"ci": ("Happy", "Surprise"), "cpu": tuple(testsets.EXPRESSIONS), "gpu": tuple(testsets.EXPRESSIONS)}[profile]
-looks = {name: viz.drawn_face(face, {0: 1.0, 1: -1.0}, testsets.EXPRESSIONS[name], yaw=20, grid=grid) for name in names}
+names = {
+    "ci": ("Happy", "Surprise"),
+    "cpu": tuple(testsets.EXPRESSIONS),
+    "gpu": tuple(testsets.EXPRESSIONS),
+}[profile]
+looks = {
+    name: viz.drawn_face(face, {0: 1.0, 1: -1.0}, testsets.EXPRESSIONS[name], yaw=20, grid=grid)
+    for name in names
+}
 viz.show(
-    viz.image_grid({name: rows_of(drawn) for name, drawn in looks.items()}, "Expressions: image, answer, truth"),
-    f"One drawn person with {len(names)} expressions in columns; in rows the image, the network's answer and the truth.",
+    viz.image_grid(
+        {name: rows_of(drawn) for name, drawn in looks.items()}, "Expressions: image, answer, truth"
+    ),
+    f"One drawn person with {len(names)} expressions in columns; in rows the image, the network's"
+    " answer and the truth.",
 )
 
 # %% variants-text [markdown]
@@ -155,48 +191,99 @@ viz.show(
 # %% variants
 photo = skimage.data.astronaut()
 careful = {"ci": False, "cpu": True, "gpu": True}[profile]  # average eight answers
-results = {name: vrn.reconstruct(photo, model=name, test_time_augmentation=careful) for name in ("vrn", "multitask", "guided")}
+results = {
+    name: vrn.reconstruct(photo, model=name, test_time_augmentation=careful)
+    for name in ("vrn", "multitask", "guided")
+}
 
 
 def coloured(result):
     """A reconstruction as a part of a figure."""
-    return {"vertices": result.mesh.vertices, "triangles": result.mesh.faces, "colours": result.mesh.visual.vertex_colors[:, :3]}
+    return {
+        "vertices": result.mesh.vertices,
+        "triangles": result.mesh.faces,
+        "colours": result.mesh.visual.vertex_colors[:, :3],
+    }
 
 
 variants = viz.linked_figure(
-    {name: coloured(result) for name, result in results.items()}, "One photograph, three variants", most_vertices=viz.MOST_VERTICES // 3
+    {name: coloured(result) for name, result in results.items()},
+    "One photograph, three variants",
+    most_vertices=viz.MOST_VERTICES // 3,
 )
 for name, result in results.items():
     width, height, depth = result.mesh.extents
-    print(f"{name:10} {len(result.mesh.vertices):,} vertices; {width:.0f} x {height:.0f} px, {depth:.0f} px deep")
-viz.show(variants, "The astronaut's face reconstructed by VRN, VRN-Multitask and VRN-Guided, side by side; the slider turns all three.")
+    print(
+        f"{name:10} {len(result.mesh.vertices):,} vertices; {width:.0f} x {height:.0f} px,"
+        f" {depth:.0f} px deep"
+    )
+viz.show(
+    variants,
+    "The astronaut's face reconstructed by VRN, VRN-Multitask and VRN-Guided, side by side; the"
+    " slider turns all three.",
+)
 
 # %% failures-text [markdown]
 # ## 5. Failures
 #
 # A gallery that shows successes only would lie. So we search: of more held-out faces, those with the *largest* error, by VRN-Guided. The table gives what may explain them: how far the head is turned, and how far the detector's landmarks are off.
 
-# %% failures
+# %% failures tags=["hide-input"]
 crowd = {"ci": 8, "cpu": 48, "gpu": 128}[profile]
 seen = []  # (error, image, answer, truth, landmarks, yaw, pitch, landmark error)
 for batch in vrn.heldout(face, crowd, preset=guided.preset):
     for i in range(len(batch)):
-        answer, points = guided_answers(batch.images[i : i + 1])  # one at a time: a volume of 128 voxels a side takes 8 MB
+        # one at a time: a volume of 128 voxels a side takes 8 MB
+        answer, points = guided_answers(batch.images[i : i + 1])
         meets = float(answer.max()) > 0.5
-        error = vrn.nme(vrn.isosurface(answer[0], depth_scale=grid.depth_scale), batch.mesh(i), depth_aligned=True) if meets else float("inf")
-        reliefs = viz.shade_volume(torch.stack([answer[0], batch.volumes[i].float()]), grid.depth_scale)
+        error = (
+            vrn.nme(
+                vrn.isosurface(answer[0], depth_scale=grid.depth_scale),
+                batch.mesh(i),
+                depth_aligned=True,
+            )
+            if meets
+            else float("inf")
+        )
+        reliefs = viz.shade_volume(
+            torch.stack([answer[0], batch.volumes[i].float()]), grid.depth_scale
+        )
         off = float(landmark_nme(points, batch.landmarks[i : i + 1])[0])
-        seen.append((error, batch.images[i], *reliefs, points[0], float(batch.yaw[i]), float(batch.pitch[i]), off))
+        seen.append(
+            (
+                error,
+                batch.images[i],
+                *reliefs,
+                points[0],
+                float(batch.yaw[i]),
+                float(batch.pitch[i]),
+                off,
+            )
+        )
 seen.sort(key=lambda row: -row[0])
 errors = [row[0] for row in seen]
-print(f"{crowd} faces: median NME {np.median(errors):.3f}, worst {errors[0]:.3f}; median landmark NME {np.median([row[-1] for row in seen]):.3f}")
+print(
+    f"{crowd} faces: median NME {np.median(errors):.3f}, worst {errors[0]:.3f}; median landmark NME"
+    f" {np.median([row[-1] for row in seen]):.3f}"
+)
 worst = seen[:4]
 for number, (error, *_, yaw, pitch, off) in enumerate(worst, 1):
-    print(f"row {number}: NME {error:.3f}, yaw {yaw:+4.0f}, pitch {pitch:+4.0f} degrees, landmark NME {off:.3f}")
-columns = {name: torch.stack([row[k] for row in worst]) for k, name in enumerate(("image", "answer", "truth"), 1)}
+    print(
+        f"row {number}: NME {error:.3f}, yaw {yaw:+4.0f}, pitch {pitch:+4.0f} degrees, landmark NME"
+        f" {off:.3f}"
+    )
+columns = {
+    name: torch.stack([row[k] for row in worst])
+    for k, name in enumerate(("image", "answer", "truth"), 1)
+}
 viz.show(
-    viz.image_grid(columns, "The four largest errors", landmarks={"image": torch.stack([row[4] for row in worst])}),
-    "The four held-out faces with the largest error: the image with the landmarks that were found, the answer, and the truth.",
+    viz.image_grid(
+        columns,
+        "The four largest errors",
+        landmarks={"image": torch.stack([row[4] for row in worst])},
+    ),
+    "The four held-out faces with the largest error: the image with the landmarks that were found,"
+    " the answer, and the truth.",
 )
 
 
@@ -212,12 +299,25 @@ def ranks(values):
 
 
 finite = [row for row in seen if np.isfinite(row[0])]
-reasons = {"|yaw|": [abs(row[5]) for row in finite], "|pitch|": [abs(row[6]) for row in finite], "landmark NME": [row[7] for row in finite]}
-explained = {name: float(np.corrcoef(ranks(values), ranks([row[0] for row in finite]))[0, 1]) for name, values in reasons.items()}
+reasons = {
+    "|yaw|": [abs(row[5]) for row in finite],
+    "|pitch|": [abs(row[6]) for row in finite],
+    "landmark NME": [row[7] for row in finite],
+}
+explained = {
+    name: float(np.corrcoef(ranks(values), ranks([row[0] for row in finite]))[0, 1])
+    for name, values in reasons.items()
+}
 print(", ".join(f"{name}: {value:+.2f}" for name, value in explained.items()))
 viz.show(
-    viz.bars_figure({f"{len(finite)} faces": explained}, "what may explain an error", "correlation of ranks with NME"),
-    "Rank correlation of the error with yaw, pitch and the landmarks' error: " + ", ".join(f"{name} {value:+.2f}" for name, value in explained.items()) + ".",
+    viz.bars_figure(
+        {f"{len(finite)} faces": explained},
+        "what may explain an error",
+        "correlation of ranks with NME",
+    ),
+    "Rank correlation of the error with yaw, pitch and the landmarks' error: "
+    + ", ".join(f"{name} {value:+.2f}" for name, value in explained.items())
+    + ".",
 )
 
 # %% hard-text [markdown]
@@ -234,7 +334,9 @@ x0, y0, x1, y1 = (round(value) for value in box)
 middle = ((x0 + x1) / 2, (y0 + y1) / 2)
 covered = photo.copy()
 covered[(y0 + y1) // 2 : y1 + 10, x0 - 10 : x1 + 10] = 128
-dark = (photo * np.interp(np.arange(photo.shape[1]), [x0, x1], [0.03, 0.5])[None, :, None]).astype(np.uint8)
+dark = (photo * np.interp(np.arange(photo.shape[1]), [x0, x1], [0.03, 0.5])[None, :, None]).astype(
+    np.uint8
+)
 factor = (x1 - x0) / 20
 coarse = skimage.transform.rescale(photo, 1 / factor, anti_aliasing=True, channel_axis=-1)
 cases = {
@@ -254,12 +356,16 @@ for name, case in cases.items():
         solids[name] = coloured(vrn.reconstruct(image, box=box, test_time_augmentation=False))
     except vrn.InputError as error:
         print(f"{name}: {error}")
-viz.show(viz.images_figure(images, "What real photographs suffer"), "The astronaut's face as it was, tilted, half covered, dark and coarse.")
+viz.show(
+    viz.images_figure(images, "What real photographs suffer"),
+    "The astronaut's face as it was, tilted, half covered, dark and coarse.",
+)
 
 # %% hard-solids
 viz.show(
     viz.linked_figure(solids, "The answers", most_vertices=viz.MOST_VERTICES // 5),
-    "The reconstructions of the photograph as it was, tilted, half covered, dark and coarse, side by side; the slider turns all of them.",
+    "The reconstructions of the photograph as it was, tilted, half covered, dark and coarse, side"
+    " by side; the slider turns all of them.",
 )
 
 # %% hard-after [markdown]

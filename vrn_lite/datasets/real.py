@@ -60,7 +60,7 @@ def files_in(folder: str | Path, suffixes: tuple[str, ...], what: str) -> list[P
     folder = Path(folder)
     require(folder.is_dir(), f"no such folder: {folder}")
     for paths in (folder.iterdir(), folder.rglob("*")):
-        found = sorted(path for path in paths if path.suffix.lower() in suffixes and path.is_file())
+        found = sorted(path for path in paths if path.name.lower().endswith(suffixes) and path.is_file())
         if found:
             return found
     raise InputError(f"no {what} ({', '.join(suffixes)}) in {folder}")

@@ -1,11 +1,11 @@
 """BU-4DFE and MICC Florence: textured scans with landmarks, rendered in the poses of the paper's tests.
 
-A scan is an .obj, .ply or .wrl (VRML 97) file with a texture or vertex colours. BU-4DFE's frames are .wrl files, each with
-a .jpg of the same name. Beside it lie its 68 landmarks (iBUG order, the scan's own coordinates) under the same name:
+A scan is an .obj, .ply or .wrl (VRML 97) file with a texture or vertex colours (`surfaces`). BU-4DFE's frames are .wrl
+files, each with a .jpg of the same name. Beside it lie its 68 landmarks, in its own coordinates, under the same name:
 
-    NAME.txt                68 rows of x y z
+    NAME.txt                68 rows of x y z, in iBUG order
     NAME.npy, NAME.npz      an array [68, 3]
-    NAME.json, NAME.ljson   a list of 68 [x, y, z], by itself or as "points" (menpo's format)
+    NAME.json, NAME.ljson   a list of 68 [x, y, z], by itself or menpo's file, whose labels give the order
 
 BU-4DFE's own .bnd files hold 83 points without the tip and the bridge of the nose, and cannot stand in for them.
 
@@ -24,14 +24,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import trimesh
-from jaxtyping import Float, Int
-from PIL import Image as Pillow
-from scipy.ndimage import map_coordinates
+from jaxtyping import Float
 from torch import Tensor
 
 from vrn_lite.align import rigid
 from vrn_lite.datasets.real import RealSet, files_in
+from vrn_lite.datasets.surfaces import read_surface, without_gz
 from vrn_lite.evaluation.testsets import CHUNK, STREAM, Rendered, bu4dfe as rendered_bu4dfe, florence as rendered_florence, heldout_seed, straight
 from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.faces.patch import face_region, facing, open_patch
@@ -39,8 +37,12 @@ from vrn_lite.frame import Grid, InputError, require
 from vrn_lite.samples import FacePairs, draw_pairs
 from vrn_lite.synth.appearance import Appearance, Rng
 
-SCANS, LANDMARKS = (".obj", ".ply", ".wrl"), (".txt", ".npy", ".npz", ".json", ".ljson")
+SCANS = tuple(kind + gz for kind in (".obj", ".ply", ".wrl", ".wrz") for gz in ("", ".gz"))
+LANDMARKS = (".txt", ".npy", ".npz", ".json", ".ljson")
 """Endings of scans, and of the files with their landmarks."""
+
+LABELS = {"jaw": 17, "left_eyebrow": 5, "right_eyebrow": 5, "nose": 9, "left_eye": 6, "right_eye": 6, "mouth": 20}
+"""What menpo calls the parts of a face in iBUG order, and how many landmarks each has."""
 
 FARTHEST_OFF = 0.2
 """Landmarks may differ from an average face's by so much, in outer interocular distances, root mean square; further off, they
@@ -60,14 +62,6 @@ class Scan(NamedTuple):
     name: str
     face: MorphableFace
     colours: Float[Tensor, "v 3"]
-
-
-class Surface(NamedTuple):
-    """What a file holds: triangles with the colour of each vertex."""
-
-    points: Float[np.ndarray, "v 3"]
-    triangles: Int[np.ndarray, "t 3"]
-    colours: Float[np.ndarray, "v 3"]
 
 
 def florence(folder: str | Path, face: MorphableFace) -> RealSet:
@@ -176,7 +170,7 @@ def read_scan(path: str | Path, front: MorphableFace) -> Scan:
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     painted = torch.cat((colours, torch.zeros(68, 3, dtype=colours.dtype))).float()
-    return Scan(path.stem, model.to(front.mean.device), painted.to(front.mean.device))
+    return Scan(without_gz(path).stem, model.to(front.mean.device), painted.to(front.mean.device))
 
 
 def _model(mean: Float[Tensor, "v 3"], triangles: Tensor, patch: Tensor) -> MorphableFace:
@@ -192,13 +186,15 @@ def read_landmarks(scan: Path) -> Float[Tensor, "68 3"]:
     ------
     InputError : there are none, they cannot be read, they are not 68 points, or not finite.
     """
-    path = next((scan.with_suffix(suffix) for suffix in LANDMARKS if scan.with_suffix(suffix).is_file()), None)
+    bare = without_gz(scan)
+    path = next((bare.with_suffix(suffix) for suffix in LANDMARKS if bare.with_suffix(suffix).is_file()), None)
     if path is None:
-        other = " (its .bnd file has 83 other points)" if scan.with_suffix(".bnd").is_file() else ""
-        raise InputError(f"{scan} has no landmarks beside it{other}: write 68 rows of x y z, in iBUG order, to {scan.with_suffix('.txt').name}")
+        other = " (its .bnd file has 83 other points)" if bare.with_suffix(".bnd").is_file() else ""
+        wanted = f"write 68 rows of x y z, in iBUG order, to {bare.with_suffix('.txt').name}"
+        raise InputError(f"{scan} has no landmarks beside it{other}: {wanted}")
     try:
         values = np.asarray(_points(path), dtype=np.float64)
-    except (OSError, ValueError, TypeError, KeyError, StopIteration, EOFError) as error:
+    except (OSError, ValueError, TypeError, KeyError, IndexError, StopIteration, EOFError) as error:
         raise InputError(f"{path} cannot be read as landmarks ({error})") from None
     require(values.shape == (68, 3), f"{path}: 68 landmarks with x, y and z are needed, got the shape {values.shape}")
     require(bool(np.isfinite(values).all()), f"{path}: landmarks must be finite, got NaN or infinity")
@@ -213,90 +209,19 @@ def _points(path: Path) -> Any:
         values = np.load(path)
         return values if path.suffix == ".npy" else values[values.files[0]]
     found = json.loads(path.read_text())
-    while isinstance(found, dict):  # menpo: {"landmarks": {"points": ...}} or {"groups": {NAME: {"landmarks": ...}}}
-        found = next(found[name] for name in ("points", "landmarks", "groups", *found) if name in found)
-    return found
-
-
-def read_surface(path: Path) -> Surface:
-    """A scan's triangles and the colours of its vertices; vertices at the same place are one.
-
-    Raises
-    ------
-    InputError : it cannot be read, is no mesh, is not finite, or has no colours.
-    """
-    try:
-        points, triangles, colours = _vrml(path) if path.suffix.lower() == ".wrl" else _mesh(path)
-    except InputError:
-        raise
-    except Exception as error:  # the readers raise whatever a damaged file makes them raise
-        raise InputError(f"{path} cannot be read as a scan ({error})") from None
-    require(len(triangles) > 0, f"{path} has no triangles")
-    require(bool(np.isfinite(points).all()), f"{path} has vertices that are not finite (NaN or infinity)")
-    require(bool(triangles.min() >= 0 and triangles.max() < len(points)), f"{path}: triangles name vertices that are not there")
-    places, number = np.unique(points, axis=0, return_inverse=True)
-    number = number.reshape(-1)
-    sums = np.stack([np.bincount(number, channel) for channel in colours.T], 1)
-    return Surface(places, number[triangles], sums / np.bincount(number)[:, None])
-
-
-def _mesh(path: Path) -> Surface:
-    """By trimesh; a vertex on a seam of the texture comes once for each side."""
-    mesh = trimesh.load(path, force="mesh", process=False)
-    require(isinstance(mesh, trimesh.Trimesh), f"{path} holds no mesh")
-    points, triangles, visual = np.asarray(mesh.vertices, dtype=np.float64), np.asarray(mesh.faces), mesh.visual
-    if visual.kind == "texture" and visual.uv is not None:
-        picture = getattr(visual.material, "image", None) or getattr(visual.material, "baseColorTexture", None)
-        if picture is None:
-            raise InputError(f"{path}: its texture is missing: put the picture that its material names beside it")
-        return Surface(points, triangles, _sampled(visual.uv, picture))
-    require(visual.kind in ("vertex", "face"), f"{path} has neither a texture nor colours: a scan cannot be shown without")
-    return Surface(points, triangles, np.asarray(visual.vertex_colors)[:, :3] / 255.0)
-
-
-def _vrml(path: Path) -> Surface:
-    """The first IndexedFaceSet of a VRML 97 file with its texture; each corner of a triangle is a vertex of its own."""
-    text = re.sub(r"(?m)#.*$", "", path.read_text(errors="replace"))
-    corners = _fans(_numbers(text, r"\bcoordIndex", path))
-    points = _numbers(text, r"(?<!Texture)Coordinate\s*\{\s*point", path).reshape(-1, 3)
-    at = _numbers(text, r"TextureCoordinate\s*\{\s*point", path).reshape(-1, 2)
-    places = _fans(_numbers(text, "texCoordIndex", path)) if "texCoordIndex" in text else corners
-    require(places.shape == corners.shape, f"{path}: texCoordIndex and coordIndex do not fit each other")
-    named = re.findall(r'\burl\s*\[?\s*"([^"]+)"', text)
-    choices = [path.parent / name for name in named] + [path.with_suffix(".jpg"), path.with_suffix(".png")]
-    picture = next((file for file in choices if file.is_file()), None)
-    if picture is None:
-        raise InputError(f"{path}: its texture is missing: put {path.with_suffix('.jpg').name} beside it")
-    with Pillow.open(picture) as opened:
-        colours = _sampled(at[places.reshape(-1)], opened)
-    return Surface(points[corners.reshape(-1)], np.arange(corners.size).reshape(-1, 3), colours)
-
-
-def _numbers(text: str, name: str, path: Path) -> Float[np.ndarray, " n"]:
-    """The numbers between the brackets after a name (a regular expression)."""
-    found = re.search(rf"{name}\s*\[([^\]]*)\]", text)
-    if found is None:
-        raise InputError(f"{path} is no VRML 97 file of textured triangles: it lacks {re.findall('[A-Za-z]+', name)[-1]}")
-    return np.array(found.group(1).replace(",", " ").split(), dtype=np.float64)
-
-
-def _fans(values: Float[np.ndarray, " n"]) -> Int[np.ndarray, "t 3"]:
-    """Triangles of polygons, each of which ends in -1.
-
-    Examples
-    --------
-    >>> _fans(np.array([0.0, 1, 2, 3, -1, 4, 5, 6, -1])).tolist()
-    [[0, 1, 2], [0, 2, 3], [4, 5, 6]]
-    """
-    numbers = values.astype(np.int64)
-    polygons = [polygon[polygon >= 0] for polygon in np.split(numbers, np.flatnonzero(numbers < 0) + 1)]
-    fans = [(polygon[0], b, c) for polygon in polygons for b, c in zip(polygon[1:-1], polygon[2:], strict=True)]
-    return np.array(fans, dtype=np.int64).reshape(-1, 3)
-
-
-def _sampled(at: Float[np.ndarray, "n 2"], picture: Pillow.Image) -> Float[np.ndarray, "n 3"]:
-    """Colours of a texture at (u, v), both from 0 to 1, v upward; linear between its pixels."""
-    pixels = np.asarray(picture.convert("RGB"), dtype=np.float64) / 255
-    height, width = pixels.shape[:2]
-    rows, columns = (1 - at[:, 1]) * height - 0.5, at[:, 0] * width - 0.5
-    return np.stack([map_coordinates(pixels[..., channel], (rows, columns), order=1, mode="nearest") for channel in range(3)], 1).clip(0, 1)
+    if isinstance(found, dict) and isinstance(found.get("groups"), dict):  # menpo's third version: named sets of points
+        sets = list(found["groups"].values())
+        found = next((one for one in sets if len(one["landmarks"]["points"]) == 68), sets[0])
+    if not isinstance(found, dict):
+        return found
+    if isinstance(found.get("groups"), list):  # its first: parts with points of their own
+        parts = [(part["label"], [mark["point"] for mark in part["landmarks"]]) for part in found["groups"]]
+    else:
+        points = found["points"] if "points" in found else found["landmarks"]["points"]
+        parts = [(part["label"], [points[at] for at in part["mask"]]) for part in found.get("labels", [])]
+        if not {label for label, _ in parts} & set(LABELS):
+            return points
+    named = {re.sub(r"\W", "_", label.lower()): marks for label, marks in parts}
+    wrong = [name for name, count in LABELS.items() if len(named.get(name, [])) != count]
+    require(not wrong, f"{path}: its labels must be those of 68 iBUG landmarks; {', '.join(wrong)} do not fit")
+    return [mark for name in LABELS for mark in named[name]]
