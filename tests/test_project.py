@@ -21,7 +21,7 @@ SOURCES = sorted((ROOT / "vrn_lite").rglob("*.py"))
 COLAB = dict(line.split("==") for line in (ROOT / "tests" / "colab_constraints.txt").read_text().splitlines() if "==" in line)
 CONDA = {"torch": "pytorch-cpu", "matplotlib": "matplotlib-base"}
 IMPORTED_AS = {"skimage": "scikit-image", "PIL": "pillow", "IPython": "ipython"}
-OPTIONAL = {"eos", "pyvista"}
+OPTIONAL = {"cv2", "eos", "pyvista"}
 ROOMS = ("frame files downloads memory presets mesh faces camera raster synth volume landmarks samples training.losses networks "
          "inference align metrics training evaluation.testsets photo.image_io datasets evaluation photo studies viz exercises "
          "cli").split()  # fmt: skip
@@ -31,7 +31,7 @@ INNER = {
     "synth": "appearance degradations background occluders eyewear hair skin render registration assets photographed",
     "networks": "base hourglass vrn regression weights",
     "training": "losses optim log data runtime checkpoint loop",
-    "photo": "image_io finder reconstruct",
+    "photo": "image_io finder yunet doubt scenes train_finder reconstruct",
     "evaluation": "testsets predictors evaluate regression eos",
     "studies": "ablations published reproduce bench",
 }

@@ -366,16 +366,21 @@ def preview(
 def fetch(
     what: Annotated[
         str,
-        typer.Argument(help="ict: the ICT-FaceKit model (MIT licence, 390 MB); skins: MakeHuman's skins and hair (CC0, 60 MB)."),
+        typer.Argument(
+            help="ict: the ICT-FaceKit model (MIT licence, 390 MB); skins: MakeHuman's skins and hair (CC0, 60 MB); "
+            "finder: YuNet, which finds faces (MIT licence, 0.2 MB; needs OpenCV)."
+        ),
     ] = "ict",
 ) -> None:
-    """Download a face model, or photographed skins, eyes and hair; check it, and convert it once."""
+    """Download a face model, photographed skins, eyes and hair, or a finder of faces; check it, and convert it once."""
     from vrn_lite.faces.ict import fetch_ict
     from vrn_lite.frame import require
+    from vrn_lite.photo.yunet import fetch_yunet
     from vrn_lite.synth.assets import fetch_skins
 
-    require(what in ("ict", "skins"), f"unknown source {what!r}: choose ict or skins")
-    print(fetch_ict() if what == "ict" else fetch_skins())
+    fetchers = {"ict": fetch_ict, "skins": fetch_skins, "finder": fetch_yunet}
+    require(what in fetchers, f"unknown source {what!r}: choose ict, skins or finder")
+    print(fetchers[what]())
 
 
 @app.command()
