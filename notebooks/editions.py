@@ -3,7 +3,9 @@
 A source ``source/NN_name.py`` is in jupytext's percent format: ``# %% id`` begins a cell of code,
 ``# %% id [markdown]`` one of text, and a magic stands behind ``pass  #``; the tag ``hide-input`` folds a cell's code.
 An exercise holds its solution between two marks, and the cell ``...-solution`` after it holds the remark on the
-solution, if there is one (and, after a line ``</details>``, text that follows in the same cell).
+solution, if there is one (and, after a line ``</details>``, text that follows in the same cell). A cell ``...-predict``
+holds a question and, in the paragraphs after it, a model answer. In any cell of text, what follows a line
+``<!-- teacher -->`` is for the teacher. Minutes of sections, and how to end a notebook, are put in.
 
 * The student's edition ``NN_name.ipynb`` has ``return ...`` between the marks, and the solution folded away beneath.
 * The teacher's edition ``teacher/NN_name.ipynb`` has the solution in place, and the typical wrong answers beneath.
@@ -20,6 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 import jupytext
@@ -40,6 +43,12 @@ KERNEL = {
 SOLUTION = re.compile(r"^( *)### BEGIN SOLUTION\n(.*?)^ *### END SOLUTION\n", re.M | re.S)
 CHECK = re.compile(r'^exercises\.check\("([\d.]+)", (\w+)\)', re.M)
 FOLDED_END = "</details>"
+FOLDED_ANSWER = "<details><summary>Model answer: open it after the result</summary>"
+NOTE = "<!-- teacher -->"
+SHUT_DOWN = (
+    "**Before you go on,** shut this kernel down (*Kernel, Shut Down Kernel*; on Colab *Runtime, Disconnect and delete "
+    "runtime*): a notebook keeps its memory when its tab is closed."
+)
 FOLDED = "hide-input"
 """Tag of a cell whose code is folded away: in JupyterLab, and on the site."""
 MINUTES_AN_EXERCISE, WORDS_A_MINUTE = 5, 60
@@ -199,12 +208,53 @@ def exercises(cells: list[Cell]) -> Iterator[tuple[Cell, str, str]]:
             yield cell, remark.strip(), after.strip()
 
 
-def edition(notebook: Notebook, pages: Callable[[Cell, str, str], list[Cell]]) -> Notebook:
-    """Copy a source, with `pages` in the place of each exercise."""
+def edition(
+    notebook: Notebook, name: str, pages: Callable[[Cell, str, str], list[Cell]], notes: bool = False
+) -> Notebook:
+    """Copy a source, with `pages` in the place of each exercise, and notes for the teacher or without."""
     cells = []
     for cell, remark, after in exercises(notebook["cells"]):
-        cells += pages(cell, remark, after) if number(cell) else [copy.deepcopy(cell)]
-    return {**notebook, "cells": cells}
+        if number(cell):
+            cells += pages(cell, remark, after)
+        elif cell["id"].endswith("-predict"):
+            cells += predicted(cell, notes)
+        elif cell["cell_type"] == "markdown":
+            cells.append(with_text(cell, noted(text(cell), notes).replace("**Next:**", f"{SHUT_DOWN}\n\n**Next:**")))
+        else:
+            cells.append(copy.deepcopy(cell))
+    return {**notebook, "cells": timed(cells, lesson(notebook, name).sections)}
+
+
+def noted(value: str, notes: bool) -> str:
+    """Markdown with its note for the teacher, or without."""
+    told, found, note = value.partition(NOTE)
+    return joined(told.strip(), f"**For the teacher.** {note.strip()}" if notes else "") if found else value
+
+
+def predicted(cell: Cell, notes: bool) -> list[Cell]:
+    """Give a cell in which a prediction is committed, and the model answer: folded, or with the teacher's note."""
+    question, answer = text(cell).split("\n\n", 1)
+    asked = "\n".join(f"# {line}" for line in wrap(question, 98))
+    committed = f'{asked}\nprediction = "..."  # your answer, before you go on\nprint("I predict:", prediction)'
+    told = noted(answer, notes)
+    shown = f"**Model answer.** {told}" if notes else joined(FOLDED_ANSWER, told, FOLDED_END)
+    return [code(cell["id"], committed), markdown(f"{cell['id']}-answer", shown)]
+
+
+def timed(cells: list[Cell], sections: Sequence["Section"]) -> list[Cell]:
+    """Put the minutes of each section beneath its heading."""
+    minutes = (section.reading + section.exercises for section in sections)
+
+    def with_minutes(heading: re.Match[str]) -> str:
+        spent = next(minutes)
+        return f"{heading[0]}\n\n*{f'About {spent} minutes' if spent > 1 else 'A minute'}.*"
+
+    return [
+        with_text(cell, re.sub(r"^## .*$", with_minutes, text(cell), flags=re.M))
+        if cell["cell_type"] == "markdown"
+        else cell
+        for cell in cells
+    ]
 
 
 def joined(*parts: str) -> str:
@@ -221,7 +271,7 @@ def student(notebook: Notebook, name: str) -> Notebook:
         )
         return [with_text(cell, blank(cell)), markdown(f"{cell['id']}-solution", fold)]
 
-    return edition(notebook, pages)
+    return edition(notebook, name, pages)
 
 
 def teacher(notebook: Notebook, name: str) -> Notebook:
@@ -233,7 +283,7 @@ def teacher(notebook: Notebook, name: str) -> Notebook:
         note = f"**For the teacher.** Typical wrong answers to exercise {number(cell)}, by the hint that each one gets:"
         return [with_text(cell, solved(cell)), markdown(f"{cell['id']}-teacher", joined(note, hints, remark, after))]
 
-    made = edition(notebook, pages)
+    made = edition(notebook, name, pages, notes=True)
     made["cells"] = [
         with_text(cell, deeper(text(cell))) if cell["cell_type"] == "markdown" else cell for cell in made["cells"]
     ]
@@ -335,37 +385,35 @@ def shared_out(total: int, weights: list[int]) -> list[int]:
     return [after - before for before, after in pairwise(sums)]
 
 
-def lessons() -> dict[str, Lesson]:
-    """Make a lesson of each notebook, by its two digits.
+def lesson(notebook: Notebook, name: str) -> Lesson:
+    """Make a lesson of a source: reading takes what its first cell states, shared out by the words of its sections."""
+    headings: list[str] = []
+    words: list[int] = []
+    asked: list[int] = []
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code" and headings:
+            asked[-1] += number(cell) is not None
+        told = noted(text(cell), notes=False) if cell["cell_type"] == "markdown" else ""
+        for part in re.split(r"^(?=## )", told, flags=re.M):
+            if part.startswith("## "):
+                headings.append(part.split("\n", 1)[0].removeprefix("## "))
+                words.append(0)
+                asked.append(0)
+            if headings:
+                words[-1] += len(part.split())
+    stated = re.search(r"about (\d+) minutes of reading", text(notebook["cells"][0]))
+    reading = shared_out(int(stated[1]) if stated else round(sum(words) / WORDS_A_MINUTE), words)
+    sections = tuple(
+        Section(heading, some, MINUTES_AN_EXERCISE * count)
+        for heading, some, count in zip(headings, reading, asked, strict=True)
+    )
+    running = measured()["notebooks"].get(name, {"minutes": 0})["minutes"]
+    return Lesson(name, title(notebook), sections, running)
 
-    Reading takes what its first cell states, shared out by the words of its sections.
-    """
-    numbers, made = measured()["notebooks"], {}
-    for path in sources():
-        notebook = read(path)
-        headings: list[str] = []
-        words: list[int] = []
-        asked: list[int] = []
-        for cell in notebook["cells"]:
-            if cell["cell_type"] == "code" and headings:
-                asked[-1] += number(cell) is not None
-            for part in re.split(r"^(?=## )", text(cell), flags=re.M) if cell["cell_type"] == "markdown" else ():
-                if part.startswith("## "):
-                    headings.append(part[3:].split("\n", 1)[0])
-                    words.append(0)
-                    asked.append(0)
-                if headings:
-                    words[-1] += len(part.split())
-        stated = re.search(r"about (\d+) minutes of reading", text(notebook["cells"][0]))
-        reading = shared_out(int(stated[1]) if stated else round(sum(words) / WORDS_A_MINUTE), words)
-        sections = tuple(
-            Section(heading, some, MINUTES_AN_EXERCISE * count)
-            for heading, some, count in zip(headings, reading, asked, strict=True)
-        )
-        made[path.stem[:2]] = Lesson(
-            path.stem, title(notebook), sections, numbers.get(path.stem, {"minutes": 0})["minutes"]
-        )
-    return made
+
+def lessons() -> dict[str, Lesson]:
+    """Make a lesson of each notebook, by its two digits."""
+    return {path.stem[:2]: lesson(read(path), path.stem) for path in sources()}
 
 
 def minutes_table() -> str:
@@ -489,7 +537,7 @@ def nbgrader(folder: Path) -> list[Path]:
     source.mkdir(parents=True, exist_ok=True)
     (folder / "nbgrader_config.py").write_text(NBGRADER, encoding="utf-8")
     made = {
-        source / f"{path.stem}.ipynb": edition(read(path), pages)
+        source / f"{path.stem}.ipynb": edition(read(path), path.stem, pages)
         for path in sources()
         if any(map(number, read(path)["cells"]))
     }

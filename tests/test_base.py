@@ -10,7 +10,7 @@ from shapes import toy_face
 from vrn_lite.frame import FACE_SIZE, Grid, InputError
 from vrn_lite.landmarks import heatmaps
 from vrn_lite.networks import base
-from vrn_lite.networks.base import VARIANTS, FaceNetwork, LandmarkNetwork, Prediction, build, finds_landmarks, register
+from vrn_lite.networks.base import VARIANTS, FaceNetwork, LandmarkNetwork, Prediction, build, finds_landmarks, variant
 from vrn_lite.networks.vrn import GuidedVRN, LandmarkHourglass
 from vrn_lite.networks.weights import load, load_detector, save_weights
 from vrn_lite.photo.reconstruct import networks_for, reconstruct
@@ -174,7 +174,7 @@ def test_unknown_variants_and_taken_names_are_refused():
     with pytest.raises(InputError, match="unknown variant 'vrm': choose one of parameters, vertices, vrn"):
         build("vrm", "tiny")
     with pytest.raises(InputError, match="there is a variant 'vrn' already: choose another name"):
-        register("vrn")(type("Other", (FaceNetwork,), {}))
+        variant("vrn")(type("Other", (FaceNetwork,), {}))
 
 
 def test_a_guided_network_without_landmarks_is_refused(pairs):
@@ -215,7 +215,7 @@ def registry(monkeypatch):
 def test_a_new_variant_is_one_class(tmp_path, photo):
     """It trains, is saved, loads and reconstructs, and no other file is touched."""
 
-    @register("mine")
+    @variant("mine")
     class Mine(FaceNetwork):
         def __init__(self, preset: Preset | str, width: int = 8) -> None:
             super().__init__(preset, width=width)
@@ -334,5 +334,5 @@ def test_a_heat_map_network_of_any_resolution_is_a_detector():
 def test_the_rooms_example_is_the_contracts():
     """The class in the docstring of `networks.base` is the one that this file tests."""
     text = (Path(base.__file__)).read_text().split('"""')[1]
-    for line in ('@register("mine")', "class Mine(FaceNetwork):", "super().__init__(preset, width=width)"):
+    for line in ('@variant("mine")', "class Mine(FaceNetwork):", "super().__init__(preset, width=width)"):
         assert line in text

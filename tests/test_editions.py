@@ -110,9 +110,46 @@ def test_student_sees_the_solution_folded_only_and_everything_else_of_the_source
             assert f"```python\n{editions.function(cell)}\n```\n\n" in cells[f"{name}-solution"]
             fold, end = cells[f"{name}-solution"].split("</details>")
             assert remark in fold
-            assert end.strip() == after
+            assert bare(end).strip() == after
+        elif cell["id"].endswith("-predict"):
+            assert 'prediction = "..."' in cells[cell["id"]]
+            answer = editions.text(cell).partition(editions.NOTE)[0].split("\n\n", 1)[1].strip()
+            assert cells[f"{cell['id']}-answer"] == f"{editions.FOLDED_ANSWER}\n\n{answer}\n\n{editions.FOLDED_END}"
         else:
-            assert cells[cell["id"]] == editions.text(cell)
+            told = editions.text(cell).partition(editions.NOTE)[0].strip()
+            assert bare(cells[cell["id"]]) == (told if cell["cell_type"] == "markdown" else editions.text(cell))
+
+
+def bare(value):
+    """Text without the minutes and without the advice that the editions put in."""
+    value = re.sub(r"(^## .*$)\n\n\*(?:About \d+ minutes|A minute)\.\*", r"\1", value, flags=re.M)
+    return value.replace(f"{editions.SHUT_DOWN}\n\n", "")
+
+
+def test_every_prompt_to_predict_is_followed_by_a_cell_for_it():
+    for path in SOURCES:
+        cells = editions.read(path)["cells"]
+        for before, after in zip(cells, cells[1:], strict=False):
+            asked = before["cell_type"] == "markdown" and re.search(r"\*Predict( first)?:?\*", editions.text(before))
+            assert bool(asked) == (after["id"].endswith("-predict") or after["id"] == "shapes-mine"), before["id"]
+
+
+def test_notes_and_full_answers_are_the_teachers():
+    source = editions.markdown("x-predict", "Why?\n\nSo.\n\n<!-- teacher -->\nBecause.")
+    (asked, folded), (_, shown) = (editions.predicted(source, notes) for notes in (False, True))
+    assert editions.text(asked).startswith("# Why?\nprediction = ")
+    assert "Because" not in editions.text(folded)
+    assert editions.text(shown) == "**Model answer.** So.\n\n**For the teacher.** Because."
+    assert editions.noted("Told.\n\n<!-- teacher -->\nNote.", notes=False) == "Told."
+
+
+def test_sections_state_their_minutes():
+    for path in SOURCES:
+        lesson, student = editions.lessons()[path.stem[:2]], editions.student(editions.read(path), path.stem)
+        told = "\n".join(editions.text(cell) for cell in student["cells"] if cell["cell_type"] == "markdown")
+        stated = re.findall(r"^## (.*)\n\n\*(?:About (\d+) minutes|A minute)\.\*$", told, re.M)
+        assert [heading for heading, _ in stated] == [section.heading for section in lesson.sections]
+        assert told.count(editions.SHUT_DOWN) == 1
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)

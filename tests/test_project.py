@@ -31,7 +31,7 @@ INNER = {
     "synth": "appearance degradations background occluders eyewear hair skin render registration assets photographed",
     "networks": "base hourglass vrn regression weights",
     "training": "losses optim log data runtime checkpoint loop",
-    "photo": "image_io finder yunet doubt scenes train_finder reconstruct",
+    "photo": "image_io finder yunet scenes train_finder doubt reconstruct registration",
     "evaluation": "testsets predictors evaluate regression eos",
     "studies": "ablations published reproduce bench",
 }

@@ -32,7 +32,7 @@ _ROOMS = {
     "Prediction": "networks.base",
     "VRN": "networks.vrn",
     "build": "networks.base",
-    "register": "networks.base",
+    "variant": "networks.base",
     "load": "networks.weights",
     "icp": "align",
     "iou": "metrics",
@@ -46,6 +46,8 @@ _ROOMS = {
     "evaluate": "evaluation.evaluate",
     "Reconstruction": "photo.reconstruct",
     "reconstruct": "photo.reconstruct",
+    "Registered": "photo.registration",
+    "register": "photo.registration",
 }
 _WHOLE_ROOMS = ("faces", "datasets", "exercises", "viz")
 
@@ -61,10 +63,11 @@ if TYPE_CHECKING:
     from vrn_lite.frame import Grid, InputError
     from vrn_lite.mesh import Mesh
     from vrn_lite.metrics import iou, nme
-    from vrn_lite.networks.base import FaceNetwork, Prediction, build, register
+    from vrn_lite.networks.base import FaceNetwork, Prediction, build, variant
     from vrn_lite.networks.vrn import VRN
     from vrn_lite.networks.weights import load
     from vrn_lite.photo.reconstruct import Reconstruction, reconstruct
+    from vrn_lite.photo.registration import Registered, register
     from vrn_lite.presets import PRESETS, Preset, preset
     from vrn_lite.raster import Fragments, rasterize
     from vrn_lite.samples import FacePairs, make_pairs

@@ -73,6 +73,15 @@ assert len(boundary_edges(solid)) == 0
 #
 # Point at the figure to wake it, turn it and move its slider to the closed solid. *Predict first:* how does the solid look from behind?
 
+# %% place-predict [markdown]
+# How does the closed solid look from behind?
+#
+# Like a flat wall in the outline of the face. Nothing of the back of the head is there: the rim of the face patch was drawn straight back.
+#
+# <!-- teacher -->
+# This answers the question at the end of notebook 00: the front of the surface is modelled, the wall is put there by us. Ask who expected hair or a neck.
+
+
 # %% place
 grid = Grid(depth=200, height=192, width=192, depth_scale=1.5)  # this package's full-size grid
 zero = torch.zeros(1)
@@ -407,6 +416,15 @@ assert roughness_soft < float(radius.std()) / 2
 #
 # The numbers are means over a few drawn faces. The pictures show the one with the smallest error. (Drawn faces are made difficult on purpose: notebook 02 says why.)
 
+# %% soft-predict [markdown]
+# Which surface is smoother, the one of the probabilities or the one of the rounded volume? Which one is nearer to the truth?
+#
+# The soft one is smoother: its vertices lie anywhere between voxel centres, those of the rounded volume only half-way between two of them. Nearer to the truth is neither by much. The network's own error is many times larger than a step of the staircase.
+#
+# <!-- teacher -->
+# The cell asserts the first half and prints both halves. Expect most of the class to say "soft, soft". The stored results of notebook 09 (section 6) have the same comparison on 96 faces: there, too, the two NMEs differ by less than 0.002.
+
+
 # %% soft
 network = vrn.load("vrn")
 small = network.preset.grid
@@ -473,6 +491,15 @@ viz.show(
 # **The level.** One half is a choice. The slider draws the surface of the same soft answer at other probabilities. *Predict:* what happens to the nose at 0.9, and to the chin at 0.1? If the surface moves much, the network is unsure there; where it stays, it is sure.
 #
 # (The slider needs a running kernel. The figure below it has five levels made beforehand, and needs none.)
+
+# %% level-predict [markdown]
+# What happens to the nose at level 0.9, and to the chin at 0.1?
+#
+# What is above 0.9 is also above 0.5, and that is also above 0.1. So the solid can only shrink as the level rises, and only grow as it falls: the nose gets shorter or blunter at 0.9, the chin longer or broader at 0.1. By how much tells how unsure the network is there.
+#
+# <!-- teacher -->
+# The argument needs no picture: the three solids are nested. Let the class find it before the slider is moved. If the surface hardly moves at all, the network is sure, which is not the same as right.
+
 
 # %% level
 widgets.iso_level(chances[best], small.depth_scale)

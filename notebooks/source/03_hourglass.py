@@ -193,6 +193,15 @@ exercises.check("03.1", forward)
 # The longest path through the paper's network is long: count the modules that follow each other. A learning signal has to come back along it. We send one through rows of random modules, of growing length, and measure how much
 # larger or smaller it arrives: for the module above, for the same without the sum, and for one with a ReLU on the sum (as in the first ResNets). *Predict:* which curve stays closest to 1?
 
+# %% identity-predict [markdown]
+# Which curve stays closest to 1: as in the paper, with a ReLU on the sum, or without the sum?
+#
+# As in the paper: a free identity path carries the signal back. A ReLU on the sum stands in the way, and without the sum the factors of all modules multiply.
+#
+# <!-- teacher -->
+# The order is asserted in the cell. The usual surprise is the direction: signals are often said to vanish; here they grow, because batch norm keeps the values in bounds and not the gradient.
+
+
 # %% identity
 KINDS = {
     "as in the paper": lambda part, x: part(x),
@@ -408,6 +417,15 @@ viz.show(
 # *Predict:* where are most of the parameters, and where is most of the work?
 
 
+# %% cost-predict [markdown]
+# Where are most of the parameters, and where is most of the work?
+#
+# The parameters lie in the hourglasses, about a fifth on each of the four small sizes. The work lies where there are many cells: on 48 x 48 and 24 x 24, and in the stem. One level down, a module costs the same parameters and a quarter of the work.
+#
+# <!-- teacher -->
+# The table of the next cell: 24 x 24, 12 x 12 and 6 x 6 have 22.4 % of the parameters each and 26.3 %, 6.6 % and 1.6 % of the work; 48 x 48 has 8.9 % and 42.1 %; the stem 1.8 % and 13.6 %.
+
+
 # %% cost tags=["hide-input"]
 def costs(network, image):
     """(name, rows of cells, parameters, multiply-adds) of each layer with weights, as it runs."""
@@ -528,6 +546,15 @@ assert guided == 24_975_944
 #
 # We compare three networks with random weights: the stem alone, the stem with one level of hourglass, and with four levels (one module in each place). The derivative is averaged over eight images of noise and drawn over a photograph, on a logarithmic scale.
 # *Predict:* how many pixels wide is each of them?
+
+# %% field-predict [markdown]
+# How many of the 192 pixels can the middle cell see: stem alone, stem and one level, stem and four levels?
+#
+# 29, 89, and all 192. After the figure the first two are counted by hand.
+#
+# <!-- teacher -->
+# These numbers are asserted. The second number of each line, the square that holds 95 % of the derivative, is much smaller, and it is the better answer to "what does it look at".
+
 
 # %% field
 WIDTH = 16  # channels; where a cell can look does not depend on it

@@ -100,6 +100,15 @@ viz.show(
 #
 # In words: how surprised is the network by the truth? *Predict:* what is the loss of a network that knows nothing, and says 1/2 everywhere?
 
+# %% loss-predict [markdown]
+# What is the loss of a network that says 1/2 everywhere?
+#
+# log 2 = 0.693, whatever the truth is: each voxel costs -log(1/2).
+#
+# <!-- teacher -->
+# A fresh network starts near it; the cell after exercise 1 prints log 2 beside its loss. Follow-up: can a network do worse? Without bound: it only has to be sure and wrong.
+
+
 # %% ex1-text [markdown]
 # ### Exercise 1: cross-entropy by hand
 #

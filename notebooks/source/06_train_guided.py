@@ -269,6 +269,15 @@ viz.show(
 #
 # Both say where the face is. What if they contradict each other? We move all landmarks to the right by an eighth of the image, and leave the image alone. Then we take all landmarks away (they are NaN; their channels stay empty). *Predict* both answers, first for your network, then for the shipped one, which has trained far longer.
 
+# %% obey-predict [markdown]
+# Landmarks moved to the right, then none at all: what does your network answer, and what the shipped one?
+#
+# In training the landmarks were never wrong by this much. So nothing taught the networks to doubt them, and pose and place follow the landmarks more than the picture. Empty channels have never been met either: expect a poor face, or none.
+#
+# <!-- teacher -->
+# There is no right answer that holds for every training; the figure decides. What should be said: a network relies on what was reliable in its training. The remedy is to show it errors in training, as the shipped network was shown the detector's.
+
+
 # %% obey
 shipped = vrn.load("guided")
 assert shipped.preset.grid == detector.preset.grid
@@ -304,6 +313,15 @@ viz.show(
 # **Drag them yourself.** Choose all landmarks or one part, then move, turn or scale them, and the shipped network answers anew. *Predict:* what does it do if only the jaw is moved? If the lips are twice as wide? From which distance on does the face break?
 #
 # The sliders need a running kernel. Without one, use the cell below them: change a number and run it.
+
+# %% drag-predict [markdown]
+# What does the shipped network do if only the jaw is moved? From which distance on does the face break?
+#
+# The outline follows the jaw's landmarks, the middle of the face has landmarks of its own and stays nearer to its place. Small moves, about as large as a detector's errors, are harmless; beyond what training has shown, the answer is torn between picture and landmarks.
+#
+# <!-- teacher -->
+# Let groups find the distance at which *they* would no longer accept the surface, and compare it with the detector's error that section 2 prints.
+
 
 # %% drag
 middle = int(large.yaw.abs().argmin())  # the most frontal face

@@ -97,6 +97,15 @@ viz.show(
 #
 # Which is right can be tested where the partners are *known*: we take the true mesh itself and disturb it, so that vertex k still belongs to vertex k. *Predict* for each disturbance below: does the number come out too small, and with which partners?
 
+# %% pairs-predict [markdown]
+# For each disturbance (shift to the right, shift in depth, turn, larger, mean face): is the number too small with nearest points? And with ICP's partners?
+#
+# Nearest points are too kind in every row. ICP finds the true partners where the truth was only moved, so that NME is right there. A larger or another face cannot be brought to lie on the truth: its partners slide, and both numbers are off.
+#
+# <!-- teacher -->
+# Asserted: nearest points are too small in all five rows, and a shift of 6 px in depth gives exactly 6 / d. The rigid NME of the three motions is nearly 0: it forgives them.
+
+
 # %% known
 d = float(normaliser(truth.landmark_points().double()))
 every, middle = truth.vertices.double(), goal.mean(0)
@@ -480,6 +489,15 @@ Markdown("\n".join(rows))
 #
 # The paper's findings are an order. Does it hold here? *Predict* before you run the cell; think of the budgets of the shipped networks, and of the model that the rivals know.
 
+# %% verdict-predict [markdown]
+# The paper has VRN ahead of 3DDFA and EOS, and VRN-Guided ahead of VRN. Which of these will hold here, for the shipped networks and for those from scratch?
+#
+# VRN-Guided ahead of VRN, most likely: landmarks help in any budget. VRN ahead of its rivals, perhaps not: they know the model that the test faces come from, and with a small budget VRN has yet to learn pose. The table has the verdict, row by row.
+#
+# <!-- teacher -->
+# Collect predictions as a show of hands before the cell is run. The point is not to be right but to name the reason: budget, known model, detector.
+
+
 # %% verdict
 CLAIMS = (
     ("VRN", "3DDFA-like"),
@@ -528,6 +546,15 @@ claims(("paper", "shipped", "from scratch"), home, "nme")
 # * **Guided and EOS depend on a detector.** Ours is one more small network. The rows with true landmarks show how much a better one would be worth to each.
 #
 # The second one can be looked at. The networks from scratch were copied on their way, and each copy was measured on the same held-out faces, frontal to profile. *Predict:* who learns fastest at first, and do curves cross? (NME, and in brackets the rigid NME.)
+
+# %% budget-predict [markdown]
+# Who learns fastest at first? Do curves cross?
+#
+# VRN-Guided: pose and place are given to it. Of the others, those that have fewer numbers to find are quick at first, and those that have to learn what faces look like catch up later, so curves may cross.
+#
+# <!-- teacher -->
+# Read the printed lines: how many samples does VRN-Guided need to be as good as VRN at its end? Between 4,000 and 16,000 samples the lines of VRN and of 3DDFA-like are close; have the class say what would settle it (more seeds, not more faces).
+
 
 # %% budget
 panels = {"NME": {}, "rigid NME": {}}
@@ -627,6 +654,15 @@ exercises.check("07.2", area)
 # ## 5. By pose, and on faces of another source
 #
 # **Large pose** is in the paper's title. It reports the NME of VRN-Guided on Florence for each yaw (section 5): from 0.0434 at 0 to 0.0635 at -80 degrees. In profile half of the face is not seen, so all of it has to be guessed. *Predict:* whose curve bends most?
+
+
+# %% yaw-predict [markdown]
+# Whose curve bends most from the front to the profile?
+#
+# Methods that have to find the pose by themselves: plain VRN from scratch, and the regressions. VRN-Guided is told where things are, and the mean face is told the pose: theirs are flat.
+#
+# <!-- teacher -->
+# The last number of each printed line, profile over frontal, says it. In the paper it is 1.46 for VRN-Guided. Where ours is near 1, it is not because profiles are easy, but because pose was most of the difficulty and is given away.
 
 
 # %% yaw tags=["hide-input"]

@@ -65,6 +65,15 @@ print(f"vrn_lite, profile {profile}, PyTorch {torch.__version__}")
 #
 # *Predict:* is the second task harder, or easier?
 
+# %% frames-predict [markdown]
+# Is the second task, the face from the front, harder or easier for the same network?
+#
+# Harder, if the person is to be recognised: what is answered at a voxel is seen elsewhere in the picture. Easier, if little is asked: all targets look nearly alike, and one mean face is close to each of them. An error measure may not see the difference. That is what this notebook is about.
+#
+# <!-- teacher -->
+# Most say "harder", with the paper. Do not resolve it here: section 2 seems to say "easier", and section 4 says why.
+
+
 # %% frames
 face = vrn.faces.default()
 source = face.name
@@ -455,7 +464,7 @@ def agreement(predicted, truth):
 exercises.check("08.2", agreement)
 
 
-# %% shape
+# %% shape tags=["hide-input"]
 class Frontal:
     """The frontal frame of a preset, with the mean face in it."""
 
@@ -709,6 +718,15 @@ viz.show(
 # Another alignment, and another claim: section 1 of the paper says that its method needs no accurate alignment of the *crop*, in contrast to methods that start from a fitted face. It gives no numbers. So we let crops miss: the face lies up to 30 px (of 192) beside the centre, or is up to 30 % too large or too small.
 #
 # In training, crops are moved by up to 15 px and scaled by up to 15 %, as in the paper. *Predict:* what happens within this range, and what beyond?
+
+# %% crops-predict [markdown]
+# What happens to crops that miss by up to 15 px or 15 %, and beyond?
+#
+# Within what training has shown, the error grows a little. Beyond it, it grows fast; and a face that is too small is worse than one that lies a little aside, since a convolution does the same everywhere, but not at every size.
+#
+# <!-- teacher -->
+# The printed factors are those of the stored results. Ask for the price of the other choice: a training with crops off by 30 px would be ready for them, and worse in place.
+
 
 # %% crops-live
 misses = {

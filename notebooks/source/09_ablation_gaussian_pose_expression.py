@@ -57,6 +57,15 @@ print(f"vrn_lite, profile {profile}, PyTorch {torch.__version__}")
 #
 # There are reasons for either. A small Gaussian says precisely where the landmark is. A large one is seen by more of the first layer's filters, and if the landmark is off by a pixel, it still covers the true place. *Predict:* which is better with true landmarks, and which with landmarks that are a little wrong?
 
+# %% sigma-predict [markdown]
+# Which sigma is better with true landmarks, and which with landmarks that are a little wrong?
+#
+# By the argument above, the small one with true landmarks, and the large one with wrong ones. Section 3 has the seeds to tell; hold on to your answer until then.
+#
+# <!-- teacher -->
+# The stored results have three seeds for each. Whatever the sign, ask for its size beside that of the landmarks' own error: sigma matters little, the landmarks matter much.
+
+
 # %% sigma
 face = vrn.faces.default()
 source = face.name
@@ -94,6 +103,15 @@ viz.show(
 
 # %% sigma-slider-text [markdown]
 # Each network knows its own sigma only. The slider draws the landmarks of the picture above with any sigma, and gives them to the network that was trained with one pixel. *Predict:* from which sigma on does it no longer understand them? (Without a running kernel, use the cell below the slider.)
+
+# %% sigma-slider-predict [markdown]
+# From which sigma on does the network no longer understand its landmarks?
+#
+# It was trained with exactly one pixel. Near that it hardly notices; much wider Gaussians run into each other and look like nothing that it has met. Write down the sigma at which you would no longer accept the face.
+#
+# <!-- teacher -->
+# There is no threshold in the network, only in the eye: let the class compare their numbers. The package stores a network's sigma with its weights for this reason.
+
 
 # %% sigma-slider
 widgets.gaussian_sigma(networks[1], plain.images[one], plain.landmarks[one])
@@ -630,6 +648,15 @@ viz.show(
 # To the eye the soft one is clearly better: rounding makes terraces. Does the number printed above agree? If the *hard* surface has the smaller rigid NME, it is worth a test of the measure itself. A suspicion: the nearest vertex of a rough surface is a lucky one. Among vertices that lie now before, now behind the true surface, some is always near.
 #
 # So we roughen on purpose: each vertex of the soft surface is moved along its normal by a random amount. That makes the surface worse, and nothing else. We measure it twice: with partners chosen anew, as NME does, and with the partners that were chosen on the smooth surface. *Predict* both curves.
+
+# %% rough-predict [markdown]
+# Roughness is added to a surface. What does the rigid NME do with partners chosen anew, and what with the partners of the smooth surface?
+#
+# With the old partners it rises, as it should. With partners chosen anew it stays, or even falls: among vertices that lie before and behind the surface, one is always near.
+#
+# <!-- teacher -->
+# That the second curve rises is asserted. If the first falls, a measure has rewarded noise; a distance to the surface, or in both directions, would not.
+
 
 # %% rough tags=["hide-input"]
 amounts = (0.0, 0.25, 0.5, 1.0)

@@ -188,6 +188,15 @@ viz.show(
 #
 # VRN looks at the picture alone. VRN-Multitask finds landmarks as well. VRN-Guided is given landmarks. Here is the same photograph, three times. *Predict first:* where will they differ most, in the middle of the face or at its sides?
 
+# %% variants-predict [markdown]
+# Where will the three variants differ most, in the middle of the face or at its sides?
+#
+# One expects the sides, where the picture shows least. On this photograph they are close everywhere: the summary has the numbers. Turn the slider to see it.
+#
+# <!-- teacher -->
+# A good moment to ask what the three share: the same training pictures, hence the same habits. That three networks agree does not make them right.
+
+
 # %% variants
 photo = skimage.data.astronaut()
 careful = {"ci": False, "cpu": True, "gpu": True}[profile]  # average eight answers

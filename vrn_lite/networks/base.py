@@ -2,7 +2,7 @@
 
 A new variant is one class in one file, anywhere::
 
-    @register("mine")
+    @variant("mine")
     class Mine(FaceNetwork):
         def __init__(self, preset: Preset | str, width: int = 8) -> None:
             super().__init__(preset, width=width)  # all that `build` needs to make it again
@@ -230,7 +230,7 @@ VARIANTS: dict[str, Variant] = {}
 Kind = TypeVar("Kind", bound=type[FaceNetwork])
 
 
-def register(name: str, **arguments: Any) -> Callable[[Kind], Kind]:
+def variant(name: str, **arguments: Any) -> Callable[[Kind], Kind]:
     """Give a class of networks a name, under which `build`, `train`, `load` and the command line know it.
 
     Parameters

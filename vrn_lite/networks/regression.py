@@ -22,7 +22,7 @@ from vrn_lite.camera import PIVOT_BEHIND_LANDMARKS, Similarity, crop_camera
 from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.frame import FACE_SIZE, require
 from vrn_lite.landmarks import NUM_LANDMARKS, gaussians
-from vrn_lite.networks.base import FaceNetwork, Prediction, check_size, register
+from vrn_lite.networks.base import FaceNetwork, Prediction, check_size, variant
 from vrn_lite.networks.hourglass import Residual, Stem, modules
 from vrn_lite.presets import Preset
 from vrn_lite.samples import FacePairs
@@ -98,7 +98,7 @@ class Trunk(nn.Sequential):
         )
 
 
-@register("parameters")
+@variant("parameters")
 class ParameterRegression(FaceNetwork):
     """A cascade that regresses the parameters of a face model: pose, identity, expression (after 3DDFA).
 
@@ -224,7 +224,7 @@ def orthonormal(columns: Float[Tensor, "b 3 2"]) -> Float[Tensor, "b 3 3"]:
     return torch.stack((x, y, torch.linalg.cross(x, y)), -1)
 
 
-@register("vertices")
+@variant("vertices")
 class VertexRegression(FaceNetwork):
     """Direct regression of the vertices of the face patch, three numbers each, by one linear layer from the features.
 

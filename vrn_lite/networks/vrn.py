@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from vrn_lite.frame import InputError, require
 from vrn_lite.landmarks import NUM_LANDMARKS, gaussians
-from vrn_lite.networks.base import FaceNetwork, LandmarkNetwork, Prediction, check_size, register
+from vrn_lite.networks.base import FaceNetwork, LandmarkNetwork, Prediction, check_size, variant
 from vrn_lite.networks.hourglass import Hourglass, Refine, Stem, projection
 from vrn_lite.presets import NetworkSize, Preset, preset as preset_named
 
@@ -89,7 +89,7 @@ class StackedHourglass(FaceNetwork):
         return low_res_logits if self.refine is None else self.refine(low_res_logits, x, early)
 
 
-@register("vrn")
+@variant("vrn")
 class VRN(StackedHourglass):
     """The volumetric regression network.
 
@@ -112,7 +112,7 @@ class VRN(StackedHourglass):
         return Prediction(logits=self.run(images))
 
 
-@register("multitask")
+@variant("multitask")
 class MultitaskVRN(LandmarkNetwork):
     """VRN-Multitask: one hourglass forks into a landmark hourglass and a volume hourglass (paper section 3.3)."""
 
@@ -148,8 +148,8 @@ class MultitaskVRN(LandmarkNetwork):
         return Prediction(logits=answer("volume"), heatmaps=answer("landmarks"))
 
 
-@register("guided_sigma2", sigma=2.0)
-@register("guided")
+@variant("guided_sigma2", sigma=2.0)
+@variant("guided")
 class GuidedVRN(StackedHourglass):
     """VRN-Guided: the image and 68 Gaussians, one around each landmark, go in together (paper section 3.3).
 
@@ -193,7 +193,7 @@ class GuidedVRN(StackedHourglass):
         return Prediction(logits=self.run(self.inputs(images, landmarks)))
 
 
-@register("landmarks")
+@variant("landmarks")
 class LandmarkHourglass(LandmarkNetwork, StackedHourglass):
     """Two stacked hourglasses that find the 68 landmarks: one heat-map each, at the hourglass's resolution.
 
@@ -210,7 +210,7 @@ class LandmarkHourglass(LandmarkNetwork, StackedHourglass):
         return Prediction(heatmaps=self.run(images))
 
 
-@register("unaligned")
+@variant("unaligned")
 class UnalignedVRN(VRN):
     """VRN that puts the face in a frontal volume of its own, whatever its pose in the image (section 5, ablation 1)."""
 
