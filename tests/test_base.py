@@ -11,13 +11,14 @@ from vrn_lite.frame import FACE_SIZE, Grid, InputError
 from vrn_lite.landmarks import heatmaps
 from vrn_lite.networks import base
 from vrn_lite.networks.base import VARIANTS, FaceNetwork, LandmarkNetwork, Prediction, build, finds_landmarks, variant
+from vrn_lite.networks.regression import PRIOR
 from vrn_lite.networks.vrn import GuidedVRN, LandmarkHourglass
 from vrn_lite.networks.weights import load, load_detector, save_weights
 from vrn_lite.photo.reconstruct import networks_for, reconstruct
 from vrn_lite.presets import NetworkSize, Preset
 from vrn_lite.samples import FacePairs, make_pairs
 from vrn_lite.training.loop import train
-from vrn_lite.training.losses import PRIOR, landmark_loss, voxel_loss
+from vrn_lite.training.losses import landmark_loss, voxel_loss
 from vrn_lite.training.optim import OptimConfig
 
 FACE = toy_face()

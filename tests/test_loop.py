@@ -197,7 +197,7 @@ def test_a_detector_guides_every_second_sample(batch):
 
 def test_the_clock_ends_a_training_and_the_rate_falls_towards_it(tmp_path, monkeypatch):
     clock = iter(range(0, 10_000, 2))  # seconds; every look at the clock takes two
-    monkeypatch.setattr("vrn_lite.training.loop.time.perf_counter", lambda: float(next(clock)))
+    monkeypatch.setattr("vrn_lite.training.runtime.time.perf_counter", lambda: float(next(clock)))
 
     def run_for(minutes: float) -> list[StepMetrics]:
         network = build("vrn", "tiny", 0)

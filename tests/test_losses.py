@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import binary_cross_entropy_with_logits, interpolate
 
 from vrn_lite.landmarks import decode, heatmaps
-from vrn_lite.training.losses import PRIOR, coefficient_loss, distance_loss, landmark_loss, square_loss, voxel_loss
+from vrn_lite.training.losses import landmark_loss, square_loss, voxel_loss
 
 # The loss of the volume
 
@@ -97,15 +97,8 @@ def test_equal_maps_cost_the_information_of_a_gaussian():
 # The losses of vertices
 
 
-def test_vertices_moved_by_t_cost_t_or_its_square_in_sizes_of_the_face():
+def test_vertices_moved_by_t_cost_its_square_in_sizes_of_the_face():
     truth = torch.rand(2, 50, 3, generator=torch.Generator().manual_seed(4))
     moved = truth + torch.tensor([3.0, 0.0, -4.0])
-    assert float(distance_loss(moved, truth, 10.0)) == pytest.approx(0.5)
     assert float(square_loss(moved, truth, 10.0)) == pytest.approx(0.25)
-    assert float(distance_loss(truth, truth, 10.0)) == float(square_loss(truth, truth, 10.0)) == 0
-
-
-def test_coefficients_of_the_mean_face_cost_nothing_and_others_their_mean_squares():
-    assert float(coefficient_loss(torch.zeros(2, 4), torch.zeros(2, 3))) == 0
-    cost = float(coefficient_loss(torch.full((2, 4), 2.0), torch.full((2, 3), 0.5)))
-    assert cost == pytest.approx(PRIOR * (4 + 0.25))
+    assert float(square_loss(truth, truth, 10.0)) == 0

@@ -1,12 +1,11 @@
 import math
 
-import numpy as np
 import pytest
 import torch
 
 from shapes import box, bricks, icosphere, tetrahedron, torus, toy_face, turns
 from vrn_lite.frame import InputError
-from vrn_lite.mesh import Mesh, boundary_edges, boundary_loops, close, closing_of, signed_volume, weld
+from vrn_lite.mesh import Mesh, boundary_edges, boundary_loops, close, closing_of, signed_volume
 from vrn_lite.volume import voxelize
 
 CLOSED = {"ball": icosphere(2.0), "torus": torus(3.0, 1.0), "box": box(1.0, 2.0, 3.0), "tetrahedron": tetrahedron()}
@@ -77,13 +76,6 @@ def test_loops_that_share_a_vertex_are_told_apart(cells):
     edges = [pair for loop in loops for pair in zip(loop.tolist(), loop.roll(-1).tolist(), strict=True)]
     assert sorted(edges) == sorted(map(tuple, boundary_edges(mesh.triangles).tolist()))
     assert all(len(loop.unique()) == len(loop) for loop in loops)
-
-
-def test_welding_names_the_first_of_those_at_one_place():
-    """Exactly, or in steps that are small: the third reaches the first by the second."""
-    points = np.array([[0.0, 0, 0], [0.1, 0, 0], [0.2, 0, 0], [0, 1, 0], [0, 0, 0]])
-    assert weld(points).tolist() == [0, 1, 2, 3, 0]
-    assert weld(points, 0.11).tolist() == [0, 0, 0, 3, 0]
 
 
 @pytest.mark.parametrize("cells", [(), (7, 28)])

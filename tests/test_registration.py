@@ -6,9 +6,9 @@ import torch
 import trimesh
 
 from vrn_lite import faces
-from vrn_lite.camera import crop_camera
+from vrn_lite.camera import crop_camera, rotation_matrix
 from vrn_lite.frame import Grid, InputError
-from vrn_lite.photo.registration import register
+from vrn_lite.photo.registration import orthographic, register
 from vrn_lite.volume import isosurface, voxelize
 
 GRID = Grid(96, 96, 96)
@@ -112,3 +112,24 @@ def test_bad_landmarks_get_one_line(face, placed, landmarks, says):
 def test_an_empty_surface_is_refused(face):
     with pytest.raises(InputError, match="empty"):
         register(trimesh.Trimesh(), face, np.zeros((68, 2)))
+
+
+def test_orthographic_gives_back_the_camera_that_made_the_image():
+    generator = torch.Generator().manual_seed(5)
+    points = torch.randn(6, 68, 3, generator=generator, dtype=torch.float64)
+    rotation = rotation_matrix(*(360 * torch.rand(6, generator=generator, dtype=torch.float64) for _ in range(3)))
+    scale, shift = 1 + torch.rand(6, generator=generator, dtype=torch.float64), torch.randn(6, 1, 3, generator=generator, dtype=torch.float64)
+    image = (scale[:, None, None] * points @ rotation.mT + shift)[..., :2]
+    camera = orthographic(points, image)
+    torch.testing.assert_close(camera.scale, scale)
+    torch.testing.assert_close(camera.rotation, rotation)
+    torch.testing.assert_close(camera(points)[..., :2], image)
+    assert float(camera(points)[..., 2].mean(1).abs().max()) < 1e-9
+
+
+def test_orthographic_rotations_are_proper_whatever_the_image():
+    generator = torch.Generator().manual_seed(6)
+    camera = orthographic(torch.randn(32, 20, 3, generator=generator), torch.randn(32, 20, 2, generator=generator))
+    torch.testing.assert_close(torch.linalg.det(camera.rotation), torch.ones(32))
+    torch.testing.assert_close(camera.rotation @ camera.rotation.mT, torch.eye(3).expand(32, 3, 3), atol=1e-5, rtol=0)
+    assert bool((camera.scale > 0).all())

@@ -11,7 +11,7 @@ from PIL import Image
 
 from licensed import bald, head, textured, write_obj, write_ply, write_vrml
 from vrn_lite.datasets.scans import levelled, read_scan
-from vrn_lite.datasets.surfaces import read_surface
+from vrn_lite.datasets.surfaces import read_surface, weld
 from vrn_lite.frame import InputError
 from vrn_lite.mesh import boundary_edges
 
@@ -191,3 +191,10 @@ def test_a_vertex_for_each_corner_is_the_same_scan(tmp_path):
     assert torch.equal(found.face.patch, whole.face.patch)
     torch.testing.assert_close(found.face.mean[found.face.triangles], whole.face.mean[whole.face.triangles])
     torch.testing.assert_close(found.colours[found.face.triangles], whole.colours[whole.face.triangles])
+
+
+def test_welding_names_the_first_of_those_at_one_place():
+    """Exactly, or in steps that are small: the third reaches the first by the second."""
+    points = np.array([[0.0, 0, 0], [0.1, 0, 0], [0.2, 0, 0], [0, 1, 0], [0, 0, 0]])
+    assert weld(points).tolist() == [0, 1, 2, 3, 0]
+    assert weld(points, 0.11).tolist() == [0, 0, 0, 3, 0]

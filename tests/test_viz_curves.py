@@ -57,8 +57,8 @@ def test_error_bars_of_bars_follow_the_labels():
 def test_their_curves_look_like_ours_but_dashed_and_each_page_shows_its_own():
     ours = {"one": {"a": ([0, 1], [0, 2]), "b": ([0, 1], [0, 3])}, "two": {"b": ([0, 1], [0, 4])}}
     theirs = {"one": {"b": ([0, 1], [1, 1])}, "two": {"c": ([0, 1], [1, 1])}}  # of c we have none
-    figure = viz.compared_figure(ours, theirs, "x", "y", slider="page", whose="theirs")
-    assert [trace.name for trace in figure.data] == ["a", "b", "b, theirs", "b"]
+    figure = viz.compared_figure(ours, theirs, "x", "y", slider="page")
+    assert [trace.name for trace in figure.data] == ["a", "b", "b, the paper", "b"]
     assert [trace.line.dash for trace in figure.data] == ["solid", "solid", "dash", "solid"]
     assert len({(trace.line.color, trace.marker.symbol) for trace in figure.data[1:]}) == 1
     assert figure.data[0].line.color != figure.data[1].line.color

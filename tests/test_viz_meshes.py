@@ -143,12 +143,3 @@ def test_the_slider_turns_all_scenes_together():
     right, _, away = view_of(go.layout.scene.Camera(steps[-1].args[0]["scene.camera"]))
     assert away[0] > 0.95  # turned by 90 degrees, the camera looks along x: the face looks to the right
     assert right[2] < -0.95
-
-
-def test_meshes_abreast_stand_apart_in_their_order():
-    moved = viz.abreast({name: {"vertices": POINTS, "triangles": TRIANGLES, "landmarks": POINTS[:68]} for name in "abc"}, gap=0.25)
-    spans = [(part["vertices"][:, 0].min(), part["vertices"][:, 0].max()) for part in moved.values()]
-    assert [after[0] - before[1] for before, after in zip(spans, spans[1:], strict=False)] == pytest.approx([10, 10], abs=1e-3)
-    assert spans[0][0] == pytest.approx(-spans[2][1])
-    np.testing.assert_allclose(moved["b"]["landmarks"] - moved["b"]["vertices"][:68], 0, atol=1e-5)
-    np.testing.assert_allclose(moved["c"]["vertices"][:, 1:], POINTS[:, 1:])

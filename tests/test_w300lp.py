@@ -99,7 +99,7 @@ def test_angles_of_a_rotation_and_back():
 def test_frames_go_round(face, folder):
     """Photograph to model to voxels, and back: the crop's motion and the camera say the same, and the camera is `crop_camera`."""
     batch = list(samples(folder, face))
-    pairs = paired(batch, face, PAPER)
+    pairs = paired(batch, face.interocular, PAPER)
     for index, sample in enumerate(batch):
         camera = pairs.camera.inverse()(pairs.truth.vertices)[index : index + 1]
         photo = sample.camera(camera)[0]

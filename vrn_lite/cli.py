@@ -1,4 +1,4 @@
-"""The command line: ``vrn-lite reconstruct | train | evaluate | reproduce | models | preview | fetch | bench``.
+"""The command line: ``vrn-lite reconstruct | prepare | train | evaluate | reproduce | models | preview | fetch | bench``.
 
 What a user got wrong ends in one line on standard error and exit code 2.
 """
@@ -13,15 +13,26 @@ from typing import Annotated, Any
 
 import typer
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="3D faces from single photographs by volumetric regression.", pretty_exceptions_enable=False)
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    help="3D faces from single photographs by volumetric regression.",
+    pretty_exceptions_enable=False,
+)
 
-Faces = Annotated[str, typer.Option(help="Where faces come from: procedural, ict, or auto (ict where it has been fetched).")]
-Skins = Annotated[bool, typer.Option("--skins", help="Photographed skins, eyes and haircuts, after `vrn-lite fetch skins`.")]
+Faces = Annotated[
+    str, typer.Option(help="Where faces come from: procedural, ict, or auto (ict where it has been fetched).")
+]
+Skins = Annotated[
+    bool, typer.Option("--skins", help="Photographed skins, eyes and haircuts, after `vrn-lite fetch skins`.")
+]
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point: run the command; what a user got wrong becomes one line on standard error and exit code 2."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before PyTorch: threads that spin stand still on busy machines
+    os.environ.setdefault(
+        "OMP_WAIT_POLICY", "PASSIVE"
+    )  # before PyTorch: threads that spin stand still on busy machines
     try:
         code = app(arguments, prog_name="vrn-lite", standalone_mode=False)
     except KeyboardInterrupt:
@@ -52,11 +63,25 @@ def _complain(message: str, code: int = 2) -> int:
 
 @app.command()
 def reconstruct(
-    photos: Annotated[list[Path] | None, typer.Argument(metavar="[PHOTO]...", help="Photographs; none: the astronaut that scikit-image carries.")] = None,
+    photos: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[PHOTO]...", help="Photographs; none: the astronaut that scikit-image carries."),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("out"),
-    model: Annotated[str | None, typer.Option(help="vrn, multitask, guided... (see `vrn-lite models`) or a .safetensors file; the best by default.")] = None,
-    detector: Annotated[str | None, typer.Option(help="What finds the landmarks: landmarks, multitask or a .safetensors file; none: what ships.")] = None,
-    box: Annotated[tuple[float, float, float, float] | None, typer.Option(metavar="X0 Y0 X1 Y1", help="Brows to chin, ear to ear, in pixels.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="vrn, multitask, guided... (see `vrn-lite models`) or a .safetensors file; the best by default."
+        ),
+    ] = None,
+    detector: Annotated[
+        str | None,
+        typer.Option(help="What finds the landmarks: landmarks, multitask or a .safetensors file; none: what ships."),
+    ] = None,
+    box: Annotated[
+        tuple[float, float, float, float] | None,
+        typer.Option(metavar="X0 Y0 X1 Y1", help="Brows to chin, ear to ear, in pixels."),
+    ] = None,
 ) -> None:
     """Turn photographs into 3D faces: NAME.obj, NAME.ply, NAME.glb and NAME.html each.
 
@@ -67,19 +92,68 @@ def reconstruct(
     from vrn_lite.frame import InputError, require
     from vrn_lite.photo.reconstruct import networks_for, reconstruct as reconstruct_one
 
-    jobs: list[tuple[str, Any]] = [(photo.stem, photo) for photo in photos or []] or [("astronaut", skimage.data.astronaut())]
+    jobs: list[tuple[str, Any]] = [(photo.stem, photo) for photo in photos or []] or [
+        ("astronaut", skimage.data.astronaut())
+    ]
     names = [name for name, _ in jobs]
-    require(len(set(names)) == len(names), f"two photographs would be written under one name ({', '.join(names)}): run them one at a time with different --out")
+    require(
+        len(set(names)) == len(names),
+        f"two photographs would be written under one name ({', '.join(names)}): run them one at a time with different --out",
+    )
     require(box is None or len(jobs) == 1, f"--box belongs to one photograph, got {len(jobs)}: run them one at a time")
     (network, finder), code = networks_for(model, detector), 0
     for name, photo in jobs:
         try:
             result = reconstruct_one(photo, network, box, detector=finder)
-            for suffix, write in (("obj", result.to_obj), ("ply", result.to_ply), ("glb", result.to_glb), ("html", result.to_html)):
+            for suffix, write in (
+                ("obj", result.to_obj),
+                ("ply", result.to_ply),
+                ("glb", result.to_glb),
+                ("html", result.to_html),
+            ):
                 print(write(out / f"{name}.{suffix}"))
         except InputError as error:
             code = _complain(str(error))
     raise typer.Exit(code)
+
+
+@app.command()
+def prepare(
+    what: Annotated[
+        str, typer.Argument(metavar="300w-lp", help="The set: 300w-lp, or any photographs with such .mat files.")
+    ],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Its photographs, with NAME.mat beside each NAME.jpg.")],
+    out: Annotated[Path, typer.Option(metavar="CACHE", help="Folder of the shards; what is there already is kept.")],
+    basel: Annotated[
+        Path | None,
+        typer.Option(metavar="MODELS", help="Folder of the Basel model's files; without it, landmarks alone."),
+    ] = None,
+    mask: Annotated[Path | None, typer.Option(help="File that tells the face's vertices of the Basel model.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; all processors by default.")] = None,
+) -> None:
+    """Prepare photographs for `train --data CACHE`; may be stopped and goes on where it was.
+
+    What cannot be read is left out, and told in CACHE/left_out.txt.
+    """
+    from tqdm import tqdm
+
+    from vrn_lite.datasets.photographs import prepare as run
+    from vrn_lite.faces import basel as read_model
+    from vrn_lite.frame import require
+
+    require(what == "300w-lp", f"unknown set {what!r}: 300w-lp can be prepared")
+    require(basel is not None or mask is None, "--mask belongs to the Basel model: pass --basel too")
+    face = None if basel is None else read_model(basel, mask)
+    with tqdm(unit=" shards", desc=str(out)) as bar:
+
+        def on_progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        made = run(folder, out, face, workers=workers, on_progress=on_progress)
+    lost = f", {len(made.left_out)} left out ({out / 'left_out.txt'})" if made.left_out else ""
+    _say(f"{made.faces} faces, {made.size / made.faces / 1024:.1f} KiB a face{lost}", 0)
+    print(out)
 
 
 @app.command()
@@ -92,21 +166,41 @@ def train(
         ),
     ] = None,
     preset: Annotated[str, typer.Option(help="tiny, lite, colab, sharp, paper or paper_full.")] = "lite",
-    samples: Annotated[int | None, typer.Option(min=1, help="How many faces each is to see; 20,000 unless --minutes is given.")] = None,
-    minutes: Annotated[float | None, typer.Option(min=0.01, help="Stop then; the rate falls to that end. Several variants share them.")] = None,
-    reuse: Annotated[int, typer.Option(min=1, help="How many steps see each drawn batch, mirrored and recoloured.")] = 1,
+    samples: Annotated[
+        int | None, typer.Option(min=1, help="How many faces each is to see; 20,000 unless --minutes is given.")
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=0.01, help="Stop then; the rate falls to that end. Several variants share them.")
+    ] = None,
+    reuse: Annotated[
+        int, typer.Option(min=1, help="How many steps see each drawn batch, mirrored and recoloured.")
+    ] = 1,
     batch: Annotated[int | None, typer.Option(min=1, help="Faces a step and process; the preset's by default.")] = None,
     optim: Annotated[str, typer.Option(help="fast, or the paper's.")] = "fast",
     seed: Annotated[int, typer.Option(help="Of weights and faces.")] = 0,
-    faces: Annotated[str, typer.Option(help="procedural, ict, both in turn, or auto (ict where it has been fetched).")] = "auto",
+    faces: Annotated[
+        str, typer.Option(help="procedural, ict, both in turn, or auto (ict where it has been fetched).")
+    ] = "auto",
     skins: Skins = False,
+    data: Annotated[
+        Path | None, typer.Option(metavar="CACHE", help="Photographs that `prepare` made, in place of drawn faces.")
+    ] = None,
+    mix: Annotated[float, typer.Option(min=0, max=1, help="Share of drawn faces beside --data's photographs.")] = 0.0,
     start: Annotated[
-        str | None, typer.Option(metavar="NAME|FILE", help="Begin with these weights, where they fit; shipped: those of the variant itself.")
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE", help="Begin with these weights, where they fit; shipped: those of the variant itself."
+        ),
     ] = None,
     detector: Annotated[
-        str | None, typer.Option(help="Guides guided networks in every second face; by default the landmark network trained before, if any.")
+        str | None,
+        typer.Option(
+            help="Guides guided networks in every second face; by default the landmark network trained before, if any."
+        ),
     ] = None,
-    resume: Annotated[Path, typer.Option(help="Folder of checkpoint, log and weights; a checkpoint there is continued.")] = Path("out/train"),
+    resume: Annotated[
+        Path, typer.Option(help="Folder of checkpoint, log and weights; a checkpoint there is continued.")
+    ] = Path("out/train"),
     checkpoint: Annotated[bool, typer.Option(help="Write checkpoints, which are large, and resume them.")] = True,
     save_every: Annotated[float, typer.Option(min=0, help="Seconds between two checkpoints.")] = 180,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write metrics for TensorBoard too.")] = False,
@@ -122,6 +216,7 @@ def train(
     from vrn_lite.frame import require
     from vrn_lite.networks.base import build, finds_landmarks, variant_named
     from vrn_lite.networks.weights import save_weights, start_from
+    from vrn_lite.training.data import faces_of
     from vrn_lite.training.log import logged, on_tensorboard
     from vrn_lite.training.loop import train as run
     from vrn_lite.training.runtime import default_device, process_group
@@ -130,21 +225,31 @@ def train(
     for variant in chosen:
         variant_named(variant)
     require(len(set(chosen)) == len(chosen), f"a variant is named twice: {', '.join(chosen)}")
-    sources = [_source(name, skins) for name in (("ict", "procedural") if faces == "both" else (faces,))]
+    pairs, named = _pairs(data, mix, faces, skins, preset, seed)
     guide: Any = None if detector is None else _detector(detector).to(default_device())
-    told = {"data": " and ".join(source.name for source in sources), "photographs": skins, "seed": seed}
-    options: dict[str, Any] = {"samples": samples or (None if minutes else 20_000), "minutes": minutes and minutes / len(chosen)}
-    options |= {"reuse": reuse, "batch": batch, "seed": seed, "optim": optim, "compile": compile, "save_every": save_every}
+    told = {"data": named, "photographs": skins, "seed": seed}
+    options: dict[str, Any] = {
+        "samples": samples or (None if minutes else 20_000),
+        "minutes": minutes and minutes / len(chosen),
+    }
+    options |= {
+        "reuse": reuse,
+        "batch": batch,
+        "seed": seed,
+        "optim": optim,
+        "compile": compile,
+        "save_every": save_every,
+    }
     with process_group() as ranks:
         for variant in chosen:
-            network = build(variant, preset, seed, face=sources[0])
+            network = build(variant, preset, seed, face=next(iter(faces_of(pairs)), None))
             if start is not None:
                 fitting, all_of = start_from(network, variant if start == "shipped" else start)
                 _say(f"{variant}: {fitting} of {all_of} tensors taken from {start}", ranks.rank)
             folder = resume if len(chosen) == 1 else resume / variant
             _make(folder)
             guided: dict[str, Any] = {"detector": guide} if network.guided else {}
-            steps = run(network, sources, folder=folder if checkpoint else None, **options, **guided)
+            steps = run(network, pairs, folder=folder if checkpoint else None, **options, **guided)
             if ranks.rank == 0:  # the other processes only take part
                 steps = logged(on_tensorboard(steps, folder) if tensorboard else steps, folder / "log.csv")
                 steps = _shown(steps, options["samples"])
@@ -156,6 +261,24 @@ def train(
                 save_weights(network, weights, **told, samples=_samples_in(folder / "log.csv", options["samples"]))
                 _say(_speed(variant, list(last)), 0)
                 print(weights, flush=True)
+
+
+def _pairs(data: Path | None, mix: float, faces: str, skins: bool, preset: str, seed: int) -> tuple[Any, str]:
+    """What a training learns from, as a stream, and its name."""
+    from vrn_lite.datasets.photographs import prepared
+    from vrn_lite.frame import require
+    from vrn_lite.training.data import Mixed, stream_of, turns_of
+
+    require(data is not None or mix == 0, "--mix is the share of drawn faces beside photographs: pass --data too")
+    if data is not None:
+        photographs = prepared(data, preset, seed=seed)
+        name = f"{len(photographs)} photographs"
+        if mix == 0:
+            return photographs, name
+    sources = [_source(name, skins) for name in (("ict", "procedural") if faces == "both" else (faces,))]
+    drawn = " and ".join(source.name for source in sources)
+    stream = stream_of(sources if len(sources) > 1 else sources[0], preset)
+    return (stream, drawn) if data is None else (Mixed([photographs, stream], turns_of(mix)), f"{name} and {drawn}")
 
 
 def _say(text: str, rank: int) -> None:
@@ -202,17 +325,38 @@ def _shown(steps: Any, samples: int | None) -> Any:
 
 @app.command()
 def evaluate(
-    models: Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...", help="Names, .safetensors files, or eos; none: all that ship.")] = None,
-    protocol: Annotated[list[str] | None, typer.Option(help="heldout (default), florence, bu4dfe, aflw2000, expressions; may be repeated.")] = None,
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[MODEL]...", help="Names, .safetensors files, or eos; none: all that ship."),
+    ] = None,
+    protocol: Annotated[
+        list[str] | None,
+        typer.Option(help="heldout (default), florence, bu4dfe, aflw2000, expressions; may be repeated."),
+    ] = None,
     faces: Faces = "auto",
     skins: Skins = False,
-    count: Annotated[int | None, typer.Option("--n", min=1, help="How many faces; each protocol's own number by default.")] = None,
+    count: Annotated[
+        int | None, typer.Option("--n", min=1, help="How many faces; each protocol's own number by default.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the test faces.")] = 2017,
-    detector: Annotated[str | None, typer.Option(help="Finds landmarks for guided networks and EOS: a name or a file; none: what ships.")] = None,
-    average: Annotated[bool, typer.Option(help="Average over mirrored and shifted copies, as reconstruct does.")] = True,
-    data: Annotated[Path | None, typer.Option(metavar="FOLDER", help="The real set of one --protocol: florence, bu4dfe or aflw2000.")] = None,
-    basel: Annotated[Path | None, typer.Option(metavar="FILE", help="Model_Shape.mat of the Basel model or its folder, for aflw2000.")] = None,
-    mask: Annotated[Path | None, typer.Option(metavar="FILE", help="Which of the Basel model's vertices are the face.")] = None,
+    detector: Annotated[
+        str | None,
+        typer.Option(help="Finds landmarks for guided networks and EOS: a name or a file; none: what ships."),
+    ] = None,
+    average: Annotated[
+        bool, typer.Option(help="Average over mirrored and shifted copies, as reconstruct does.")
+    ] = True,
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="The real set of one --protocol: florence, bu4dfe or aflw2000."),
+    ] = None,
+    basel: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Model_Shape.mat of the Basel model or its folder, for aflw2000."),
+    ] = None,
+    mask: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Which of the Basel model's vertices are the face.")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--json", help="Write the numbers of every face here.")] = None,
 ) -> None:
     """Measure networks and baselines on faces that training never saw, beside the oracle and the mean face, and the paper's numbers.
@@ -234,7 +378,9 @@ def evaluate(
     for name in chosen:
         named_set(name)
     source = _source(faces, skins) if data is None else _real(chosen, data, faces, basel, mask)
-    require(data is not None or (basel is None and mask is None), "--basel and --mask tell about real data: pass --data too")
+    require(
+        data is not None or (basel is None and mask is None), "--basel and --mask tell about real data: pass --data too"
+    )
     competing, finder = _competing(models, detector, average)
     found = dict[str, dict[str, Table]]()
     for name in chosen:
@@ -244,7 +390,16 @@ def evaluate(
                 bar.total = total
                 bar.update(done - bar.n)
 
-            tables = compare(competing, source, detector=finder, protocol=name, n=count, seed=seed, average=average, progress=progress)
+            tables = compare(
+                competing,
+                source,
+                detector=finder,
+                protocol=name,
+                n=count,
+                seed=seed,
+                average=average,
+                progress=progress,
+            )
         found[name] = tables
     print(markdown([line for tables in found.values() for line in summary(tables)]))
     if out is not None:
@@ -260,12 +415,17 @@ def _real(protocols: list[str], folder: Path, faces: str, basel: Path | None, ma
 
     scans = {"florence": datasets.florence, "bu4dfe": datasets.bu4dfe}
     fits = len(protocols) == 1 and protocols[0] in (*scans, "aflw2000")
-    require(fits, f"--data is the set of one protocol: pass --protocol florence, bu4dfe or aflw2000, got {', '.join(protocols)}")
+    require(
+        fits,
+        f"--data is the set of one protocol: pass --protocol florence, bu4dfe or aflw2000, got {', '.join(protocols)}",
+    )
     if protocols[0] in scans:
         require(basel is None and mask is None, f"--basel and --mask belong to aflw2000, not to {protocols[0]}")
         return scans[protocols[0]](folder, _source(faces))
     if basel is None:
-        raise InputError("AFLW2000-3D's faces are parameters of the Basel model: pass --basel with your copy of Model_Shape.mat (see the README)")
+        raise InputError(
+            "AFLW2000-3D's faces are parameters of the Basel model: pass --basel with your copy of Model_Shape.mat (see the README)"
+        )
     return datasets.aflw2000(folder, read_model(basel, mask))
 
 
@@ -279,7 +439,10 @@ def _competing(models: list[str] | None, detector: str | None, average: bool) ->
     names = models or list(shipped())
     networks = {name: load(name) for name in names if name != "eos"}
     finder = _detector(detector)
-    require("eos" not in names or finder is not None, "EOS needs landmarks: pass --detector landmarks or a .safetensors file")
+    require(
+        "eos" not in names or finder is not None,
+        "EOS needs landmarks: pass --detector landmarks or a .safetensors file",
+    )
     regress = {name for name, network in networks.items() if network.needs_face}
     model = _fetched() if models is None or not (regress or "eos" in names) else ict()
     if model is None:
@@ -293,12 +456,20 @@ def reproduce(
     samples: Annotated[int, typer.Option(min=1, help="Of each training of the ablations.")] = 7500,
     longer: Annotated[int, typer.Option(min=1, help="Samples of each training of the table from scratch.")] = 30_000,
     seeds: Annotated[int, typer.Option(min=1, help="How often the trainings of the ablations are repeated.")] = 3,
-    count: Annotated[int, typer.Option("--n", min=16, help="How many held-out faces the ablations use, a multiple of 16.")] = 96,
-    table: Annotated[int, typer.Option(min=0, help="How many faces of each protocol the tables use; 0: each protocol's own number.")] = 120,
+    count: Annotated[
+        int, typer.Option("--n", min=16, help="How many held-out faces the ablations use, a multiple of 16.")
+    ] = 96,
+    table: Annotated[
+        int, typer.Option(min=0, help="How many faces of each protocol the tables use; 0: each protocol's own number.")
+    ] = 120,
     faces: Faces = "auto",
     part: Annotated[list[str] | None, typer.Option(help="Only this part; may be repeated.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder of trainings and results; what is there already is kept.")] = Path("out/reproduce"),
-    publish: Annotated[bool, typer.Option("--publish", help="Replace the results that the notebooks and the README read.")] = False,
+    out: Annotated[Path, typer.Option(help="Folder of trainings and results; what is there already is kept.")] = Path(
+        "out/reproduce"
+    ),
+    publish: Annotated[
+        bool, typer.Option("--publish", help="Replace the results that the notebooks and the README read.")
+    ] = False,
 ) -> None:
     """Train and measure everything in the results section again; may be stopped and goes on where it was."""
     from tqdm import tqdm
@@ -333,7 +504,9 @@ def models() -> None:
 
     for name, path in shipped().items():
         facts = weights_metadata(path)
-        print(f"{name}: {facts.pop('variant')}, preset {facts.pop('preset')['name']}, {path.stat().st_size / 2**20:.1f} MiB")
+        print(
+            f"{name}: {facts.pop('variant')}, preset {facts.pop('preset')['name']}, {path.stat().st_size / 2**20:.1f} MiB"
+        )
         for key in sorted(facts):
             _tell(key, facts[key])
 
@@ -355,7 +528,10 @@ def preview(
     from vrn_lite.viz import contact_sheet
 
     source, generator = _source(faces, skins), torch.Generator().manual_seed(seed)
-    batches = [make_pairs(source, "paper", min(16, count - first), generator, poses=LOOSE_JITTER) for first in range(0, count, 16)]
+    batches = [
+        make_pairs(source, "paper", min(16, count - first), generator, poses=LOOSE_JITTER)
+        for first in range(0, count, 16)
+    ]
     points = torch.cat([pairs.landmarks for pairs in batches]) if landmarks else None
     sheet = contact_sheet(torch.cat([pairs.images for pairs in batches]), points)
     atomically(out, lambda part: sheet.save(part, format="png"))
@@ -406,7 +582,10 @@ def _tell(name: str, value: Any) -> None:
     groups = {key: part for key, part in value.items() if isinstance(part, dict)} if isinstance(value, dict) else {}
     plain = {key: part for key, part in value.items() if key not in groups} if isinstance(value, dict) else value
     if plain or not groups:
-        print(f"  {name}: " + (", ".join(f"{key} {part}" for key, part in plain.items()) if isinstance(plain, dict) else str(plain)))
+        print(
+            f"  {name}: "
+            + (", ".join(f"{key} {part}" for key, part in plain.items()) if isinstance(plain, dict) else str(plain))
+        )
     for key in (key for key in groups if key != "by_yaw"):
         _tell(f"{name}, {key}", groups[key])
 

@@ -7,10 +7,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from vrn_lite.frame import Grid, InputError
+from vrn_lite.frame import Grid, InputError, require
 from vrn_lite.landmarks import mirror
 from vrn_lite.memory import trim_malloc
-from vrn_lite.networks.base import FaceNetwork, LandmarkDetector, device_of, upsample
+from vrn_lite.networks.base import FaceNetwork, LandmarkDetector, device_of, finds_landmarks, upsample
 
 SHIFTS = ((-2, -1), (1, -2), (2, 1), (-1, 2))
 """Pixels (x, y) by which the image is moved for the answers that are averaged; each also mirrored."""
@@ -116,3 +116,19 @@ def shift(images: Float[Tensor, "b c h w"], x: int, y: int) -> Float[Tensor, "b 
     left, top = max(x, 0), max(y, 0)
     padded = F.pad(images, (left, left - x, top, top - y), mode="replicate")
     return padded[..., top - y : top - y + height, left - x : left - x + width]
+
+
+def check_detector(detector: LandmarkDetector, network: FaceNetwork) -> LandmarkDetector:
+    """A detector, if it can guide a network.
+
+    Raises
+    ------
+    InputError : the network wants no landmarks, or the detector finds none in its images.
+    """
+    guided = f"a detector is for the guided network, which {network.variant!r} is not: leave it out"
+    require(network.guided, guided)
+    require(finds_landmarks(detector), f"a detector needs `preset` and `landmarks(images)`: {type(detector).__name__}")
+    size, wanted = detector.preset.grid, network.preset.grid
+    same = (size.height, size.width) == (wanted.height, wanted.width)
+    require(same, f"the detector is of preset {detector.preset.name!r}, the network of {network.preset.name!r}")
+    return detector

@@ -5,9 +5,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
 from torch import Tensor
 
 from vrn_lite.frame import Triangles, Vertices, require
@@ -123,26 +120,6 @@ def boundary_loops(triangles: Triangles) -> list[Int[Tensor, " _"]]:
     return sorted(loops, key=len, reverse=True)
 
 
-def weld(points: Float[np.ndarray, "v n"], within: float = 0.0) -> Int[np.ndarray, " v"]:
-    """For each point the first one at the same place, or reached from there in steps of at most `within`.
-
-    Examples
-    --------
-    >>> weld(np.array([[0.0, 0, 0], [1, 0, 0], [0, 0, 0]])).tolist()
-    [0, 1, 0]
-    """
-    places, first, number = np.unique(points, axis=0, return_index=True, return_inverse=True)
-    number = number.reshape(-1)
-    if within > 0:
-        near = cKDTree(places).query_pairs(within, output_type="ndarray")
-        joined = coo_matrix((np.ones(len(near)), near.T), shape=(len(places), len(places)))
-        label = connected_components(joined, directed=False)[1]
-        earliest = np.full(label.max() + 1, len(points))
-        np.minimum.at(earliest, label, first)
-        first = earliest[label]
-    return first[number]
-
-
 @dataclass(frozen=True)
 class Closing:
     """How an open face patch becomes a closed solid, once, in its topology: the paper's flat wall.
@@ -213,8 +190,9 @@ def close(mesh: Mesh, wall: float) -> Mesh:
     reason = f"the wall at z = {wall:g} must lie behind every vertex; the rearmost is at z = {rearmost:g}"
     require(rearmost > wall, reason)
     count = mesh.vertices.shape[-2]
-    places = weld(mesh.vertices.detach().movedim(-2, 0).reshape(count, -1).cpu().numpy())
-    closing = closing_of(torch.from_numpy(places).to(mesh.triangles)[mesh.triangles], count)
+    points = mesh.vertices.detach().movedim(-2, 0).reshape(count, -1).cpu().numpy()
+    _, first, place = np.unique(points, axis=0, return_index=True, return_inverse=True)
+    closing = closing_of(torch.from_numpy(first[place.reshape(-1)]).to(mesh.triangles)[mesh.triangles], count)
     vertices = closing.extend(mesh.vertices, torch.full(mesh.vertices.shape[:-2], wall, dtype=mesh.vertices.dtype))
     added = vertices.shape[-2] - count
     face = torch.ones(count, dtype=torch.bool) if mesh.face is None else mesh.face

@@ -1,6 +1,7 @@
 """How good a reconstruction is: NME, landmark NME, intersection over union, error curves (paper section 4)."""
 
 from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
 
 import torch
 import trimesh
@@ -11,10 +12,11 @@ from vrn_lite.align import icp
 from vrn_lite.frame import Landmarks, Vertices, require
 from vrn_lite.mesh import Mesh
 
+Solids = Bool[Tensor, "*b d h w"]
+Shape: TypeAlias = trimesh.Trimesh | Mesh | Vertices
 
-def iou(
-    predicted: Bool[Tensor, "*b d h w"], truth: Bool[Tensor, "*b d h w"], slices: int | None = None
-) -> Float[Tensor, "*b"]:
+
+def iou(predicted: Solids, truth: Solids, slices: int | None = None) -> Float[Tensor, "*b"]:
     """Intersection over union of two solids, per sample; 1 where both are empty.
 
     Parameters
@@ -27,13 +29,10 @@ def iou(
     return (shared + (union == 0)) / union.clamp(min=1)
 
 
-def _counted(solids: Bool[Tensor, "*b d h w"]) -> Int[Tensor, "*b"]:
+def _counted(solids: Solids) -> Int[Tensor, "*b"]:
     """Voxels inside each solid; a sum over some axes of bits would first make eight bytes of each."""
-    every = solids.reshape(-1, *solids.shape[-3:])
-    counts = torch.empty(len(every), dtype=torch.long, device=solids.device)
-    for index, solid in enumerate(every):
-        counts[index] = solid.count_nonzero()
-    return counts.view(solids.shape[:-3])
+    counts = [int(solid.count_nonzero()) for solid in solids.reshape(-1, *solids.shape[-3:])]
+    return torch.tensor(counts, dtype=torch.long, device=solids.device).view(solids.shape[:-3])
 
 
 def normaliser(landmarks: Landmarks) -> Float[Tensor, "*b"]:
@@ -83,9 +82,7 @@ class VertexErrors:
         return float((self.offsets - shift).norm(dim=-1).mean() / self.normaliser)
 
 
-def vertex_errors(
-    predicted: trimesh.Trimesh | Mesh | Vertices, truth: Mesh, *, points: int = 2000, seed: int = 0
-) -> VertexErrors:
+def vertex_errors(predicted: Shape, truth: Mesh, *, points: int = 2000, seed: int = 0) -> VertexErrors:
     """Errors at the vertices of the truth's face mask; all three NMEs come from one run of ICP.
 
     Parameters
@@ -102,24 +99,19 @@ def vertex_errors(
     goal = goal if truth.face is None else goal[truth.face.cpu()]
     match = icp(found, goal, points=points, seed=seed)
     moved = match.motion(found[None])[0]
-    return VertexErrors(
-        found[match.pairs] - goal, moved[match.pairs] - goal, float(normaliser(truth.landmark_points().double()))
-    )
+    size = float(normaliser(truth.landmark_points().double()))
+    return VertexErrors(found[match.pairs] - goal, moved[match.pairs] - goal, size)
 
 
-def _points(shape: trimesh.Trimesh | Mesh | Vertices, name: str) -> Float[Tensor, "v 3"]:
+def _points(shape: Shape, name: str) -> Float[Tensor, "v 3"]:
     """Vertices of one mesh, double precision, on the CPU."""
     vertices = shape if isinstance(shape, Tensor) else torch.as_tensor(shape.vertices)
-    require(
-        vertices.ndim == 2 and vertices.shape[-1] == 3,
-        f"{name} must be one mesh with vertices [v, 3], got {tuple(vertices.shape)}: index the batch first",
-    )
+    one, size = vertices.ndim == 2 and vertices.shape[-1] == 3, tuple(vertices.shape)
+    require(one, f"{name} must be one mesh with vertices [v, 3], got {size}: index the batch first")
     return vertices.detach().cpu().double()
 
 
-def nme(
-    predicted: trimesh.Trimesh | Mesh | Vertices, truth: Mesh, *, rigid: bool = False, depth_aligned: bool = False
-) -> float:
+def nme(predicted: Shape, truth: Mesh, *, rigid: bool = False, depth_aligned: bool = False) -> float:
     """Normalised mean error of a reconstruction, both in the voxel frame (paper section 4, equation 2).
 
     The mean, over the truth's vertices in its `face` mask, of the distance to the paired predicted vertex, divided by
@@ -138,25 +130,14 @@ def nme(
     ------
     InputError : see `vertex_errors`, which also gives the error at each vertex.
     """
-    require(
-        not (rigid and depth_aligned),
-        "choose rigid or depth_aligned, not both: the rigid motion levels the depth already",
-    )
+    one = not (rigid and depth_aligned)
+    require(one, "choose rigid or depth_aligned, not both: the rigid motion levels the depth already")
     errors = vertex_errors(predicted, truth)
     return errors.rigid if rigid else errors.depth_aligned if depth_aligned else errors.nme
 
 
-@dataclass(frozen=True)
-class ErrorCurve:
-    """The cumulative distribution of errors up to a limit.
-
-    Attributes
-    ----------
-    thresholds : ``[k]``, from 0 to the limit.
-    shares : ``[k]``, the share of errors not above each threshold.
-    area : area under the exact curve up to the limit, 1 at best.
-    failures : share of errors above the limit; an error that is infinite (no reconstruction) is one.
-    """
+class ErrorCurve(NamedTuple):
+    """The share of errors not above each threshold; the area under the exact curve; the share above the limit."""
 
     thresholds: Float[Tensor, " k"]
     shares: Float[Tensor, " k"]
@@ -165,7 +146,7 @@ class ErrorCurve:
 
 
 def error_curve(errors: Float[Tensor, " n"], limit: float = 0.2, steps: int = 201) -> ErrorCurve:
-    """Cumulative error curve of n errors (paper figures 7 and 8).
+    """Cumulative error curve of n errors (paper figures 7 and 8); an infinite one (no reconstruction) is a failure.
 
     Examples
     --------
@@ -176,12 +157,9 @@ def error_curve(errors: Float[Tensor, " n"], limit: float = 0.2, steps: int = 20
     (0.5, 0.3333)
     """
     bad = int(errors.isnan().sum())
-    require(
-        len(errors) > bad == 0,
-        f"an error curve needs errors that are numbers, got {len(errors)} of them, {bad} NaN: drop those",
-    )
+    reason = f"an error curve needs errors that are numbers, got {len(errors)} of them, {bad} NaN: drop those"
+    require(len(errors) > bad == 0, reason)
     thresholds = torch.linspace(0, limit, steps, dtype=errors.dtype)
     shares = (errors[None] <= thresholds[:, None]).float().mean(1)
-    return ErrorCurve(
-        thresholds, shares, float((1 - errors / limit).clamp(min=0).mean()), float((errors > limit).float().mean())
-    )
+    area = float((1 - errors / limit).clamp(min=0).mean())
+    return ErrorCurve(thresholds, shares, area, float((errors > limit).float().mean()))

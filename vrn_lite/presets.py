@@ -58,10 +58,8 @@ class Preset:
     def __post_init__(self) -> None:
         step = self.network.stem * 2**self.network.levels
         for side in (self.grid.height, self.grid.width):
-            require(
-                side % step == 0 and side // step >= 2,
-                f"image side {side} must be a multiple of stem x 2^levels = {step}, at least twice",
-            )
+            fits = side % step == 0 and side // step >= 2
+            require(fits, f"image side {side} must be a multiple of stem x 2^levels = {step}, at least twice")
 
     def to_dict(self) -> dict:
         """Plain numbers for a checkpoint, without what is not set; `Preset.from_dict` is the inverse."""
@@ -74,26 +72,14 @@ class Preset:
 
 
 PRESETS = {
-    p.name: p
-    for p in (
-        Preset(
-            "tiny", Grid(32, 32, 32), NetworkSize(stem=2, levels=3, features=16, modules=1, stacks=1, stem_features=8)
-        ),
-        Preset(
-            "lite", Grid(64, 64, 64), NetworkSize(stem=2, levels=4, features=64, modules=1, stacks=2, stem_features=16)
-        ),
-        Preset(
-            "colab",
-            Grid(128, 128, 128),
-            NetworkSize(stem=4, levels=4, features=128, modules=2, stacks=1, stem_features=32),
-        ),
-        Preset("sharp", Grid(128, 128, 128), NetworkSize(modules=2, stem_features=32, refine=1)),
-        Preset("paper", Grid(200, 192, 192), NetworkSize(stem=4, levels=4, features=128, modules=8, stacks=1)),
-        Preset(
-            "paper_full",
-            Grid(200, 192, 192),
-            NetworkSize(stem=4, levels=4, features=256, modules=3, stacks=2, guided_modules=4),
-        ),
+    name: Preset(name, grid, NetworkSize(*size))  # stem, levels, features, modules, stacks, stem_features, and more
+    for name, grid, size in (
+        ("tiny", Grid(32, 32, 32), (2, 3, 16, 1, 1, 8)),
+        ("lite", Grid(64, 64, 64), (2, 4, 64, 1, 2, 16)),
+        ("colab", Grid(128, 128, 128), (4, 4, 128, 2, 1, 32)),
+        ("sharp", Grid(128, 128, 128), (4, 4, 128, 2, 1, 32, None, 1)),
+        ("paper", Grid(200, 192, 192), (4, 4, 128, 8, 1, 64)),
+        ("paper_full", Grid(200, 192, 192), (4, 4, 256, 3, 2, 64, 4)),
     )
 }
 

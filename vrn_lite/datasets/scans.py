@@ -9,9 +9,9 @@ files, each with a .jpg of the same name. Beside it lie its 68 landmarks, in its
 
 BU-4DFE's own .bnd files hold 83 points without the tip and the bridge of the nose, and cannot stand in for them.
 
-A scan becomes a `MorphableFace` without modes: the whole scan is seen, and its face (`face_region`, by the landmarks) is
-closed to a solid by the same rules as every other source's. The landmarks turn it to the front, put their mean at the
-origin and give the unit, the outer interocular distance; a scan's own axes and unit do not matter.
+A scan becomes a `MorphableFace` without modes: the whole scan is seen, and its face (`face_region`, by the landmarks)
+is closed to a solid by the same rules as every other source's. The landmarks turn it to the front, put their mean at
+the origin and give the unit, the outer interocular distance; a scan's own axes and unit do not matter.
 """
 
 import json
@@ -30,7 +30,15 @@ from torch import Tensor
 from vrn_lite.align import rigid
 from vrn_lite.datasets.real import RealSet, files_in
 from vrn_lite.datasets.surfaces import read_surface, without_gz
-from vrn_lite.evaluation.testsets import CHUNK, STREAM, Rendered, bu4dfe as rendered_bu4dfe, florence as rendered_florence, heldout_seed, straight
+from vrn_lite.evaluation.testsets import (
+    CHUNK,
+    STREAM,
+    Rendered,
+    bu4dfe as rendered_bu4dfe,
+    florence as rendered_florence,
+    heldout_seed,
+    straight,
+)
 from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.faces.patch import face_region, facing, open_patch
 from vrn_lite.frame import Grid, InputError, require
@@ -45,8 +53,8 @@ LABELS = {"jaw": 17, "left_eyebrow": 5, "right_eyebrow": 5, "nose": 9, "left_eye
 """What menpo calls the parts of a face in iBUG order, and how many landmarks each has."""
 
 FARTHEST_OFF = 0.2
-"""Landmarks may differ from an average face's by so much, in outer interocular distances, root mean square; further off, they
-are no face in iBUG order."""
+"""Landmarks may differ from an average face's by so much, in outer interocular distances, root mean square; further
+off, they are no face in iBUG order."""
 
 
 class Scan(NamedTuple):
@@ -78,8 +86,8 @@ def florence(folder: str | Path, face: MorphableFace) -> RealSet:
 def bu4dfe(folder: str | Path, face: MorphableFace) -> RealSet:
     """BU-4DFE, or any folder of happy and surprised scans, in the paper's three pitches and seven yaws.
 
-    The expression must stand in the file's or in a folder's name: ``F001/Happy/012.wrl``, ``F001_Surprise.obj``. Parameters
-    as in `florence`.
+    The expression must stand in the file's or in a folder's name: ``F001/Happy/012.wrl``, ``F001_Surprise.obj``.
+    Parameters as in `florence`.
     """
     return _rendered("bu4dfe", "BU-4DFE", folder, face, rendered_bu4dfe)
 
@@ -116,14 +124,22 @@ def expression_of(path: Path, expressions: Sequence[str]) -> str:
         return expressions[0]
     words = {word.lower() for word in re.split(r"[^a-zA-Z]+", str(path))}
     found = [name for name in expressions if name.lower() in words]
-    require(len(found) == 1, f"{path}: its path must name its expression, one of {', '.join(expressions)}, as in F001/Happy/012.wrl")
+    require(
+        len(found) == 1,
+        f"{path}: its path must name its expression, one of {', '.join(expressions)}, as in F001/Happy/012.wrl",
+    )
     return found[0]
 
 
 def levelled(face: MorphableFace) -> MorphableFace:
-    """A face model in the scans' frame: the mean's landmarks about the origin, one unit being its outer interocular distance."""
+    """A face model in the scans' frame: the mean's landmarks about the origin, its outer interocular distance the unit."""
     middle = face.mean[face.landmarks].mean(0)
-    return replace(face, mean=(face.mean - middle) / face.interocular, identity=face.identity / face.interocular, expression=face.expression / face.interocular)
+    return replace(
+        face,
+        mean=(face.mean - middle) / face.interocular,
+        identity=face.identity / face.interocular,
+        expression=face.expression / face.interocular,
+    )
 
 
 def shown(scan: Scan, poses: Sequence[tuple[float, float]], grid: Grid, generator: torch.Generator, tag: str = "") -> FacePairs:
@@ -148,8 +164,8 @@ def read_scan(path: str | Path, front: MorphableFace) -> Scan:
 
     Raises
     ------
-    InputError : the scan, its texture or its landmarks are missing or cannot be read, the landmarks are no face's, or no
-        face is left around them. The message begins with the file's name.
+    InputError : the scan, its texture or its landmarks are missing or cannot be read, the landmarks are no face's, or
+        no face is left around them. The message begins with the file's name.
     """
     path = Path(path)
     landmarks, surface = read_landmarks(path), read_surface(path)
@@ -161,7 +177,8 @@ def read_scan(path: str | Path, front: MorphableFace) -> Scan:
     turn = rigid(marks[None], goal[None]).rotation[0]
     marks = marks @ turn.T
     away = float((marks - goal).square().sum(-1).mean().sqrt())
-    require(away <= FARTHEST_OFF, f"{path}: its landmarks are no face in iBUG order: {away:.2f} outer interocular distances from an average face's")
+    where = f"{away:.2f} outer interocular distances from an average face's"
+    require(away <= FARTHEST_OFF, f"{path}: its landmarks are no face in iBUG order: {where}")
     points = (points - middle) / unit @ turn.T
     try:
         patch = open_patch(triangles, face_region(points, marks))

@@ -1,7 +1,7 @@
 """What a scan's file holds: triangles and the colour of each vertex, from OBJ, PLY and VRML 97 as scanners write them.
 
-Files may be gzipped. A texture or material that is named must be there: at its path below the scan's folder, or, as paths
-are often those of the maker's machine, by its bare name beside the scan, in whatever case. No other file is opened.
+Files may be gzipped. A texture or material that is named must be there: at its path below the scan's folder, or, as
+paths are often those of the maker's machine, by its bare name beside the scan, in whatever case. No other is opened.
 """
 
 import gzip
@@ -15,18 +15,20 @@ import trimesh
 from jaxtyping import Float, Int
 from PIL import Image as Pillow
 from scipy.ndimage import map_coordinates
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
 
 from vrn_lite.frame import InputError, require
-from vrn_lite.mesh import weld
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif")
 """Endings of a texture that bears the scan's name."""
 
 SAME_PLACE = 1e-6
-"""Vertices closer than this share of the scan's extent are one: a file has one for each corner, or for each side of a seam."""
+"""Vertices closer than this share of the scan's extent are one: files have one for each corner, or each side of a seam."""
 
 INSIDE = 0.1
-"""A corner's colour is taken so far towards the triangle's middle: at a seam, the picture ends at the triangle's edge."""
+"""A corner's colour is taken so far towards the triangle's middle: at a seam, the picture ends at its edge."""
 
 
 class Surface(NamedTuple):
@@ -50,7 +52,8 @@ def read_surface(path: Path) -> Surface:
 
     Raises
     ------
-    InputError : it cannot be read, is no mesh, is not finite, has no colours, or names a texture or material that is missing.
+    InputError : it cannot be read, is no mesh, is not finite, has no colours, or names a texture or material that is
+        missing.
     """
     readers = {".obj": _obj, ".ply": _ply, ".wrl": _vrml, ".wrz": _vrml}
     try:
@@ -90,7 +93,12 @@ def beside(path: Path, name: str, what: str = "texture") -> Path:
         if (folder / wanted).is_file() and (folder / wanted).resolve().is_relative_to(folder):
             return folder / wanted
     for file in sorted(folder.iterdir()):
-        if parts and file.name.lower() == parts[-1].lower() and file.resolve().is_relative_to(folder) and file.is_file():
+        if (
+            parts
+            and file.name.lower() == parts[-1].lower()
+            and file.resolve().is_relative_to(folder)
+            and file.is_file()
+        ):
             return file
     raise InputError(f"{path}: its {what} is missing: put {parts[-1] if parts else 'the file that it names'} beside it")
 
@@ -183,7 +191,11 @@ def _materials(path: Path, library: str) -> dict[str, Material]:
             found[name] = found[name]._replace(colour=[float(value) for value in rest.split()[:3]])
         elif word.lower() == "map_kd":
             options = [option.split() for option in OPTION.findall(rest)]
-            moves = {option[0]: np.array((option[1:3] * 2)[:2], dtype=float) for option in options if option[0] in ("-s", "-o")}
+            moves = {
+                option[0]: np.array((option[1:3] * 2)[:2], dtype=float)
+                for option in options
+                if option[0] in ("-s", "-o")
+            }
             picture = beside(path, OPTION.sub("", rest).strip())
             found[name] = found[name]._replace(picture=picture, scale=moves.get("-s", 1.0), offset=moves.get("-o", 0.0))
     return found
@@ -202,7 +214,9 @@ def _ply(path: Path, data: bytes) -> Corners:
     if getattr(visual, "uv", None) is not None:
         picture = beside(path, named[0]) if named else _own_picture(path)
         if picture is None:
-            raise InputError(f"{path}: its texture is missing: put {without_gz(path).with_suffix('.png').name} beside it")
+            raise InputError(
+                f"{path}: its texture is missing: put {without_gz(path).with_suffix('.png').name} beside it"
+            )
         return Corners(points, triangles, _sampled(np.asarray(visual.uv)[triangles], picture))
     require(not named, f"{path} names the texture {named[:1]} and has no texture coordinates: save it with them")
     coloured = visual.kind in ("vertex", "face")
@@ -231,7 +245,9 @@ def _vrml(path: Path, data: bytes) -> Corners:
     chosen = _numbers(text, "colorIndex", path).astype(int) if "colorIndex" in text else None
     if re.search(r"colorPerVertex\s+FALSE", text):
         polygon = np.cumsum(numbers < 0)[fans[:, 0]]
-        return Corners(points, numbers[fans], colours[polygon if chosen is None else chosen[polygon]][:, None].repeat(3, 1))
+        return Corners(
+            points, numbers[fans], colours[polygon if chosen is None else chosen[polygon]][:, None].repeat(3, 1)
+        )
     return Corners(points, numbers[fans], colours[(numbers if chosen is None else chosen)[fans]])
 
 
@@ -259,7 +275,7 @@ def _fans(numbers: Int[np.ndarray, " n"]) -> Int[np.ndarray, "t 3"]:
 
 
 def _sampled(at: Float[np.ndarray, "t 3 2"], picture: Path) -> Float[np.ndarray, "t 3 3"]:
-    """Colours of a texture at corners (u, v), v upward, both from 0 to 1 and again from there; linear between pixels."""
+    """Colours of a texture at corners (u, v), v upward; from 0 to 1, and again from there; linear between pixels."""
     with Pillow.open(picture) as opened:
         pixels = np.asarray(opened.convert("RGB"), dtype=np.float64) / 255
     u, v = np.moveaxis(at + INSIDE * (at.mean(1, keepdims=True) - at), -1, 0)
@@ -267,3 +283,23 @@ def _sampled(at: Float[np.ndarray, "t 3 2"], picture: Path) -> Float[np.ndarray,
     rows, columns = (1 - v) * pixels.shape[0] - 0.5, u * pixels.shape[1] - 0.5
     found = [map_coordinates(pixels[..., channel], (rows, columns), order=1, mode="nearest") for channel in range(3)]
     return np.stack(found, -1).clip(0, 1)
+
+
+def weld(points: Float[np.ndarray, "v n"], within: float = 0.0) -> Int[np.ndarray, " v"]:
+    """For each point the first one at the same place, or reached from there in steps of at most `within`.
+
+    Examples
+    --------
+    >>> weld(np.array([[0.0, 0, 0], [1, 0, 0], [0, 0, 0]])).tolist()
+    [0, 1, 0]
+    """
+    places, first, number = np.unique(points, axis=0, return_index=True, return_inverse=True)
+    number = number.reshape(-1)
+    if within > 0:
+        near = cKDTree(places).query_pairs(within, output_type="ndarray")
+        joined = coo_matrix((np.ones(len(near)), near.T), shape=(len(places), len(places)))
+        label = connected_components(joined, directed=False)[1]
+        earliest = np.full(label.max() + 1, len(points))
+        np.minimum.at(earliest, label, first)
+        first = earliest[label]
+    return first[number]

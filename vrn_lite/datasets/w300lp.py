@@ -1,12 +1,13 @@
 """300W-LP and AFLW2000-3D: photographs with the parameters of a Basel face fitted to each (Zhu et al., CVPR 2016).
 
-Beside NAME.jpg lies NAME.mat with ``Shape_Para`` [199, 1], ``Exp_Para`` [29, 1], ``Pose_Para`` [1, 7] (pitch, yaw and roll
-in radians, tx, ty, tz, scale) and, in AFLW2000-3D, ``pt3d_68`` [3, 68]. The authors' code projects a vertex v by::
+Beside NAME.jpg lies NAME.mat with ``Shape_Para`` [199, 1], ``Exp_Para`` [29, 1], ``Pose_Para`` [1, 7] (pitch, yaw and
+roll in radians, tx, ty, tz, scale), ``pt3d_68`` [3, 68] in AFLW2000-3D and ``pt2d`` [2, 68] in 300W-LP. The authors'
+code projects a vertex v by::
 
     p = scale Rx(-pitch) Ry(-yaw) Rz(-roll) v + (tx, ty, tz)        x right, y up, z to the viewer
     column = px, row = height + 1 - py                              counted from 1, pixel centres at whole numbers
 
-with the rotations of `camera.rotation_matrix`. Here that becomes a `Similarity` from the model frame to the photograph's
+with the rotations of `camera.rotation_matrix`. Here that becomes a `Similarity` from the model frame to the photo's
 frame (pixel (r, c) centred at (c + 1/2, r + 1/2), y down, z away): x = px - 1/2, y = height + 1/2 - py, z = -pz.
 """
 
@@ -24,7 +25,7 @@ from vrn_lite.camera import Similarity, crop_camera, rotation_matrix
 from vrn_lite.datasets.real import RealSet, files_in
 from vrn_lite.evaluation.testsets import CHUNK, part
 from vrn_lite.faces.basel import BaselFace, array, read_mat
-from vrn_lite.frame import Grid, Image, InputError, require
+from vrn_lite.frame import Grid, InputError, require
 from vrn_lite.mesh import Mesh
 from vrn_lite.photo.image_io import read_photo
 from vrn_lite.presets import Preset, preset as preset_named
@@ -35,7 +36,11 @@ from vrn_lite.volume import voxelize
 IMAGES = (".jpg", ".jpeg", ".png")
 
 FARTHEST_OFF = 0.25
-"""The model's landmarks may lie this share of their box's size away from ``pt3d_68`` on average; further off, the model is another one."""
+"""The model's landmarks may lie this share of their box's size away from the file's on average; further off, the model
+is another one."""
+
+INTEROCULAR = 9e4
+"""Outer interocular distance of the Basel mean, roughly, in micrometres: for faces that are landmarks alone."""
 
 GAIN = (0.6, 1.4)
 """The training's factor for each colour channel (paper section 3.4)."""
@@ -48,7 +53,7 @@ class Sample(NamedTuple):
     ----------
     name : of the file, without its ending.
     image : ``[3, h, w]`` in [0, 1].
-    mesh : the closed face, model frame.
+    mesh : the closed face, model frame; without the model 68 landmarks and no triangles.
     camera : from the model frame to the photograph's frame, a batch of one.
     angles : yaw, pitch and roll in degrees, in the convention of `camera`.
     """
@@ -74,56 +79,99 @@ def photographs(folder: str | Path) -> list[Path]:
     return files_in(folder, IMAGES, "photographs")
 
 
-def samples(folder: str | Path, face: BaselFace) -> Iterator[Sample]:
+def samples(folder: str | Path, face: BaselFace | None) -> Iterator[Sample]:
     """The photographs of a folder with their faces, one by one; errors as in `read_sample`."""
     for path in photographs(folder):
         yield read_sample(path, face)
 
 
-def read_sample(path: str | Path, face: BaselFace) -> Sample:
-    """A photograph, with the face that the .mat file of the same name tells.
+def read_sample(path: str | Path, face: BaselFace | None) -> Sample:
+    """A photograph, with the face that the .mat file of the same name tells; without a model, its landmarks alone.
 
     Raises
     ------
     InputError : either file is missing or cannot be read, parameters are missing, not finite or not as many as the
-        model's, or the face does not lie where ``pt3d_68`` says. The message begins with the file's name.
+        model's, or the face does not lie where the file's landmarks say. The message begins with the file's name.
     """
     path = Path(path)
     image = torch.from_numpy(read_photo(path).astype(np.float32) / 255).permute(2, 0, 1)
-    parameters = path.with_suffix(".mat")
-    require(parameters.is_file(), f"{path} has no {parameters.name} beside it, which tells its face")
-    data = read_mat(parameters)
-    shape, expression, pose = (_parameters(data, name, parameters) for name in ("Shape_Para", "Exp_Para", "Pose_Para"))
-    sizes = {"Shape_Para": (len(shape), len(face.identity_scale)), "Exp_Para": (len(expression), len(face.expression_scale)), "Pose_Para": (len(pose), 7)}
-    for name, (got, wanted) in sizes.items():
-        require(got == wanted, f"{parameters}: {name} must hold {wanted} numbers, as the model has, got {got}")
-    require(float(pose[6]) > 0, f"{parameters}: the scale in Pose_Para must be positive, got {float(pose[6]):g}")
+    fit = read_fit(path, image.shape[1], face)
+    return Sample(path.stem, image, fit.mesh, fit.camera.to(fit.mesh.vertices.device), fit.angles)
+
+
+class Fit(NamedTuple):
+    """What a .mat file tells of a photograph.
+
+    Attributes
+    ----------
+    shape, expression : the model's parameters, as they stand in the file; empty without a model.
+    mesh, camera, angles : as in `Sample`.
+    """
+
+    shape: Float[Tensor, " i"]
+    expression: Float[Tensor, " m"]
+    mesh: Mesh
+    camera: Similarity
+    angles: Float[Tensor, " 3"]
+
+
+def read_fit(photo: Path, height: int, face: BaselFace | None) -> Fit:
+    """What the .mat file of a photograph of that height tells; errors as in `read_sample`."""
+    path = photo.with_suffix(".mat")
+    require(path.is_file(), f"{photo} has no {path.name} beside it, which tells its face")
+    data = read_mat(path)
+    wanted = {"Pose_Para": 7}
+    if face is not None:
+        wanted |= {"Shape_Para": len(face.identity_scale), "Exp_Para": len(face.expression_scale)}
+    numbers = {name: torch.from_numpy(array(data, name, path).reshape(-1)).float() for name in wanted}
+    for name, count in wanted.items():
+        got = len(numbers[name])
+        require(got == count, f"{path}: {name} must hold {count} numbers, as the model has, got {got}")
+    pose = numbers["Pose_Para"]
+    require(float(pose[6]) > 0, f"{path}: the scale in Pose_Para must be positive, got {float(pose[6]):g}")
+    camera, angles = fitted_camera(pose, height)
+    given = _given(data, path, height)
+    if face is None:
+        if given is None:
+            raise InputError(f"{path} has neither pt3d_68 nor pt2d with 68 landmarks")
+        return Fit(pose[:0], pose[:0], landmark_mesh(camera.inverse()(given[None])[0]), camera, angles)
+    shape, expression = numbers["Shape_Para"], numbers["Exp_Para"]
     try:
         mesh = face.mesh(*face.coefficients(shape.to(face.mean), expression.to(face.mean)))
     except InputError as error:
-        raise InputError(f"{parameters}: {error}") from None
-    camera, angles = fitted_camera(pose, image.shape[1])
-    sample = Sample(path.stem, image, mesh, camera.to(face.mean.device), angles)
-    if "pt3d_68" in data:
-        _compare(sample.placed(), array(data, "pt3d_68", parameters), parameters)
-    return sample
+        raise InputError(f"{path}: {error}") from None
+    if given is not None and "pt3d_68" in data:
+        _compare(camera(mesh.landmark_points().cpu()[None])[0], given, path)
+    return Fit(shape, expression, mesh, camera, angles)
 
 
-def _parameters(data: dict[str, np.ndarray], name: str, path: Path) -> Float[Tensor, " n"]:
-    return torch.from_numpy(array(data, name, path).reshape(-1))
+def _given(data: dict[str, np.ndarray], path: Path, height: int) -> Float[Tensor, "68 3"] | None:
+    """The landmarks in the file, photograph's frame: ``pt3d_68``, else ``pt2d`` (depth 0), else None."""
+    name = "pt3d_68" if "pt3d_68" in data else "pt2d"
+    if name == "pt2d" and (name not in data or data[name].shape != (2, 68)):  # AFLW2000-3D's holds 21 others
+        return None
+    points = torch.from_numpy(array(data, name, path)).float()
+    right = points.shape == (3 if name == "pt3d_68" else 2, 68)
+    require(right, f"{path}: pt3d_68 must be [3, 68], got the shape {tuple(points.shape)}")
+    depth = -points[2] if len(points) == 3 else torch.zeros(68)
+    return torch.stack((points[0] - 0.5, points[1] - 0.5, depth), 1)
 
 
-def _compare(placed: Mesh, given: np.ndarray, path: Path) -> None:
+def _compare(points: Float[Tensor, "68 3"], goal: Float[Tensor, "68 3"], path: Path) -> None:
     """Refuse a face whose landmarks lie far from those in its file."""
-    require(given.shape == (3, 68), f"{path}: pt3d_68 must be [3, 68], got the shape {given.shape}")
-    points, goal = placed.landmark_points()[:, :2].cpu(), torch.from_numpy(given[:2].T).float() - 0.5
-    size = float((goal.amax(0) - goal.amin(0)).prod().sqrt())
-    away = float((points - goal).norm(dim=-1).mean())
-    require(away <= FARTHEST_OFF * size, f"{path}: the model's landmarks lie {away:.0f} px from pt3d_68 on average: its Model_Shape.mat is another one")
+    size = float((goal[:, :2].amax(0) - goal[:, :2].amin(0)).prod().sqrt())
+    away = float((points - goal)[:, :2].norm(dim=-1).mean())
+    where = f"the model's landmarks lie {away:.0f} px from pt3d_68 on average"
+    require(away <= FARTHEST_OFF * size, f"{path}: {where}: its Model_Shape.mat is another one")
+
+
+def landmark_mesh(points: Float[Tensor, "*b 68 3"]) -> Mesh:
+    """A face of which the landmarks alone are known: no triangles, no solid."""
+    return Mesh(points, torch.zeros(0, 3, dtype=torch.long, device=points.device), landmarks=torch.arange(68))
 
 
 def fitted_camera(pose: Float[Tensor, " 7"], height: int) -> tuple[Similarity, Float[Tensor, " 3"]]:
-    """From ``Pose_Para`` to the camera (model frame to photograph's frame, a batch of one), and its yaw, pitch and roll in degrees.
+    """The camera of ``Pose_Para`` (model frame to photograph's frame, a batch of one); yaw, pitch and roll in degrees.
 
     Parameters
     ----------
@@ -162,32 +210,54 @@ def window(image: Float[Tensor, "3 H W"], motion: Similarity, grid: Grid) -> Flo
     zoom = float(motion.scale)
     seen = image[None]
     if zoom < 1:
-        seen = F.interpolate(seen, (max(1, round(height * zoom)), max(1, round(width * zoom))), mode="bilinear", antialias=True, align_corners=False)
+        size = (max(1, round(height * zoom)), max(1, round(width * zoom)))
+        seen = F.interpolate(seen, size, mode="bilinear", antialias=True, align_corners=False)
     rows, columns = (torch.arange(size, device=image.device) + 0.5 for size in (grid.height, grid.width))
     y, x = torch.meshgrid(rows, columns, indexing="ij")
     flat = torch.stack((x, y), -1).view(-1, 2) - motion.translation[0, :2]
-    points = flat @ motion.rotation[0, :2, :2] / motion.scale  # the rotation is about z, so that its transpose is its inverse
-    places = 2 * points / points.new_tensor([width, height]) - 1
-    return F.grid_sample(seen, places.view(1, grid.height, grid.width, 2), mode="bilinear", padding_mode="border", align_corners=False)[0].clamp(0, 1)
+    points = flat @ motion.rotation[0, :2, :2] / motion.scale  # a rotation about z: its transpose is its inverse
+    places = (2 * points / points.new_tensor([width, height]) - 1).view(1, grid.height, grid.width, 2)
+    shown = F.grid_sample(seen, places, mode="bilinear", padding_mode="border", align_corners=False)
+    return shown[0].clamp(0, 1)
 
 
-def paired(batch: Sequence[Sample], face: BaselFace, grid: Grid, jitter: Similarity | None = None, mirrored: Bool[Tensor, " b"] | None = None) -> FacePairs:
+def paired(
+    batch: Sequence[Sample],
+    interocular: float,
+    grid: Grid,
+    motion: Similarity | None = None,
+    mirrored: Bool[Tensor, " b"] | None = None,
+) -> FacePairs:
     """Samples as aligned images and volumes, cropped by the box of their landmarks (the authors' rule).
 
-    `jitter` is a motion after the crop, in the voxel frame; `mirrored` marks what is flipped left to right.
+    `motion` follows the crop, in the voxel frame; `mirrored` marks what is flipped left to right. Faces of which the
+    landmarks alone are known have empty volumes.
     """
-    device = face.mean.device
-    yaw, pitch, roll = torch.stack([sample.angles for sample in batch], 1).to(device)
     shapes = batch[0].mesh.with_vertices(torch.stack([sample.mesh.vertices for sample in batch]))
-    camera = crop_camera(shapes.landmark_points(), yaw, pitch, roll, face.interocular, grid)
-    camera = camera if jitter is None else camera.compose(jitter)
+    device = shapes.vertices.device
+    yaw, pitch, roll = torch.stack([sample.angles for sample in batch], 1).to(device)
+    camera = crop_camera(shapes.landmark_points(), yaw, pitch, roll, interocular, grid)
+    camera = camera if motion is None else camera.compose(motion)
     truth = shapes.with_vertices(camera(shapes.vertices))
-    cameras = [part(camera, slice(index, index + 1)) for index in range(len(batch))]
-    images: Image = torch.stack([window(s.image.to(device), s.camera.inverse().compose(to), grid) for s, to in zip(batch, cameras, strict=True)])
-    volumes = voxelize(truth.vertices, truth.solid_triangles(), grid.shape, grid.depth_scale)
+    moves = [s.camera.inverse().compose(part(camera, slice(k, k + 1))) for k, s in enumerate(batch)]
+    images = torch.stack([window(s.image.to(device), move, grid) for s, move in zip(batch, moves, strict=True)])
+    if len(truth.triangles):
+        volumes = voxelize(truth.vertices, truth.solid_triangles(), grid.shape, grid.depth_scale)
+    else:
+        volumes = torch.zeros(len(batch), *grid.shape, dtype=torch.bool, device=device)
     marks = torch.zeros(len(batch), dtype=torch.bool, device=device) if mirrored is None else mirrored
     names = tuple(sample.name for sample in batch)
-    return flip_marked(FacePairs(images, volumes, truth.landmark_points(), truth, marks, yaw, pitch, camera, tags=names))
+    points = truth.landmark_points()
+    return flip_marked(FacePairs(images, volumes, points, truth, marks, yaw, pitch, camera, tags=names))
+
+
+def augmented(batch: Sequence[Sample], interocular: float, grid: Grid, generator: torch.Generator, poses: PoseRange) -> FacePairs:
+    """Samples with the paper's augmentation: turned, moved, resized, mirrored, each colour channel scaled."""
+    rng = Rng.of(generator, len(batch), batch[0].mesh.vertices.device)
+    motion, mirrored = draw_jitter(poses, grid, rng.stream("view")), rng.stream("mirror").bernoulli(poses.mirror) > 0
+    pairs = paired(batch, interocular, grid, motion, mirrored)
+    pairs.images.mul_(rng.stream("colour").uniform(*GAIN, 3)[..., None, None]).clamp_(0, 1)
+    return pairs
 
 
 def aflw2000(folder: str | Path, face: BaselFace) -> RealSet:
@@ -202,7 +272,8 @@ def aflw2000(folder: str | Path, face: BaselFace) -> RealSet:
 
     def batches(grid: Grid, seed: int) -> Iterator[FacePairs]:
         for start in range(0, len(paths), CHUNK):
-            yield paired([read_sample(path, face) for path in paths[start : start + CHUNK]], face, grid)
+            batch = [read_sample(path, face) for path in paths[start : start + CHUNK]]
+            yield paired(batch, face.interocular, grid)
 
     return RealSet("aflw2000", "AFLW2000-3D", face, len(paths), batches)
 
@@ -217,7 +288,9 @@ def pairs_from(
     *,
     poses: PoseRange = PAPER_JITTER,
 ) -> FacePairs:
-    """A batch of training samples from photographs (300W-LP), with the paper's augmentation; `pairs.make_pairs` for real pictures.
+    """A batch of training samples from photographs (300W-LP): `make_pairs` for real pictures.
+
+    For a training, prepare them once: `photographs.prepare`.
 
     Parameters
     ----------
@@ -229,8 +302,4 @@ def pairs_from(
     face = face if device is None else face.to(device)
     paths = photographs(folder) if isinstance(folder, str | Path) else folder
     chosen = torch.randint(len(paths), (batch,), generator=generator).tolist()
-    rng = Rng.of(generator, batch, face.mean.device)
-    jitter, mirrored = draw_jitter(poses, grid, rng.stream("view")), rng.stream("mirror").bernoulli(poses.mirror) > 0
-    pairs = paired([read_sample(paths[number], face) for number in chosen], face, grid, jitter, mirrored)
-    pairs.images.mul_(rng.stream("colour").uniform(*GAIN, 3)[..., None, None]).clamp_(0, 1)
-    return pairs
+    return augmented([read_sample(paths[number], face) for number in chosen], face.interocular, grid, generator, poses)

@@ -30,6 +30,9 @@ from vrn_lite.presets import Preset, preset as preset_named
 from vrn_lite.samples import FacePairs
 from vrn_lite.training.losses import landmark_loss, square_loss, voxel_loss
 
+Images = Float[Tensor, "b 3 h w"]
+Guides = Float[Tensor, "... l n"] | None
+
 
 class Prediction(NamedTuple):
     """What a network says of a batch; None for what it does not give.
@@ -56,7 +59,7 @@ class LandmarkDetector(Protocol):
     preset: Preset
     """Gives the size of the images that it wants."""
 
-    def landmarks(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 68 2"]:
+    def landmarks(self, images: Images) -> Float[Tensor, "b 68 2"]:
         """x and y in pixels, iBUG order, of images in [0, 1]."""
 
 
@@ -119,9 +122,7 @@ class FaceNetwork(nn.Module):
         self.arguments = arguments
         self.face: MorphableFace | None = None
 
-    def predict(
-        self, images: Float[Tensor, "b 3 h w"], landmarks: Float[Tensor, "... l n"] | None = None
-    ) -> Prediction:
+    def predict(self, images: Images, landmarks: Guides = None) -> Prediction:
         """What the network says of images in [0, 1]; `landmarks` (pixels) are for guided networks.
 
         Raises
@@ -130,7 +131,7 @@ class FaceNetwork(nn.Module):
         """
         raise NotImplementedError(f"{type(self).__name__} must define `predict`")
 
-    def forward(self, images: Float[Tensor, "b 3 h w"], landmarks: Float[Tensor, "... l n"] | None = None) -> Tensor:
+    def forward(self, images: Images, landmarks: Guides = None) -> Tensor:
         """The first thing that a prediction has: logits ``[b, d, h, w]`` at the images' size, heat-maps, vertices."""
         prediction = self.predict(images, landmarks)
         if prediction.logits is not None:
@@ -176,13 +177,9 @@ class FaceNetwork(nn.Module):
         ------
         InputError : the network was built for another one.
         """
-        told = self.arguments_for(face)
-        for name, number in told.items():
-            require(
-                self.arguments[name] == number,
-                f"the network regresses {self.arguments[name]} {name}, the face model {face.name!r} has {number}: "
-                "use the face model that it was built for",
-            )
+        for name, number in self.arguments_for(face).items():
+            mine = f"the network regresses {self.arguments[name]} {name}, the face model {face.name!r} has {number}"
+            require(self.arguments[name] == number, f"{mine}: use the face model that it was built for")
         self.face = face
 
     def bound(self) -> MorphableFace:
@@ -202,14 +199,14 @@ class LandmarkNetwork(FaceNetwork):
 
     gives: ClassVar[tuple[str, ...]] = ("heatmaps",)
 
-    def landmarks(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 68 2"]:
+    def landmarks(self, images: Images) -> Float[Tensor, "b 68 2"]:
         """The landmarks, x and y in pixels of the image."""
         heatmaps = self.predict(images).heatmaps
         assert heatmaps is not None
         return pixels_of(heatmaps, images)
 
 
-def pixels_of(heatmaps: Float[Tensor, "b 68 H W"], images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 68 2"]:
+def pixels_of(heatmaps: Float[Tensor, "b 68 H W"], images: Images) -> Float[Tensor, "b 68 2"]:
     """The landmarks that heat-maps stand for, in pixels of the images."""
     return images.shape[-1] / heatmaps.shape[-1] * decode(heatmaps.float())
 

@@ -20,13 +20,12 @@ from torch import Tensor, nn
 
 from vrn_lite.camera import PIVOT_BEHIND_LANDMARKS, Similarity, crop_camera
 from vrn_lite.faces.morphable import MorphableFace
-from vrn_lite.frame import FACE_SIZE, require
+from vrn_lite.frame import FACE_SIZE
 from vrn_lite.landmarks import NUM_LANDMARKS, gaussians
-from vrn_lite.networks.base import FaceNetwork, Prediction, check_size, variant
+from vrn_lite.networks.base import FaceNetwork, Guides, Images, Prediction, check_size, variant
 from vrn_lite.networks.hourglass import Residual, Stem, modules
 from vrn_lite.presets import Preset
 from vrn_lite.samples import FacePairs
-from vrn_lite.training.losses import coefficient_loss, distance_loss
 
 FEATURES = 256
 """What a trunk boils an image down to."""
@@ -36,6 +35,10 @@ SCALE_STEP, SHIFT_STEP, EXPRESSION_STEP = 0.3, 0.2, 0.5
 
 SPARSE = 1000
 """About so many vertices of the face patch stand for all in the loss of `ParameterRegression`."""
+
+
+PRIOR = 1e-4
+"""Weight of the mean squares of identity and expression coefficients against the vertices' distances."""
 
 
 def exactly(values: Tensor) -> torch.autocast:
@@ -62,10 +65,8 @@ class Estimate(NamedTuple):
         mean, identity, expression = face.mean, face.identity, face.expression
         if which is not None:
             mean, identity, expression = mean[which], identity[:, which], expression[:, which]
-        shape = mean + (self.identity @ identity.flatten(1) + self.expression @ expression.flatten(1)).unflatten(
-            -1, (-1, 3)
-        )
-        return self.camera(shape)
+        moves = self.identity @ identity.flatten(1) + self.expression @ expression.flatten(1)
+        return self.camera(mean + moves.unflatten(-1, (-1, 3)))
 
     def detached(self) -> "Estimate":
         """The same numbers, through which no gradient flows."""
@@ -129,9 +130,7 @@ class ParameterRegression(FaceNetwork):
         """As many coefficients as the face model has."""
         return {"identities": len(face.identity), "expressions": len(face.expression)}
 
-    def predict(
-        self, images: Float[Tensor, "b 3 h w"], landmarks: Float[Tensor, "... l n"] | None = None
-    ) -> Prediction:
+    def predict(self, images: Images, landmarks: Guides = None) -> Prediction:
         """The face patch under the last estimate, which sees no gradient; all estimates, which do, are the `extra`."""
         face = self.bound()
         found = self.estimates(images, face)
@@ -145,18 +144,13 @@ class ParameterRegression(FaceNetwork):
         numbers = face.patch_vertices[some]
 
         def misfit(estimate: Estimate) -> Tensor:
-            distance = distance_loss(estimate.points(face, numbers), truth[:, some], self.face_size)
-            return distance + coefficient_loss(estimate.identity, estimate.expression)
+            distance = (estimate.points(face, numbers) - truth[:, some]).norm(dim=-1).mean() / self.face_size
+            return distance + PRIOR * (estimate.identity.square().mean() + estimate.expression.square().mean())
 
         return torch.stack([misfit(estimate) for estimate in prediction.extra]).sum()
 
-    def estimates(self, images: Float[Tensor, "b 3 h w"], face: MorphableFace) -> list[Estimate]:
-        """One estimate for each round, of images in [0, 1]; gradients stay within a round: each is trained for itself.
-
-        Raises
-        ------
-        InputError : images of another size, or a face model with other numbers of coefficients.
-        """
+    def estimates(self, images: Images, face: MorphableFace) -> list[Estimate]:
+        """One estimate a round, of images in [0, 1]; gradients stay within a round: each is trained for itself."""
         features, found = self.stem(check_size(images, self.preset)), [self.start(len(images), face)]
         for trunk in self.rounds:
             before = found[-1].detached()
@@ -174,22 +168,11 @@ class ParameterRegression(FaceNetwork):
 
     def start(self, count: int, face: MorphableFace) -> Estimate:
         """The mean face, frontal, where `camera.crop_camera` puts it; `count` times."""
-        theirs, mine = (
-            (len(face.identity), len(face.expression)),
-            (self.arguments["identities"], self.arguments["expressions"]),
-        )
-        require(
-            theirs == mine,
-            f"the network regresses {mine[0]} identity and {mine[1]} expression coefficients, "
-            f"the face model {face.name!r} has {theirs[0]} and {theirs[1]}: "
-            "use the face model that it was trained with",
-        )
-        level = torch.zeros(count, device=face.mean.device)
+        level, landmarks = face.mean.new_zeros(count), face.mean[face.landmarks].expand(count, -1, -1)
         with exactly(level):
-            camera = crop_camera(
-                face.mean[face.landmarks].expand(count, -1, -1), level, level, level, face.interocular, self.preset.grid
-            )
-        return Estimate(camera, face.mean.new_zeros(count, theirs[0]), face.mean.new_zeros(count, theirs[1]))
+            camera = crop_camera(landmarks, level, level, level, face.interocular, self.preset.grid)
+        identity, expression = (face.mean.new_zeros(count, len(modes)) for modes in (face.identity, face.expression))
+        return Estimate(camera, identity, expression)
 
     def revised(self, estimate: Estimate, update: Float[Tensor, "b n"], face: MorphableFace) -> Estimate:
         """An estimate after an update ``[b, 10 + i + e]``: rotation (6), log scale, position (3), identity, expression.
@@ -210,10 +193,6 @@ class ParameterRegression(FaceNetwork):
         asked = estimate.expression + EXPRESSION_STEP * expression
         inside = asked + (asked.clamp(0, 1) - asked).detach()  # the gradient of the clamped stays alive
         return Estimate(Similarity(scale, rotation, translation), estimate.identity + identity, inside)
-
-    def vertices(self, images: Float[Tensor, "b 3 h w"], face: MorphableFace) -> Float[Tensor, "b v 3"]:
-        """All vertices of the face model under the last estimate, voxel frame."""
-        return self.estimates(images, face)[-1].points(face)
 
 
 def orthonormal(columns: Float[Tensor, "b 3 2"]) -> Float[Tensor, "b 3 3"]:
@@ -251,9 +230,7 @@ class VertexRegression(FaceNetwork):
         """As many vertices as the face patch has."""
         return {"vertices": len(face.patch_vertices)}
 
-    def predict(
-        self, images: Float[Tensor, "b 3 h w"], landmarks: Float[Tensor, "... l n"] | None = None
-    ) -> Prediction:
+    def predict(self, images: Images, landmarks: Guides = None) -> Prediction:
         """The vertices of the face patch ``[b, vertices, 3]``, voxel frame."""
         offsets = self.trunk(self.stem(check_size(images, self.preset))).float().unflatten(-1, (-1, 3))
         return Prediction(vertices=offsets.new_tensor(self.preset.grid.centre) + self.face_size * offsets)

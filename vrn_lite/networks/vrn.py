@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from vrn_lite.frame import InputError, require
 from vrn_lite.landmarks import NUM_LANDMARKS, gaussians
-from vrn_lite.networks.base import FaceNetwork, LandmarkNetwork, Prediction, check_size, variant
+from vrn_lite.networks.base import FaceNetwork, Guides, Images, LandmarkNetwork, Prediction, check_size, variant
 from vrn_lite.networks.hourglass import Hourglass, Refine, Stem, projection
 from vrn_lite.presets import NetworkSize, Preset, preset as preset_named
 
@@ -57,21 +57,13 @@ class StackedHourglass(FaceNetwork):
 
     Parameters
     ----------
-    preset : sizes of grid and network.
-    channels : of the input.
-    outputs : of the head.
+    channels, outputs : of the input, and of the head.
     count, stacks : modules per position, hourglasses; by default the preset's.
     arguments : of the variant, as `FaceNetwork` keeps them.
     """
 
     def __init__(
-        self,
-        preset: Preset | str,
-        channels: int,
-        outputs: int,
-        count: int | None = None,
-        stacks: int | None = None,
-        **arguments: Any,
+        self, preset: Preset | str, channels: int, outputs: int, count: int = 0, stacks: int = 0, **arguments: Any
     ) -> None:
         super().__init__(preset, **arguments)
         size = self.preset.network
@@ -91,23 +83,12 @@ class StackedHourglass(FaceNetwork):
 
 @variant("vrn")
 class VRN(StackedHourglass):
-    """The volumetric regression network.
-
-    Parameters
-    ----------
-    preset : sizes of grid and network.
-
-    Raises
-    ------
-    InputError : unknown preset; in `predict`, an image of another size.
-    """
+    """The volumetric regression network, of a preset's size; `predict` refuses images of another one."""
 
     def __init__(self, preset: Preset | str) -> None:
         super().__init__(preset, 3, preset_named(preset).grid.depth)
 
-    def predict(
-        self, images: Float[Tensor, "b 3 h w"], landmarks: Float[Tensor, "... l n"] | None = None
-    ) -> Prediction:
+    def predict(self, images: Images, landmarks: Guides = None) -> Prediction:
         """Logits of the volume, ``[b, d, h / cell, w / cell]``."""
         return Prediction(logits=self.run(images))
 
@@ -124,18 +105,13 @@ class MultitaskVRN(LandmarkNetwork):
         outputs = {"volume": self.preset.grid.depth, "landmarks": NUM_LANDMARKS}
         self.stem = Stem(3, size.stem, size.stem_features, size.features)
         self.shared = Stage(size, shared_modules(size))
-        self.fork = nn.ModuleDict(
-            {
-                task: nn.Sequential(Stage(size, shared_modules(size)), head(size.features, count))
-                for task, count in outputs.items()
-            }
-        )
+        self.fork = nn.ModuleDict()
+        for task, count in outputs.items():
+            self.fork[task] = nn.Sequential(Stage(size, shared_modules(size)), head(size.features, count))
         finer = {task: refine(size, count) for task, count in outputs.items()}
         self.refine = nn.ModuleDict({task: stage for task, stage in finer.items() if stage is not None})
 
-    def predict(
-        self, images: Float[Tensor, "b 3 h w"], landmarks: Float[Tensor, "... l n"] | None = None
-    ) -> Prediction:
+    def predict(self, images: Images, landmarks: Guides = None) -> Prediction:
         """Logits of the volume, and of the heat-maps."""
         x, early = self.stem.both(check_size(images, self.preset))
         x = self.shared(x)
@@ -165,12 +141,10 @@ class GuidedVRN(StackedHourglass):
 
     def __init__(self, preset: Preset | str, sigma: float = 1.0) -> None:
         size = preset_named(preset)
-        super().__init__(size, 3 + NUM_LANDMARKS, size.grid.depth, size.network.guided_modules, sigma=sigma)
+        super().__init__(size, 3 + NUM_LANDMARKS, size.grid.depth, size.network.guided_modules or 0, sigma=sigma)
         self.sigma = sigma
 
-    def inputs(
-        self, images: Float[Tensor, "b 3 h w"], landmarks: Float[Tensor, "... l n"]
-    ) -> Float[Tensor, "b 71 h w"]:
+    def inputs(self, images: Images, landmarks: Float[Tensor, "... l n"]) -> Float[Tensor, "b 71 h w"]:
         """The image's channels and the drawn landmarks'; x and y in pixels, NaN for a landmark that is missing.
 
         Raises
@@ -184,9 +158,7 @@ class GuidedVRN(StackedHourglass):
         maps = gaussians(landmarks, images.shape[-2], images.shape[-1], self.sigma, dtype)
         return torch.cat((images.to(dtype).contiguous(memory_format=torch.channels_last), maps), 1)
 
-    def predict(
-        self, images: Float[Tensor, "b 3 h w"], landmarks: Float[Tensor, "... l n"] | None = None
-    ) -> Prediction:
+    def predict(self, images: Images, landmarks: Guides = None) -> Prediction:
         """Logits of the volume, of images and landmarks (pixels)."""
         if landmarks is None:
             raise InputError("a guided network needs landmarks: give them, x and y in the image's pixels")
@@ -203,9 +175,7 @@ class LandmarkHourglass(LandmarkNetwork, StackedHourglass):
     def __init__(self, preset: Preset | str) -> None:
         super().__init__(preset, 3, NUM_LANDMARKS, shared_modules(preset_named(preset).network), stacks=2)
 
-    def predict(
-        self, images: Float[Tensor, "b 3 h w"], landmarks: Float[Tensor, "... l n"] | None = None
-    ) -> Prediction:
+    def predict(self, images: Images, landmarks: Guides = None) -> Prediction:
         """Logits of the heat-maps, ``[b, 68, h / cell, w / cell]``."""
         return Prediction(heatmaps=self.run(images))
 

@@ -18,7 +18,6 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 from torch.nn.functional import grid_sample, normalize
 
-from vrn_lite.align import orthographic
 from vrn_lite.camera import Similarity
 from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.frame import InputError, require
@@ -284,3 +283,30 @@ class _Fit:
         agree = torch.cosine_similarity(normals[self.chosen], self.normals[number], dim=1) > 0.4
         which = agree & (distance < max(3 * float(distance.median()), 0.05 * size))
         return _Pairs(self.cloud[number[which]], self.normals[number[which]], self.chosen[which])
+
+
+def orthographic(points: Float[Tensor, "b n 3"], image: Float[Tensor, "b n 2"]) -> Similarity:
+    """The scaled orthographic camera that projects points closest to where an image shows them, up to its depth.
+
+    Parameters
+    ----------
+    points : ``[b, n, 3]``, the model's points, not in one plane; in the model frame.
+    image : ``[b, n, 2]``, x and y in pixels.
+
+    Returns
+    -------
+    Similarity whose x and y are the projection; points' mean goes to depth 0, which an orthographic image cannot tell.
+
+    Notes
+    -----
+    The best linear map A = image^T points (points^T points)^-1 of the centred points, with its two singular values set
+    to their mean, the scale; the third row of the rotation is the cross product of the first two.
+    """
+    middle, goal = points.mean(1, keepdim=True), image.mean(1, keepdim=True)
+    linear = torch.linalg.lstsq(points - middle, image - goal).solution.mT  # [b, 2, 3]
+    u, sizes, vt = torch.linalg.svd(linear, full_matrices=False)
+    rows = u @ vt
+    rotation = torch.cat((rows, torch.linalg.cross(rows[:, :1], rows[:, 1:])), 1)
+    scale = sizes.mean(-1)
+    shift = torch.cat((goal, torch.zeros_like(goal[..., :1])), -1) - scale[:, None, None] * (middle @ rotation.mT)
+    return Similarity(scale, rotation, shift[:, 0])

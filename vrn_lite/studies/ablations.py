@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from vrn_lite.align import orthographic
 from vrn_lite.camera import PIVOT_BEHIND_LANDMARKS, Similarity, crop_camera, jitter
 from vrn_lite.evaluation.evaluate import Row, Table, score
 from vrn_lite.evaluation.predictors import Answer, Reconstruct, by_network, put_back, told
@@ -19,6 +18,7 @@ from vrn_lite.frame import Grid, require
 from vrn_lite.inference import probabilities
 from vrn_lite.landmarks import mirror
 from vrn_lite.networks.base import FaceNetwork
+from vrn_lite.photo.registration import orthographic
 from vrn_lite.presets import Preset, preset as preset_named
 from vrn_lite.samples import NO_JITTER, FacePairs, View, draw_pairs, draw_view, unaligned
 from vrn_lite.synth.appearance import Appearance, Rng

@@ -68,13 +68,14 @@ def resume(trainer: "Trainer", path: Path) -> None:
         restore(trainer, path)
 
 
-def kept(trainer: "Trainer", steps: Iterator[StepMetrics], path: Path, save_every: float) -> Iterator[StepMetrics]:
-    """A training's steps, with a checkpoint now and then and at the end; the first of several processes writes it."""
-    writes, saved = trainer.ranks.rank == 0, time.perf_counter()
-    for metrics in steps:
-        if writes and time.perf_counter() - saved > save_every:
+def run(trainer: "Trainer", path: Path | None, save_every: float) -> Iterator[StepMetrics]:
+    """A training to its end, with checkpoints now and then and last; the first of several processes writes them."""
+    saved = time.perf_counter()
+    for metrics in trainer.steps():
+        if path and trainer.ranks.rank == 0 and time.perf_counter() - saved > save_every:
             save(trainer, path)
             saved = time.perf_counter()
         yield metrics
-    if writes:
+    if path and trainer.ranks.rank == 0:
         save(trainer, path)
+    trainer.finish()

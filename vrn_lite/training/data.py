@@ -13,6 +13,7 @@ step's batch depends on is the step and the generator's numbers, so that prefetc
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from fractions import Fraction
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -99,17 +100,28 @@ class Synthetic:
 
 @dataclass(frozen=True)
 class Mixed:
-    """Several streams that take turns, a batch each."""
+    """Several streams that take turns, a batch each; each counts its own steps.
+
+    Attributes
+    ----------
+    streams : at least one.
+    turns : numbers of the streams in the order of their turns, again and again; each once by default.
+    """
 
     streams: tuple[PairStream, ...]
+    turns: tuple[int, ...]
 
-    def __init__(self, streams: Sequence[PairStream]) -> None:
+    def __init__(self, streams: Sequence[PairStream], turns: Sequence[int] | None = None) -> None:
         require(len(streams) > 0, "training needs faces: give a face model, a stream of pairs, or several")
         object.__setattr__(self, "streams", tuple(streams))
+        object.__setattr__(self, "turns", tuple(turns or range(len(streams))))
 
     def __call__(self, step: int, batch: int, generator: torch.Generator, device: torch.device) -> FacePairs:
         """The pairs of a step, of the stream whose turn it is."""
-        return self.streams[step % len(self.streams)](step, batch, generator, device)
+        rounds, turn = divmod(step, len(self.turns))
+        mine = self.turns[turn]
+        own = rounds * self.turns.count(mine) + self.turns[:turn].count(mine)
+        return self.streams[mine](own, batch, generator, device)
 
     @property
     def faces(self) -> tuple[MorphableFace, ...]:
@@ -124,7 +136,25 @@ class Mixed:
 
     def suited_to(self, network: FaceNetwork, device: torch.device) -> "Mixed":
         """Each as this network wants it."""
-        return Mixed([suited(stream, network, device) for stream in self.streams])
+        return Mixed([suited(stream, network, device) for stream in self.streams], self.turns)
+
+
+def turns_of(share: float) -> tuple[int, ...]:
+    """Turns of two streams, of which the second has this share, spread evenly.
+
+    Examples
+    --------
+    >>> turns_of(0.25)
+    (0, 0, 0, 1)
+
+    Raises
+    ------
+    InputError : no share between 0 and 1.
+    """
+    require(0 < share < 1, f"a share of mixed-in faces must lie between 0 and 1, got {share:g}")
+    part = Fraction(share).limit_denominator(32)
+    first, all_of = max(part.numerator, 1), max(part.denominator, 2)
+    return tuple((k + 1) * first // all_of - k * first // all_of for k in range(all_of))
 
 
 def faces_of(stream: PairStream) -> tuple[MorphableFace, ...]:

@@ -1,6 +1,5 @@
 """The training: one step, again and again. `Trainer.steps` is the whole of it; `train` is the way in."""
 
-import time
 from collections.abc import Callable, Iterator
 from math import ceil, inf, isnan, nan
 from pathlib import Path
@@ -9,28 +8,18 @@ import torch
 from torch import Tensor, nn
 
 from vrn_lite.frame import InputError, require
-from vrn_lite.inference import landmarks_in
+from vrn_lite.inference import check_detector, landmarks_in
 from vrn_lite.memory import trim_malloc
 from vrn_lite.metrics import iou, landmark_nme, vertex_errors
-from vrn_lite.networks.base import (
-    FaceNetwork,
-    LandmarkDetector,
-    Prediction,
-    build,
-    checked_seed,
-    finds_landmarks,
-    pixels_of,
-    upsample,
-    variant_named,
-)
+from vrn_lite.networks.base import FaceNetwork, LandmarkDetector, Prediction, build, checked_seed, pixels_of, upsample
 from vrn_lite.presets import Preset
 from vrn_lite.samples import FacePairs, PoseRange
 from vrn_lite.synth.appearance import Appearance
-from vrn_lite.training.checkpoint import kept, resume
+from vrn_lite.training.checkpoint import resume, run
 from vrn_lite.training.data import Data, PairStream, StepPairs, faces_of, step_seed, stream_of, suited
 from vrn_lite.training.log import StepMetrics
 from vrn_lite.training.optim import OptimConfig, optim_named
-from vrn_lite.training.runtime import Runtime, default_device
+from vrn_lite.training.runtime import Clock, Runtime, default_device
 from vrn_lite.volume import isosurface
 
 Loss = Callable[[Prediction, FacePairs], Tensor]
@@ -38,16 +27,9 @@ Loss = Callable[[Prediction, FacePairs], Tensor]
 
 
 class Trainer:
-    """A network, its optimiser, its data, and where they are.
+    """A network, which is trained where it is, its optimiser, its data; the arguments are those of `train`.
 
     In a process group every process has a trainer of its own; they draw different samples and share their gradients.
-
-    Parameters
-    ----------
-    network : trained in place, where it is.
-    data : a stream of pairs.
-    batch : samples a step and process.
-    samples, minutes, seed, optim, loss, reuse, detector, compile, measure_every : as in `train`.
     """
 
     def __init__(
@@ -72,7 +54,7 @@ class Trainer:
         self.data, self.batch, self.seed, self.optim = data, batch, checked_seed(seed), optim
         self.samples, self.limit = samples or 2**62, 60 * minutes if minutes else inf
         self.own_loss, self.measure_every = loss, measure_every
-        self.detector = None if detector is None else _fitting(detector, network)
+        self.detector = None if detector is None else check_detector(detector, network)
         self.step, self.nme = 0, nan
         self.seconds = 0.0  # of all runs together
         self.runtime = Runtime(network, compile)
@@ -170,37 +152,6 @@ class Trainer:
         trim_malloc()
 
 
-class Clock:
-    """What a run tells of its steps, with its speed; it keeps the trainer's `seconds`."""
-
-    def __init__(self, trainer: Trainer) -> None:
-        self.trainer, self.before, self.first = trainer, trainer.seconds, trainer.step
-        self.waited, self.began = 0.0, time.perf_counter()
-        self.seconds = 0.0
-
-    def metrics(self, quality: tuple[float, float, float], made: float, waited: float) -> StepMetrics:
-        """Of the step that has just ended."""
-        trainer, seconds = self.trainer, time.perf_counter() - self.began
-        self.waited += waited
-        took, self.seconds = seconds - self.seconds - waited, seconds
-        trainer.seconds = self.before + (seconds if trainer.limit == inf else trainer.runtime.agreed(seconds))
-        loss, overlap, error = quality
-        return StepMetrics(
-            step=trainer.step,
-            samples=trainer.step * trainer.each,
-            loss=loss,
-            iou=overlap,
-            nme=trainer.nme,
-            landmark_nme=error,
-            lr=trainer.optimiser.param_groups[0]["lr"],
-            samples_per_second=(trainer.step - self.first) * trainer.each / seconds,
-            seconds=seconds,
-            waiting=self.waited / seconds,
-            pair_seconds=made,
-            step_seconds=took,
-        )
-
-
 @torch.no_grad()
 def surface_error(prediction: Prediction, pairs: FacePairs, preset: Preset) -> float:
     """Vertex NME of the first sample's surface; infinite where there is none, NaN without volume and vertices."""
@@ -214,22 +165,6 @@ def surface_error(prediction: Prediction, pairs: FacePairs, preset: Preset) -> f
     except InputError:
         return inf
     return vertex_errors(surface, pairs.mesh(0)).nme
-
-
-def _fitting(detector: LandmarkDetector, network: FaceNetwork) -> LandmarkDetector:
-    """A detector, if it can guide a network.
-
-    Raises
-    ------
-    InputError : the network wants no landmarks, or the detector finds none in its images.
-    """
-    guided = f"a detector is for the guided network, which {network.variant!r} is not: leave it out"
-    require(network.guided, guided)
-    require(finds_landmarks(detector), f"a detector needs `preset` and `landmarks(images)`: {type(detector).__name__}")
-    size, wanted = detector.preset.grid, network.preset.grid
-    same = (size.height, size.width) == (wanted.height, wanted.width)
-    require(same, f"the detector is of preset {detector.preset.name!r}, the network of {network.preset.name!r}")
-    return detector
 
 
 def train(
@@ -284,8 +219,6 @@ def train(
     InputError : at once, for whatever does not fit: unknown names, data, detector, a checkpoint of another run.
     """
     chosen = optim_named(optim)
-    if isinstance(network, str):
-        variant_named(network)
     stream = stream_of(data, preset if isinstance(network, str) else network.preset, appearance, poses)
     if isinstance(network, str):
         network = build(network, preset, seed, face=next(iter(faces_of(stream)), None))
@@ -307,10 +240,4 @@ def train(
     path = None if folder is None else Path(folder) / "checkpoint.pt"
     if path is not None:
         resume(trainer, path)
-    return _run(trainer, path, save_every)
-
-
-def _run(trainer: Trainer, path: Path | None, save_every: float) -> Iterator[StepMetrics]:
-    """A trainer's steps, with checkpoints where they are wanted, to the end."""
-    yield from trainer.steps() if path is None else kept(trainer, trainer.steps(), path, save_every)
-    trainer.finish()
+    return run(trainer, path, save_every)

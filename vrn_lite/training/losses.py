@@ -33,7 +33,9 @@ class _CrossEntropyAtFullSize(torch.autograd.Function):
         slices, truth = low_res_logits.flatten(0, 1), volumes.flatten(0, 1)
         rows, columns = (_bilinear(slices.shape[axis], truth.shape[axis], low_res_logits.device) for axis in (1, 2))
         if phase is not None:
-            (top, down), (left, right) = _phases(slices.shape, truth.shape, phase)
+            # The voxels that stand for all: the same place in every cell.
+            down, right = truth.shape[1] // slices.shape[1], truth.shape[2] // slices.shape[2]
+            top, left = phase // right % down, phase % right
             rows, columns, truth = rows[top::down], columns[left::right], truth[:, top::down, left::right]
         gradient = torch.empty(slices.shape, device=low_res_logits.device)
         total = torch.zeros((), device=low_res_logits.device, dtype=torch.float64)
@@ -51,12 +53,6 @@ class _CrossEntropyAtFullSize(torch.autograd.Function):
     def backward(ctx, upstream: Tensor) -> tuple[Tensor, None, None]:
         (gradient,) = ctx.saved_tensors
         return gradient * upstream.to(gradient.dtype), None, None
-
-
-def _phases(low_res_logits: torch.Size, full: torch.Size, phase: int) -> tuple[tuple[int, int], tuple[int, int]]:
-    """First index and stride, of rows and columns, of the voxels that stand for all: the same place in every cell."""
-    down, right = full[-2] // low_res_logits[-2], full[-1] // low_res_logits[-1]
-    return (phase // right % down, down), (phase % right, right)
 
 
 def voxel_loss(
@@ -88,20 +84,6 @@ def landmark_loss(
     return F.kl_div(logits.float().flatten(-2).log_softmax(-1), truth, reduction="none").sum(-1).mean()
 
 
-PRIOR = 1e-4
-"""Weight of the mean squares of identity and expression coefficients against the vertices' distances."""
-
-
-def distance_loss(found: Float[Tensor, "b n 3"], truth: Float[Tensor, "b n 3"], size: float) -> Float[Tensor, ""]:
-    """Mean Euclidean distance of vertices, over the face's size: 3DDFA's vertex distance cost."""
-    return (found - truth).norm(dim=-1).mean() / size
-
-
 def square_loss(found: Float[Tensor, "b n 3"], truth: Float[Tensor, "b n 3"], size: float) -> Float[Tensor, ""]:
     """Mean squared Euclidean distance of vertices, over the face's size squared: plain L2."""
     return ((found - truth) / size).square().sum(-1).mean()
-
-
-def coefficient_loss(identity: Float[Tensor, "b i"], expression: Float[Tensor, "b e"]) -> Float[Tensor, ""]:
-    """How far coefficients are from the mean face's: their mean squares, times `PRIOR`."""
-    return PRIOR * (identity.square().mean() + expression.square().mean())

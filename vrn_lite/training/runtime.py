@@ -10,7 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import NamedTuple
+from math import inf
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -22,6 +23,10 @@ from vrn_lite.frame import require
 from vrn_lite.memory import trim_malloc
 from vrn_lite.networks.base import FaceNetwork, Prediction
 from vrn_lite.samples import FacePairs
+from vrn_lite.training.log import StepMetrics
+
+if TYPE_CHECKING:
+    from vrn_lite.training.loop import Trainer
 
 TRIM_EVERY = 20
 """Steps on a CPU between two times that free memory is given back: in a long run it frays, and more of it is held."""
@@ -223,3 +228,34 @@ def _timed(make: Callable[[int], FacePairs], step: int) -> tuple[FacePairs, floa
     """The pairs of a step, and the seconds that they took."""
     began = time.perf_counter()
     return make(step), time.perf_counter() - began
+
+
+class Clock:
+    """What a run tells of its steps, with its speed; it keeps the trainer's `seconds`."""
+
+    def __init__(self, trainer: "Trainer") -> None:
+        self.trainer, self.before, self.first = trainer, trainer.seconds, trainer.step
+        self.waited, self.began = 0.0, time.perf_counter()
+        self.seconds = 0.0
+
+    def metrics(self, quality: tuple[float, float, float], made: float, waited: float) -> StepMetrics:
+        """Of the step that has just ended."""
+        trainer, seconds = self.trainer, time.perf_counter() - self.began
+        self.waited += waited
+        took, self.seconds = seconds - self.seconds - waited, seconds
+        trainer.seconds = self.before + (seconds if trainer.limit == inf else trainer.runtime.agreed(seconds))
+        loss, overlap, error = quality
+        return StepMetrics(
+            step=trainer.step,
+            samples=trainer.step * trainer.each,
+            loss=loss,
+            iou=overlap,
+            nme=trainer.nme,
+            landmark_nme=error,
+            lr=trainer.optimiser.param_groups[0]["lr"],
+            samples_per_second=(trainer.step - self.first) * trainer.each / seconds,
+            seconds=seconds,
+            waiting=self.waited / seconds,
+            pair_seconds=made,
+            step_seconds=took,
+        )

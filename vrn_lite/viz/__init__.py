@@ -13,7 +13,7 @@ a notebook. Widgets, which need a kernel, stand in `viz.widgets`::
 from vrn_lite.viz.curves import bars_figure, boxes_figure, compared_figure, curves_figure, downsample, panels_figure
 from vrn_lite.viz.display import Display, show, spec, write_html
 from vrn_lite.viz.images import contact_sheet, film_figure, image_grid, images_figure, pages_figure, slices_figure
-from vrn_lite.viz.meshes import MOST_VERTICES, abreast, cluster_vertices, linked_figure, mesh_figure, meshes_figure
+from vrn_lite.viz.meshes import MOST_VERTICES, cluster_vertices, linked_figure, mesh_figure, meshes_figure
 from vrn_lite.viz.scenes import drawn_face, face_figure, guided_figure, levels_figure, movie_figure, surface_of
 from vrn_lite.viz.shading import shade_mesh, shade_volume
 from vrn_lite.viz.still import picture

@@ -28,9 +28,7 @@ def curves_figure(
 ) -> go.Figure:
     """Curves with markers, told apart by colour, sign and dash; both axes logarithmic with `log`.
 
-    Parameters
-    ----------
-    spread : name of a curve -> how far its error bars reach up and down, for each point.
+    `spread` : name of a curve -> how far its error bars reach up and down, for each point.
     """
     figure = go.Figure(layout=layout(title, height=420))
     for number, (name, curve) in enumerate(curves.items()):
@@ -52,15 +50,10 @@ def compared_figure(
     title: str = "",
     *,
     slider: str,
-    whose: str = "the paper",
 ) -> go.Figure:
-    """Our curves with somebody else's behind them, dashed, in the same colour and sign; a slider turns the pages.
+    """Our curves with the paper's behind them, dashed, in the same colour and sign; a slider turns the pages.
 
-    Parameters
-    ----------
-    ours : the slider's label -> name of a curve -> (x, y). A name keeps its look from page to page.
-    theirs : the same for the other's curves, as far as there are any.
-    whose : added to their names in the legend.
+    Both are the slider's label -> name of a curve -> (x, y). A name keeps its look from page to page.
     """
     figure = go.Figure(layout=layout(title, height=440))
     names = list(dict.fromkeys(name for curves in ours.values() for name in curves))
@@ -69,7 +62,7 @@ def compared_figure(
         for name, curve in curves.items():
             figure.add_trace(_line(curve, name, names.index(name), "solid", 6))
             if name in theirs.get(page, {}):
-                figure.add_trace(_line(theirs[page][name], f"{name}, {whose}", names.index(name), "dash", 9))
+                figure.add_trace(_line(theirs[page][name], f"{name}, the paper", names.index(name), "dash", 9))
             owner += [page] * (len(figure.data) - len(owner))
     _add_axes(figure, x_title, y_title, rangemode="tozero")
     add_pages(figure, slider, {page: [{"visible": of == page} for of in owner] for page in ours})
@@ -77,11 +70,9 @@ def compared_figure(
 
 
 def panels_figure(panels: Mapping[str, Mapping[str, Curve]], x_title: str, title: str = "") -> go.Figure:
-    """Small plots side by side over the same x, one for each quantity: how a training goes.
+    """Small plots side by side over the same x: how a training goes.
 
-    Parameters
-    ----------
-    panels : name of the quantity -> name of the curve -> (x, y). A curve keeps its look from panel to panel.
+    `panels` : name of the quantity -> name of the curve -> (x, y). A curve keeps its look from panel to panel.
     """
     figure = make_subplots(rows=1, cols=len(panels), horizontal_spacing=0.09)
     names = list(dict.fromkeys(name for curves in panels.values() for name in curves))
@@ -107,9 +98,7 @@ def bars_figure(
 ) -> go.Figure:
     """Groups of bars side by side, told apart by colour and hatching: name -> (label below the axis -> value).
 
-    Parameters
-    ----------
-    spread : name -> (label -> how far the error bar reaches up and down), with the labels of those bars.
+    `spread` : name -> (label -> how far the error bar reaches up and down), with the labels of those bars.
     """
     figure = go.Figure(layout=layout(title, height=420) | {"barmode": "group"})
     for number, (name, values) in enumerate(bars.items()):
@@ -129,13 +118,7 @@ def boxes_figure(
     x_title: str,
     y_title: str,
 ) -> go.Figure:
-    """A diagram: boxes of several kinds, a colour each, over lines that connect them.
-
-    Parameters
-    ----------
-    boxes : kind -> its boxes.
-    lines : the corners (x, y) of each line.
-    """
+    """A diagram: boxes by kind, a colour each, over lines that connect them, each given by its corners (x, y)."""
     figure = go.Figure(layout=layout(title, height=460))
     figure.add_trace(_strokes(lines, showlegend=False, line={"color": "#777777", "width": 1.5}))
     ring = ((-1, -1), (1, -1), (1, 1), (-1, 1), (-1, -1))
@@ -174,12 +157,10 @@ def _line(curve: Curve, name: str, number: int, dash: str = "", size: int = 8) -
 
 
 def _rounded(values: Any) -> list[float]:
-    """Few digits: a figure is no table."""
-    return [round(float(value), 6) for value in values]
+    return [round(float(value), 6) for value in values]  # a figure is no table
 
 
 def _error_bars(sizes: Sequence[float]) -> dict[str, Any]:
-    """Error bars that reach as far up as down."""
     return {"type": "data", "array": _rounded(sizes), "visible": True, "thickness": 1.5, "width": 4}
 
 

@@ -45,12 +45,7 @@ class Display:
 
 
 def show(figure: go.Figure, description: str) -> Display:
-    """The figure for a notebook: write ``show(figure, "What it shows, in a sentence.")`` as the last line of a cell.
-
-    Raises
-    ------
-    InputError : no description.
-    """
+    """The figure for a notebook: write ``show(figure, "What it shows, in a sentence.")`` as the last line of a cell."""
     require(bool(description.strip()), "a figure needs a description: one sentence for those who cannot see it")
     return Display(figure, description)
 

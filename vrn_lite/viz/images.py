@@ -59,12 +59,9 @@ def image_grid(
     *,
     landmarks: Mapping[str, Float[Tensor, "k 68 n"]] | None = None,
 ) -> go.Figure:
-    """The same few faces, one in each row, seen in different ways: one column for each, named below it.
+    """The same few faces, one in each row, seen in different ways: a column for each, in [0, 1], named below it.
 
-    Parameters
-    ----------
-    columns : name -> ``[k, 3, h, w]`` in [0, 1], all of one size.
-    landmarks : name of a column -> ``[k, 68, 2 or 3]``, in the pixels of one image.
+    `landmarks` : name of a column -> ``[k, 68, 2 or 3]``, in the pixels of one image.
     """
     count, _, height, width = next(iter(columns.values())).shape
     sheet = torch.cat([torch.cat(list(images.detach().cpu().float()), 1) for images in columns.values()], 2)
@@ -84,13 +81,7 @@ def image_grid(
 def contact_sheet(
     images: Float[Tensor, "k 3 h w"], landmarks: Float[Tensor, "k 68 n"] | None = None, columns: int = 8
 ) -> PillowImage.Image:
-    """Many images in rows, as they are, with their landmarks in white: a picture, no figure.
-
-    Parameters
-    ----------
-    images : in [0, 1].
-    landmarks : in the pixels of one image.
-    """
+    """Many images in [0, 1] in rows, as they are, with their landmarks (pixels) in white: a picture, no figure."""
     height, width = images.shape[-2:]
     sheet = PillowImage.new("RGB", (columns * width, -(-len(images) // columns) * height), "white")
     for number, image in enumerate(images):
@@ -178,7 +169,6 @@ def data_address(values: np.ndarray) -> str:
 
 
 def _bytes(values: np.ndarray) -> UInt8[np.ndarray, "..."]:
-    """Values in [0, 1] as bytes."""
     return np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
 
 

@@ -49,10 +49,9 @@ TURNS = tuple(range(-90, 91, 15))
 
 
 class _Options(NamedTuple):
-    """What all parts of a figure share; `scale` is the steps of a coordinate per unit."""
+    """What all parts of a figure share; `scale` is the steps of a coordinate per pixel."""
 
     scale: float
-    unit: str
     most_vertices: int | None
     intensity_name: str
     intensity_range: tuple[float, float] | None
@@ -68,19 +67,17 @@ def mesh_figure(
     landmarks: Array | None = None,
     intensity_name: str = "",
     intensity_range: tuple[float, float] | None = None,
-    unit: str = "px",
     most_vertices: int | None = None,
 ) -> go.Figure:
     """A mesh to turn and to zoom, seen as the viewer of the photograph sees it.
 
     Parameters
     ----------
-    vertices : ``[v, 3]``, x right, y down, z away (the voxel frame, or a photograph's pixels).
+    vertices : ``[v, 3]``, x right, y down, z away, in pixels (the voxel frame, or a photograph's).
     triangles : ``[t, 3]``.
     colours : ``[v, 3]`` in [0, 1] or bytes.
     intensity : ``[v]``, drawn with a colour bar named `intensity_name` over `intensity_range`.
     landmarks : ``[68, 3]``, drawn as lines and points.
-    unit : of the coordinates, for the axis titles.
     most_vertices : merge vertices in growing cells until there are no more (for notebooks: `MOST_VERTICES`).
 
     Raises
@@ -88,14 +85,8 @@ def mesh_figure(
     InputError : an empty mesh, or coordinates that are not finite.
     """
     part = {"vertices": vertices, "triangles": triangles, "colours": colours, "intensity": intensity}
-    return meshes_figure(
-        {"": part | {"landmarks": landmarks}},
-        title,
-        intensity_name=intensity_name,
-        intensity_range=intensity_range,
-        unit=unit,
-        most_vertices=most_vertices,
-    )
+    bar: dict[str, Any] = {"intensity_name": intensity_name, "intensity_range": intensity_range}
+    return meshes_figure({"": part | {"landmarks": landmarks}}, title, most_vertices=most_vertices, **bar)
 
 
 def meshes_figure(
@@ -108,7 +99,6 @@ def meshes_figure(
     start: str = "",
     intensity_name: str = "",
     intensity_range: tuple[float, float] | None = None,
-    unit: str = "px",
     most_vertices: int | None = None,
 ) -> go.Figure:
     """Several meshes in one scene: all at once, or, with a `slider` title, one at a time.
@@ -119,10 +109,10 @@ def meshes_figure(
     steps : label -> names of parts that the slider shows together.
     play : a button that runs through the steps.
     start : the step to open with, by default the first one.
-    intensity_name, intensity_range, unit, most_vertices : as in `mesh_figure`, for all parts.
+    intensity_name, intensity_range, most_vertices : as in `mesh_figure`, for all parts.
     """
     points = np.concatenate([_drawn_points(part) for part in parts.values()])
-    options = _Options(_fixed_point(points), unit, most_vertices, intensity_name, intensity_range)
+    options = _Options(_fixed_point(points), most_vertices, intensity_name, intensity_range)
     margin = 0.03 * float(np.ptp(points, axis=0).max()) + 1e-6
     axes = _scene(points.min(0) - margin, points.max(0) + margin, options)
     figure = go.Figure(layout=layout(title) | {"scene": axes})
@@ -143,14 +133,13 @@ def linked_figure(
     *,
     intensity_name: str = "",
     intensity_range: tuple[float, float] | None = None,
-    unit: str = "px",
     most_vertices: int | None = None,
 ) -> go.Figure:
     """Meshes side by side, each in a scene of its own under its name, all at one scale and seen by one camera.
 
     The slider turns all scenes together, wherever the figure is shown. Dragging or zooming one takes the others along
     in a file of `write_html` and on Colab. JupyterLab allows no script in a figure: dragging turns the one scene there,
-    and the slider brings them together again. ``meshes_figure(abreast(parts))`` has all in one scene, to be dragged.
+    and the slider brings them together again.
 
     Parameters
     ----------
@@ -158,7 +147,7 @@ def linked_figure(
     """
     require(len(scenes) > 0, "there are no scenes to draw")
     clouds = [_drawn_points(part) for part in scenes.values()]
-    options = _Options(_fixed_point(np.concatenate(clouds)), unit, most_vertices, intensity_name, intensity_range)
+    options = _Options(_fixed_point(np.concatenate(clouds)), most_vertices, intensity_name, intensity_range)
     reach = 0.53 * max(float(np.ptp(points, axis=0).max()) for points in clouds)
     kinds = [[{"type": "scene"}] * len(scenes)]
     figure = make_subplots(1, len(scenes), specs=kinds, horizontal_spacing=0.01, subplot_titles=list(scenes))
@@ -177,7 +166,7 @@ def linked_figure(
     axes = {f"{axis}axis": grid | {"showticklabels": False} for axis in "xyz"}
     figure.update_scenes(axes, aspectratio=dict.fromkeys("xyz", 1.4), domain_y=[0.05, 0.93])
     figure.update_annotations(yanchor="top", font_size=14)
-    words = f"x right, y down, z away; one square of the grid: {step:g} {unit}"
+    words = f"x right, y down, z away; one square of the grid: {step:g} px"
     low = {"x": 0.5, "y": 0, "xref": "paper", "yref": "paper", "yanchor": "bottom"}
     figure.add_annotation(text=words, showarrow=False, font={"size": 11}, **low)
 
@@ -194,31 +183,6 @@ def turned_camera(degrees: float) -> dict[str, Any]:
     radius = float(np.hypot(CAMERA["eye"]["x"], CAMERA["eye"]["z"]))
     x, z = (round(-radius * float(share(np.deg2rad(degrees))), 4) for share in (np.sin, np.cos))
     return CAMERA | {"eye": {"x": x, "y": CAMERA["eye"]["y"], "z": z}}
-
-
-def abreast(parts: Mapping[str, Part], gap: float = 0.1) -> dict[str, dict[str, Any]]:
-    """The parts moved along x until they stand side by side, in their order, centred on x = 0, for one scene.
-
-    Parameters
-    ----------
-    gap : between neighbours, as a share of the widest part.
-
-    Examples
-    --------
-    >>> corner = {"vertices": np.eye(3), "triangles": np.array([[0, 1, 2]])}
-    >>> [part["vertices"][:, 0].tolist() for part in abreast({"a": corner, "b": corner}, gap=1.0).values()]
-    [[-0.5, -1.5, -1.5], [1.5, 0.5, 0.5]]
-    """
-    lows, highs = np.array([np.quantile(_drawn_points(part)[:, 0], (0, 1)) for part in parts.values()]).T
-    wide = highs - lows
-    room = gap * wide.max()
-    edges = np.cumsum(wide + room) - wide - room  # left ends, the first at 0
-    steps = edges - (edges[-1] + wide[-1]) / 2 - lows
-    moved = {}
-    for (name, part), step in zip(parts.items(), steps, strict=True):
-        placed = [key for key in ("vertices", "landmarks") if part.get(key) is not None]
-        moved[name] = dict(part) | {key: numbers(part[key]) + np.array([step, 0.0, 0.0]) for key in placed}
-    return moved
 
 
 def cluster_vertices(
@@ -291,10 +255,9 @@ def _traces(part: Part, name: str, options: _Options) -> list[Any]:
         style = _intensity(carried[-1][:, 0], options)
     elif colours is not None:
         style = {"lighting": PHOTO_LIGHT, "vertexcolor": ["#" + rgb.tobytes().hex() for rgb in _bytes(carried[0])]}
-    unit = f"in 1/{options.scale:g} {options.unit}" if options.scale != 1 else options.unit
     style = {"lighting": LIGHT, "name": name, "opacity": part.get("opacity", 1.0)} | style
     style["lightposition"] = {"x": -50_000, "y": 50_000, "z": -500}  # moves with the camera: upper left, in front
-    style["hovertemplate"] = f"x %{{x:d}}, y %{{y:d}}, z %{{z:d}} ({unit})<extra></extra>"
+    style["hovertemplate"] = f"x %{{x:d}}, y %{{y:d}}, z %{{z:d}} (in 1/{options.scale:g} px)<extra></extra>"
     traces = [go.Mesh3d(x=x, y=y, z=z, i=i, j=j, k=k, **style)]
 
     if part.get("landmarks") is not None:
@@ -334,7 +297,7 @@ def _scene(low: np.ndarray, high: np.ndarray, options: _Options) -> dict[str, An
     for axis, label, least, most in zip("xyz", ("x right", "y down", "z away"), low, high, strict=True):
         marks = MaxNLocator(3 if axis == "z" else 5).tick_values(least, most)  # z is seen end on
         marks = [mark for mark in marks if least <= mark <= most]
-        title = {"text": f"{label} ({options.unit})", "font": {"size": 13}}
+        title = {"text": f"{label} (px)", "font": {"size": 13}}
         ticks = {"tickvals": [round(mark * scale) for mark in marks], "ticktext": [f"{mark:g}" for mark in marks]}
         axes[f"{axis}axis"] = WALL | ticks | {"title": title, "range": [float(least * scale), float(most * scale)]}
     size = FILL * (high - low) / ((high - low) / (WIDE, 1, 1)).max()

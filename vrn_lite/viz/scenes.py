@@ -36,17 +36,11 @@ def levels_figure(
     depth_scale: float = AUTHORS_DEPTH_SCALE,
     start: float = 0.5,
 ) -> go.Figure:
-    """The surfaces of a volume of probabilities at several levels, one at a time, with a slider.
-
-    Parameters
-    ----------
-    volume : ``[d, h, w]``.
-    levels : iso-values; their surfaces share `SURFACES_VERTICES`.
-    start : the level to begin with, one of `levels`.
+    """The surfaces of a volume ``[d, h, w]`` of probabilities at several levels, one at a time, with a slider.
 
     Raises
     ------
-    InputError : the volume does not cross one of the levels.
+    InputError : the volume does not cross one of the levels, or `start` is none of them.
     """
     names = {level: f"{level:g}" for level in levels}
     require(start in names, f"start (={start:g}) must be one of the levels {', '.join(names.values())}")
@@ -65,14 +59,8 @@ def movie_figure(
 ) -> go.Figure:
     """A network's answers to one image in the course of its training, as surfaces: a slider, and a play button.
 
-    Parameters
-    ----------
-    answers : the slider's label (samples seen, for example) -> ``[d, h, w]``, probabilities. An answer that does not
-        reach `level` anywhere has no surface, and gets no page.
-
-    Raises
-    ------
-    InputError : no answer has a surface.
+    `answers` : the slider's label (samples seen, for example) -> probabilities ``[d, h, w]``. One that does not reach
+    `level` anywhere has no surface, and gets no page; if none does, `InputError` says so.
     """
     seen = {label: answer for label, answer in answers.items() if numbers(answer).max() > level}
     reason = f"none of the {len(answers)} answers has a surface at level {level:g}: train longer, or lower the level"
@@ -165,11 +153,7 @@ def guided_figure(
     Parameters
     ----------
     landmarks : in the image's pixels, right or wrong; NaN for one that is missing.
-    sigma : draw the Gaussians with this spread instead of the network's own, in pixels.
-
-    Raises
-    ------
-    InputError : a sigma that is not positive.
+    sigma : draw the Gaussians with this spread above 0, in pixels, instead of the network's own.
     """
     require(sigma is None or sigma > 0, f"sigma is a length in pixels above 0, got {sigma}")
     own = network.sigma

@@ -54,10 +54,7 @@ def shade_volume(
 ) -> Float[Tensor, "*b 3 h w"]:
     """Solids as the viewer sees them, lit, on white: a quick look at a volume without making a mesh.
 
-    Parameters
-    ----------
-    volumes : ``[..., d, h, w]``, bits or probabilities; the surface is where they, a little blurred, reach one half.
-    depth_scale : slices per pixel.
+    The surface is where bits or probabilities ``[..., d, h, w]``, a little blurred, reach one half.
     """
     shape = volumes.shape
     pictures = torch.empty(*shape[:-3], 3, *shape[-2:])
