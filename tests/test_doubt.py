@@ -9,24 +9,38 @@ from vrn_lite.frame import InputError
 from vrn_lite.photo.doubt import DOUBT, confidence, mean_landmarks, refuse, residual
 
 
+def seen(yaw, roll=0.0):
+    """The mean face's landmarks as a photograph shows them."""
+    angles = (torch.tensor([value], dtype=torch.float64) for value in (yaw, 15.0, roll))
+    return 37 * (mean_landmarks() @ rotation_matrix(*angles)[0].T)[:, :2].numpy() * (1, -1) + (400, -20)
+
+
 @pytest.mark.parametrize("yaw", [0.0, 45, 90])
 @pytest.mark.parametrize("roll", [0.0, 130])
 def test_any_view_of_the_mean_face_fits_exactly(yaw, roll):
-    angles = (torch.tensor([value], dtype=torch.float64) for value in (yaw, 15.0, roll))
-    points = 37 * (mean_landmarks() @ rotation_matrix(*angles)[0].T)[:, :2].numpy() * (1, -1) + (400, -20)
+    points = seen(yaw, roll)
     assert residual(points) < 1e-9
-    assert confidence(0.9, points) == 0.9
+    assert confidence(0.81, points) == pytest.approx(0.9, abs=0.01)
 
 
 def test_points_at_random_do_not():
     points = np.random.default_rng(0).normal(size=(68, 2))
-    assert residual(points) > 0.1
-    assert confidence(1.0, points) < 0.01
-    assert confidence(1.0, np.zeros((68, 2))) < 0.01
+    assert residual(points) > 0.15
+    assert confidence(1.0, points) < 0.1
+    assert confidence(None, np.zeros((68, 2))) == 0
+
+
+def test_a_box_that_changed_its_size_is_doubted():
+    told = [confidence(None, seen(20.0), zoom) for zoom in (1.0, 1.3, 2.2, 1 / 2.2)]
+    assert told == sorted(told, reverse=True)
+    assert told[0] > 0.99
+    assert told[2] == pytest.approx(told[3])
+    assert told[2] < 0.7
 
 
 def test_without_landmarks_the_finder_decides():
     assert confidence(0.7, None) == 0.7
+    assert confidence(None, None) == 1
 
 
 def test_doubt_names_box_and_remedy():

@@ -1,4 +1,4 @@
-"""How sure a reconstruction is: whether the landmarks that were found form a face."""
+"""How sure a reconstruction is: whether the landmarks that were found form a face, where the finder saw one."""
 
 import math
 from functools import lru_cache
@@ -8,14 +8,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vrn_lite.align import orthographic
 from vrn_lite.faces import procedural
 from vrn_lite.frame import InputError
 from vrn_lite.photo.image_io import Box
 
-HALF, STEEP = 0.055, 0.006
-"""At this residual a face is as likely as none, and by this much more the odds fall e-fold: fitted on drawn faces and on
-pictures without one."""
+HALF, STEEP, ZOOM = 0.085, 0.012, 0.1
+"""At this misfit landmarks are as likely those of a face as not, and by this much more the odds fall e-fold; so much an
+e-fold change of the box's size adds to the misfit. Chosen on 70 drawn faces of every yaw and 65 boxes on pictures without
+one, which the landmark network and `locate` had looked at: 97 % of the faces of up to 60 degrees are below, 85 % of the
+others above."""
 
 DOUBT = 0.5
 """A confidence below this is refused."""
@@ -29,13 +30,12 @@ def mean_landmarks() -> Float[Tensor, "68 3"]:
 
 
 def residual(landmarks: Float[np.ndarray, "68 2"]) -> float:
-    """How far landmarks are from any view of the mean face: root mean square after a scaled orthographic fit, as a share
-    of the root of their box's area.
+    """How far landmarks (x, y; iBUG order, any unit) are from every view of the mean face.
 
-    Parameters
-    ----------
-    landmarks : x and y, iBUG order, in any unit.
-    """  # fmt: skip
+    Root mean square distance after a scaled orthographic fit, as a share of the root of their box's area.
+    """
+    from vrn_lite.photo.registration import orthographic  # a room that begins with a reconstruction
+
     points = torch.from_numpy(np.asarray(landmarks, dtype=np.float64))
     size = float((points.amax(0) - points.amin(0)).prod().sqrt())
     if size < 1e-9:
@@ -45,11 +45,17 @@ def residual(landmarks: Float[np.ndarray, "68 2"]) -> float:
     return float((fitted - points).square().sum(1).mean().sqrt()) / size
 
 
-def confidence(score: float, landmarks: Float[np.ndarray, "68 2"] | None) -> float:
-    """How sure a face is, from 0 to 1: the finder's score, or the landmarks' likeness to a face where that is less."""
-    if landmarks is None:
-        return score
-    return min(score, 1 / (1 + math.exp(min((residual(landmarks) - HALF) / STEEP, 700.0))))
+def confidence(score: float | None, landmarks: Float[np.ndarray, "68 2"] | None, zoom: float = 1.0) -> float:
+    """How sure a face is, from 0 to 1: the geometric mean of the finder's score and the landmarks' likeness to a face.
+
+    Parameters
+    ----------
+    score : None where somebody gave the box; then, and without landmarks, the other counts alone.
+    zoom : size of the box that the landmarks led to, in sizes of the finder's.
+    """
+    misfit = 0.0 if landmarks is None else residual(landmarks) + ZOOM * abs(math.log(zoom))
+    alike = 1.0 if landmarks is None else 1 / (1 + math.exp(min((misfit - HALF) / STEEP, 700.0)))
+    return alike if score is None else score if landmarks is None else math.sqrt(score * alike)
 
 
 def refuse(name: str, box: Box, sure: float) -> None:
