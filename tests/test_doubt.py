@@ -27,7 +27,7 @@ def test_points_at_random_do_not():
     points = np.random.default_rng(0).normal(size=(68, 2))
     assert residual(points) > 0.15
     assert confidence(1.0, points) < 0.1
-    assert confidence(None, np.zeros((68, 2))) == 0
+    assert confidence(None, np.zeros((68, 2))) < 1e-9
 
 
 def test_a_box_that_changed_its_size_is_doubted():

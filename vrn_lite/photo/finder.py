@@ -2,7 +2,7 @@
 
 ::
 
-    photo --at most 560 px--> halves of halves --network--> heat-maps --peaks--> faces --turned upright, network--> faces
+    photo --at most 480 px--> halves of halves --network--> heat-maps --peaks--> faces --turned upright, network--> faces
 
 The network knows faces of one size, about `SIZES`; each of the halves shows others at that size. What it finds it sees
 once more, turned upright and at the size that it knows best: that confirms the face and settles box and angle.
@@ -27,7 +27,7 @@ from vrn_lite.networks.hourglass import Hourglass, Residual, Stem
 from vrn_lite.networks.weights import WEIGHTS, tensors_in
 from vrn_lite.photo.image_io import Box, Photo
 
-LONGEST = 560
+LONGEST = 480
 """Longer side of the largest of the pictures that the network sees; a smaller photograph is enlarged at most twice."""
 
 SIZES = (20.0, 70.0)
@@ -42,7 +42,7 @@ USUAL = 36.0
 GLANCE, SURE = 0.25, 0.5
 """Presence that is worth a second look, and that which then makes a face."""
 
-MOST = 10
+MOST = 8
 """At most so many are looked at twice."""
 
 
