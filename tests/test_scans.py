@@ -138,6 +138,30 @@ def test_scans_with_holes_and_crumbs_are_closed(face, tmp_path):
     assert (whole & expected).sum() / (whole | expected).sum() > 0.98
 
 
+def test_eyeballs_are_united_with_the_face_and_not_hollowed(face, tmp_path):
+    """A closed ball inside the face changes nothing; one that comes out of it adds what stands out; one beside it is a crumb."""
+    write_ply(tmp_path / "scan.ply")
+    scanned, landmarks = trimesh.load(tmp_path / "scan.ply", process=False), head()[2]
+    plain = read_scan(tmp_path / "scan.ply", levelled(face))
+    eye, size = landmarks[36:42].mean(0), 0.25 * bald.interocular
+    volumes = {}
+    for name, depth in (("inside", -2.5), ("across", -0.2), ("beside", 2.5)):
+        ball = trimesh.creation.icosphere(2, radius=5 * size)
+        ball.apply_translation(turned((eye + torch.tensor([0, 0, depth * size]))[None])[0].numpy())
+        points, count = np.concatenate([scanned.vertices, ball.vertices]), len(scanned.vertices)
+        colours = np.full((len(points), 3), 128, dtype=np.uint8)
+        both = np.concatenate([scanned.faces, ball.faces + count])
+        trimesh.Trimesh(points, both, vertex_colors=colours, process=False).export(tmp_path / "scan.ply")
+        scan = read_scan(tmp_path / "scan.ply", levelled(face))
+        assert len(scan.parts) == 1
+        volumes[name] = shown(scan, [(0.0, 30.0)], LITE, torch.Generator().manual_seed(0)).volumes[0]
+    whole = shown(plain, [(0.0, 30.0)], LITE, torch.Generator().manual_seed(0)).volumes[0]
+    assert torch.equal(volumes["inside"], whole)
+    assert torch.equal(volumes["beside"], whole)
+    assert not (whole & ~volumes["across"]).any()
+    assert 10 < (volumes["across"] & ~whole).sum() < 0.05 * whole.sum()
+
+
 def test_samples_are_reproducible_and_a_smaller_set_is_the_beginning_of_a_larger(face, neutral):
     test = florence(neutral, face)
     small, large, other = list(test(17, preset="tiny")), list(test(preset="tiny")), list(test(17, 2018, preset="tiny"))

@@ -10,7 +10,7 @@ from torch import Tensor
 from vrn_lite.frame import Grid, InputError, require
 from vrn_lite.landmarks import mirror
 from vrn_lite.memory import trim_malloc
-from vrn_lite.networks.base import FaceNetwork, LandmarkDetector, device_of, finds_landmarks, upsample
+from vrn_lite.networks.base import FaceNetwork, Guides, Images, LandmarkDetector, device_of, finds_landmarks, upsample
 
 SHIFTS = ((-2, -1), (1, -2), (2, 1), (-1, 2))
 """Pixels (x, y) by which the image is moved for the answers that are averaged; each also mirrored."""
@@ -21,10 +21,7 @@ VOXELS_AT_ONCE = 2**22
 
 @torch.inference_mode()
 def probabilities(
-    network: FaceNetwork,
-    images: Float[Tensor, "b 3 h w"],
-    test_time_augmentation: bool = True,
-    landmarks: Float[Tensor, "b 68 n"] | None = None,
+    network: FaceNetwork, images: Images, test_time_augmentation: bool = True, landmarks: Guides = None
 ) -> Float[Tensor, "b d h w"]:
     """Probability of every voxel, for images in [0, 1], on the network's device.
 
@@ -47,10 +44,7 @@ def probabilities(
 
 @torch.inference_mode()
 def iter_probabilities(
-    network: FaceNetwork,
-    images: Float[Tensor, "b 3 h w"],
-    test_time_augmentation: bool = True,
-    landmarks: Float[Tensor, "b 68 n"] | None = None,
+    network: FaceNetwork, images: Images, test_time_augmentation: bool = True, landmarks: Guides = None
 ) -> Iterator[Float[Tensor, "d h w"]]:
     """The same answers in turn, to be looked at and dropped: at 128 pixels each takes 8 MiB, too much to keep many.
 
@@ -71,9 +65,7 @@ def at_once(grid: Grid) -> int:
     return max(1, VOXELS_AT_ONCE // (grid.depth * grid.height * grid.width))
 
 
-def _averaged(
-    network: FaceNetwork, images: Float[Tensor, "b 3 h w"], points: Float[Tensor, "b 68 2"] | None
-) -> Float[Tensor, "b d h w"]:
+def _averaged(network: FaceNetwork, images: Images, points: Guides) -> Float[Tensor, "b d h w"]:
     """The mean of the answers to mirrored and shifted copies."""
     follows = network.target == "aligned"  # a frontal answer stays where it is when the image is shifted
     total: Tensor | None = None
@@ -88,9 +80,7 @@ def _averaged(
     return total.div_(2 * len(SHIFTS))
 
 
-def _chances(
-    network: FaceNetwork, images: Float[Tensor, "b 3 h w"], points: Float[Tensor, "b 68 2"] | None
-) -> Float[Tensor, "b d h w"]:
+def _chances(network: FaceNetwork, images: Images, points: Guides) -> Float[Tensor, "b d h w"]:
     """What the network sees in images, guided where it wants to be."""
     logits = network.predict(images, points).logits
     if logits is None:
@@ -100,7 +90,7 @@ def _chances(
 
 @torch.inference_mode()
 def landmarks_in(
-    detector: LandmarkDetector, images: Float[Tensor, "b 3 h w"], test_time_augmentation: bool = True
+    detector: LandmarkDetector, images: Images, test_time_augmentation: bool = True
 ) -> Float[Tensor, "b 68 2"]:
     """The landmarks, x and y in pixels; with `test_time_augmentation`, means over each image and its mirror image."""
     images = images.to(device_of(detector, images))

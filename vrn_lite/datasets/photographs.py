@@ -278,7 +278,8 @@ class Photographs:
         if self.face is None:
             mesh = landmark_mesh(told["landmarks"])
         else:
-            mesh = self.face.mesh(*self.face.coefficients(told["shape"], told["expression"]))
+            face = self.face if self.face.mean.device == told["shape"].device else self.face.to(device)
+            mesh = face.mesh(*face.coefficients(told["shape"], told["expression"]))
         found = []
         for k, row in enumerate(rows):
             image = row["image"].to(device).permute(2, 0, 1).float() / 255

@@ -24,7 +24,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from vrn_lite.align import rigid
@@ -41,9 +43,11 @@ from vrn_lite.evaluation.testsets import (
 )
 from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.faces.patch import face_region, facing, open_patch
-from vrn_lite.frame import Grid, InputError, require
+from vrn_lite.frame import Grid, InputError, Triangles, require
+from vrn_lite.mesh import boundary_edges
 from vrn_lite.samples import FacePairs, draw_pairs
 from vrn_lite.synth.appearance import Appearance, Rng
+from vrn_lite.volume import voxelize
 
 SCANS = tuple(kind + gz for kind in (".obj", ".ply", ".wrl", ".wrz") for gz in ("", ".gz"))
 LANDMARKS = (".txt", ".npy", ".npz", ".json", ".ljson")
@@ -65,11 +69,13 @@ class Scan(NamedTuple):
     name : of the file.
     face : a model without modes; its mean holds the scan's vertices, then the 68 landmarks, which no triangle uses.
     colours : ``[v, 3]`` in [0, 1], of the model's vertices.
+    parts : triangles of closed surfaces in the face beside its own: eyeballs.
     """
 
     name: str
     face: MorphableFace
     colours: Float[Tensor, "v 3"]
+    parts: tuple[Int[Tensor, "_ 3"], ...] = ()
 
 
 def florence(folder: str | Path, face: MorphableFace) -> RealSet:
@@ -102,7 +108,9 @@ def _rendered(protocol: str, source: str, folder: str | Path, face: MorphableFac
         for number, (path, tag) in enumerate(zip(paths, tags, strict=True)):
             scan = read_scan(path, front)
             for start in range(0, len(poses), CHUNK):
-                generator = torch.Generator().manual_seed(heldout_seed(seed, STREAM * rendered.stream + 2 * number + start // CHUNK))
+                generator = torch.Generator().manual_seed(
+                    heldout_seed(seed, STREAM * rendered.stream + 2 * number + start // CHUNK)
+                )
                 yield shown(scan, poses[start : start + CHUNK], grid, generator, tag)
 
     return RealSet(protocol, source, front, len(paths) * len(poses), batches)
@@ -142,15 +150,25 @@ def levelled(face: MorphableFace) -> MorphableFace:
     )
 
 
-def shown(scan: Scan, poses: Sequence[tuple[float, float]], grid: Grid, generator: torch.Generator, tag: str = "") -> FacePairs:
+def shown(
+    scan: Scan, poses: Sequence[tuple[float, float]], grid: Grid, generator: torch.Generator, tag: str = ""
+) -> FacePairs:
     """A scan in a batch of poses (pitch, yaw), under the light and before the background of the rendered test sets."""
     device = scan.face.mean.device
     pitch, yaw = torch.tensor(poses, dtype=torch.float32, device=device).T
     mesh = scan.face.mesh()
-    colours = torch.cat((scan.colours, scan.colours.new_zeros(len(mesh.vertices) - len(scan.colours), 3)))  # the closing is never seen
+    colours = torch.cat(
+        (scan.colours, scan.colours.new_zeros(len(mesh.vertices) - len(scan.colours), 3))
+    )  # the closing is never seen
     mesh = replace(mesh, vertices=mesh.vertices.expand(len(poses), -1, -1), colours=colours.expand(len(poses), -1, -1))
     view = straight(mesh.landmark_points(), scan.face, grid, yaw, pitch)
     pairs = draw_pairs(mesh, view, scan.face, grid, Rng.of(generator, len(poses), device), Appearance.plain())
+    for (
+        part
+    ) in scan.parts:  # what lies mostly in the face belongs to it, wherever it comes out; crumbs beside it do not
+        solid = voxelize(pairs.truth.vertices, part, grid.shape, grid.depth_scale)
+        within = 2 * (solid & pairs.volumes).sum((1, 2, 3)) > solid.sum((1, 2, 3))
+        pairs = replace(pairs, volumes=pairs.volumes | (solid & within[:, None, None, None]))
     return replace(pairs, tags=(tag,) * len(poses), truth=replace(pairs.truth, colours=None))
 
 
@@ -170,7 +188,10 @@ def read_scan(path: str | Path, front: MorphableFace) -> Scan:
     path = Path(path)
     landmarks, surface = read_landmarks(path), read_surface(path)
     goal = front.mean[front.landmarks].double().cpu()
-    points, colours, triangles = (torch.from_numpy(np.ascontiguousarray(values)) for values in (surface.points, surface.colours, surface.triangles))
+    points, colours, triangles = (
+        torch.from_numpy(np.ascontiguousarray(values))
+        for values in (surface.points, surface.colours, surface.triangles)
+    )
     middle, unit = landmarks.mean(0), (landmarks[36] - landmarks[45]).norm()
     require(float(unit) > 0, f"{path}: its landmarks 37 and 46, the outer corners of the eyes, are the same point")
     marks = (landmarks - middle) / unit
@@ -180,14 +201,30 @@ def read_scan(path: str | Path, front: MorphableFace) -> Scan:
     where = f"{away:.2f} outer interocular distances from an average face's"
     require(away <= FARTHEST_OFF, f"{path}: its landmarks are no face in iBUG order: {where}")
     points = (points - middle) / unit @ turn.T
+    region = face_region(points, marks)
     try:
-        patch = open_patch(triangles, face_region(points, marks))
+        patch = open_patch(triangles, region)
         model = _model(torch.cat((points, marks)).float(), facing(points, triangles, patch), patch)
         model.mesh()
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
+    device = front.mean.device
+    others = model.triangles[~patch & region[triangles].all(1)]
+    parts = tuple(part.to(device) for part in closed_parts(others))
     painted = torch.cat((colours, torch.zeros(68, 3, dtype=colours.dtype))).float()
-    return Scan(without_gz(path).stem, model.to(front.mean.device), painted.to(front.mean.device))
+    return Scan(without_gz(path).stem, model.to(device), painted.to(device), parts)
+
+
+def closed_parts(triangles: Triangles) -> list[Int[Tensor, "_ 3"]]:
+    """The surfaces without a boundary among triangles."""
+    if len(triangles) == 0:
+        return []
+    a, b, c = triangles.numpy().T
+    size = int(triangles.max()) + 1
+    links = coo_matrix((np.ones(2 * len(a)), (np.concatenate((a, b)), np.concatenate((b, c)))), shape=(size, size))
+    label = torch.from_numpy(connected_components(links, directed=False)[1])[triangles[:, 0]]
+    parts = [triangles[label == number] for number in label.unique()]
+    return [part for part in parts if len(boundary_edges(part)) == 0]
 
 
 def _model(mean: Float[Tensor, "v 3"], triangles: Tensor, patch: Tensor) -> MorphableFace:

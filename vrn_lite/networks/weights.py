@@ -52,9 +52,8 @@ def weights_metadata(path: str | Path) -> dict[str, Any]:
         with safe_open(str(path), "pt") as file:
             found = file.metadata() or {}
     except (SafetensorError, OSError) as error:
-        raise InputError(
-            f"cannot read the weights {path}: {error}; they are damaged or no safetensors file, fetch them again"
-        ) from error
+        reason = f"{error}; they are damaged or no safetensors file, fetch them again"
+        raise InputError(f"cannot read the weights {path}: {reason}") from error
     ours = "preset" in found and "variant" in found
     require(ours, f"{path} holds no weights of this package: its metadata names no preset")
     return {"variant": found.pop("variant")} | {name: json.loads(value) for name, value in found.items()}
@@ -113,9 +112,7 @@ def load_detector(name: str | Path = "landmarks") -> LandmarkDetector:
     """
     network = load(name)
     if not finds_landmarks(network):
-        raise InputError(
-            f"a {network.variant!r} network finds no landmarks: choose landmarks or multitask as the detector"
-        )
+        raise InputError(f"a {network.variant!r} network finds no landmarks: choose landmarks or multitask")
     return network
 
 

@@ -46,9 +46,8 @@ def restore(trainer: "Trainer", path: Path) -> None:
         state = torch.load(path, map_location=trainer.device, weights_only=True)
         theirs = {name: state[name] for name in mine}
     except Exception as error:
-        raise InputError(
-            f"cannot read the checkpoint {path}: {type(error).__name__}; delete it to start afresh"
-        ) from error
+        reason = f"{type(error).__name__}; delete it to start afresh"
+        raise InputError(f"cannot read the checkpoint {path}: {reason}") from error
     mine["arguments"] = trainer.network.arguments
     theirs["arguments"] = state.get("arguments", mine["arguments"])  # the first edition's files have none
     for name, value in theirs.items():

@@ -216,6 +216,7 @@ def step_seed(seed: int, rank: int, step: int) -> int:
     return int(np.random.SeedSequence([step, rank, seed]).generate_state(1)[0]) >> 1
 
 
+@dataclass
 class StepPairs:
     """The samples of a run, by step: all randomness comes from (seed, rank, step).
 
@@ -227,20 +228,17 @@ class StepPairs:
     mirrors : whether a batch may be turned left to right when it is used again.
     """
 
-    def __init__(
-        self,
-        stream: PairStream,
-        batch: int,
-        seed: int,
-        rank: int,
-        device: torch.device,
-        reuse: int = 1,
-        mirrors: bool = True,
-    ) -> None:
-        require(reuse >= 1, f"reuse (={reuse}) must be at least 1: a drawn batch is used once or more")
-        self.stream, self.batch, self.seed, self.rank = stream, batch, seed, rank
-        self.device, self.reuse, self.mirrors = device, reuse, mirrors
-        self.drawn: tuple[int, FacePairs] | None = None
+    stream: PairStream
+    batch: int
+    seed: int
+    rank: int
+    device: torch.device
+    reuse: int = 1
+    mirrors: bool = True
+    drawn: tuple[int, FacePairs] | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        require(self.reuse >= 1, f"reuse (={self.reuse}) must be at least 1: a drawn batch is used once or more")
 
     def __call__(self, step: int) -> FacePairs:
         """The samples of a step."""
@@ -260,14 +258,8 @@ class StepPairs:
 
 # A drawn batch once more: a step costs less than its pairs
 
-GAIN = 0.15
-"""Largest change of each colour channel's gain, as a share."""
-
-GAMMA = 0.25
-"""Largest change of the logarithm of gamma."""
-
-NOISE = 0.03
-"""Largest spread of the noise of a picture."""
+GAIN, GAMMA, NOISE = 0.15, 0.25, 0.03
+"""Largest changes of each channel's gain, as a share, and of the logarithm of gamma; largest spread of the noise."""
 
 
 def varied(pairs: FacePairs, generator: torch.Generator, *, mirrors: bool = True) -> FacePairs:

@@ -100,9 +100,8 @@ def on_tensorboard(steps: Iterable[StepMetrics], folder: str | Path) -> Iterator
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        raise InputError(
-            "TensorBoard is not installed: pip install 'vrn_lite[train]', or leave --tensorboard out"
-        ) from error
+        remedy = "pip install 'vrn_lite[train]', or leave --tensorboard out"
+        raise InputError(f"TensorBoard is not installed: {remedy}") from error
     return _written(steps, lambda first: SummaryWriter(str(folder), purge_step=first))
 
 
