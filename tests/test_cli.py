@@ -20,6 +20,7 @@ from vrn_lite.networks.base import build
 from vrn_lite.networks.vrn import VRN
 from vrn_lite.networks.weights import load, save_weights, shipped, weights_metadata
 from vrn_lite.photo import finder, reconstruct as photo
+from vrn_lite.photo.finder import Found
 from vrn_lite.presets import preset
 from vrn_lite.training.log import rows
 
@@ -46,8 +47,8 @@ def test_missing_photograph(run, tiny):
     refused(run("reconstruct", "nowhere.jpg", "--model", tiny), "no such photograph: nowhere.jpg")
 
 
-def test_folder_as_photograph(run, tiny, tmp_path):
-    refused(run("reconstruct", tmp_path, "--model", tiny), "is no file")
+def test_folder_without_photographs(run, tiny):
+    refused(run("reconstruct", ".", "--model", tiny), "there is no photograph in the folder .")
 
 
 def test_text_named_jpg(run, tiny, tmp_path):
@@ -133,7 +134,8 @@ def test_guided_without_a_detector_is_refused_where_none_ships(run, astronaut, v
 def test_guided_reconstructs_with_a_detector(run, astronaut, variants):
     box = ("--box", 176, 87, 269, 179)
     code, out, error = run("reconstruct", astronaut, "--model", variants["guided"], "--detector", variants["landmarks"], *box)
-    assert (code, error, len(out.splitlines())) == (0, "", 4)
+    assert (code, len(out.splitlines())) == (0, 4)
+    assert re.fullmatch(r".*astronaut\.png: face at \d+ \d+ \d+ \d+, in astronaut\.\*\n", error)
 
 
 def test_evaluate_prints_one_table_for_all(run, tiny, variants):
@@ -221,20 +223,53 @@ def test_fetch_names_the_file_that_is_there_already(run, tmp_path, monkeypatch):
     assert run("fetch", "skins") == (0, f"{tmp_path / 'makehuman_skins.npz'}\n", "")
 
 
-def test_one_bad_photograph_does_not_stop_the_others(run, tiny, astronaut, tmp_path, monkeypatch):
-    monkeypatch.setattr(photo, "detect_face", lambda *_: (176, 87, 269, 179))
+class Cheek:
+    """A finder that knows where the astronaut's face is, and sees two."""
+
+    def find(self, image):
+        return [Found((176, 87, 269, 179), 0.9), Found((180, 90, 220, 130), 0.6)]
+
+
+def test_one_bad_photograph_does_not_stop_the_others(run, tiny, astronaut, monkeypatch):
+    monkeypatch.setattr(photo, "CascadeFinder", Cheek)
     code, out, error = run("reconstruct", "nowhere.jpg", astronaut, "--model", tiny)
-    assert code == 2
-    assert error.splitlines() == ["vrn-lite: no such photograph: nowhere.jpg"]
+    assert code == 1
+    first, second, third = error.splitlines()
+    assert first == "vrn-lite: no such photograph: nowhere.jpg"
+    assert re.fullmatch(r".*astronaut\.png: face at \d+ \d+ \d+ \d+, confidence 0\.90, in astronaut\.\*", second)
+    assert third == "2 photographs: 1 faces found; 0 without a face, 1 unreadable"
     assert sorted(os.listdir("out")) == [f"astronaut.{suffix}" for suffix in ("glb", "html", "obj", "ply")]
     assert len(out.splitlines()) == 4
 
 
+def test_names_are_told_apart_and_all_faces_written(run, tiny, astronaut, tmp_path, monkeypatch):
+    monkeypatch.setattr(photo, "CascadeFinder", Cheek)
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "Astronaut.png").write_bytes(astronaut.read_bytes())
+    arguments = ("--model", tiny, "--faces", "all", "--format", "stl,depth")
+    code, out, error = run("reconstruct", astronaut, tmp_path / "more", *arguments)
+    assert code == 0
+    assert error.splitlines()[-1] == "2 photographs: 4 faces found; 0 without a face, 0 unreadable"
+    stems = ("astronaut", "astronaut-2", "Astronaut-3", "Astronaut-4")
+    written = [f"{stem}.{ending}" for stem in stems for ending in ("stl", "depth.png", "depth.npy")]
+    assert [Path(line).name for line in out.splitlines()] == written
+    assert sorted(os.listdir("out")) == sorted(written)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "text"),
+    [("--format", "glb,jpg", "unknown format 'jpg'"), ("--units", "feet", "unknown units"), ("--faces", "some", "unknown faces")],
+)
+def test_wrong_choices_are_refused(run, tiny, astronaut, option, value, text):
+    refused(run("reconstruct", astronaut, "--model", tiny, option, value), text)
+
+
 def test_no_argument_turns_the_astronaut_into_a_face(run):
     began = time.process_time()
-    code, out, error = run("reconstruct")
+    code, out, error = run("reconstruct", "--units", "pixels")
     assert time.process_time() - began < 60
-    assert (code, error) == (0, "")
+    assert code == 0
+    assert re.fullmatch(r"astronaut: face at \d+ \d+ \d+ \d+, confidence [\d.]+, in astronaut\.\*\n", error)
     assert [line.replace(os.sep, "/") for line in out.splitlines()] == [f"out/astronaut.{suffix}" for suffix in ("obj", "ply", "glb", "html")]
     meshes = [trimesh.load(f"out/astronaut.{suffix}", process=False, force="mesh") for suffix in ("obj", "ply", "glb")]
     for mesh in meshes:

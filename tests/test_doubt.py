@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from vrn_lite.camera import rotation_matrix
-from vrn_lite.frame import InputError
-from vrn_lite.photo.doubt import DOUBT, confidence, mean_landmarks, refuse, residual
+from vrn_lite.photo.doubt import confidence, doubtful, mean_landmarks, residual
 
 
 def seen(yaw, roll=0.0):
@@ -44,8 +43,6 @@ def test_without_landmarks_the_finder_decides():
 
 
 def test_doubt_names_box_and_remedy():
-    refuse("a.png", (1, 2, 3, 4), DOUBT)
-    with pytest.raises(
-        InputError, match=r"^doubtful face in a\.png at 10 20 30 41 \(confidence 0\.20, .*--box .*--force"
-    ):
-        refuse("a.png", (10.2, 20.4, 30.0, 41.0), 0.2)
+    said = str(doubtful("a.png", (10.2, 20.4, 30.0, 41.0), 0.2))
+    assert said.startswith("doubtful face in a.png at 10 20 30 41 (confidence 0.20, 0.5 needed): pass --box X0 Y0 X1 Y1")
+    assert "--force" in said

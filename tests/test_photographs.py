@@ -116,7 +116,7 @@ def test_meshes_and_pictures_come_back(folder, face, cache):
     for number, name in enumerate(name for names in stream.names for name in names):
         true = read_sample(folder / name, face)
         assert found[number].name == name
-        assert torch.equal(found[number].image, true.image)
+        assert (found[number].image == true.image).all()
         ours = found[number].camera(found[number].mesh.vertices[None])[0, : len(kept)]
         torch.testing.assert_close(ours, true.placed().vertices[kept], atol=0.01, rtol=0)
     direct = paired([read_sample(folder / found[0].name, face)], face.interocular, PRESETS["lite"].grid)
@@ -131,10 +131,10 @@ def test_photographs_much_larger_than_needed_are_cut_and_reduced(face, tmp_path)
     prepare(tmp_path / "in", tmp_path / "out", face, workers=1)
     stream = prepared(tmp_path / "out", "paper", poses=NO_JITTER)
     sample = stream.samples([0], CPU)[0]
-    assert sample.image.shape[1] < 1300
-    assert sample.image.shape[2] < 3000
+    assert sample.image.shape[0] < 1300
+    assert sample.image.shape[1] < 3000
     marks = sample.placed().landmark_points()[list(SPOTS), :2]
-    assert (spots(sample.image) - marks).norm(dim=-1).max() < 1
+    assert (spots(torch.from_numpy(sample.image.copy()).permute(2, 0, 1) / 255) - marks).norm(dim=-1).max() < 1
     assert (tmp_path / "out" / "faces-00000.safetensors").stat().st_size < 0.3 * (tmp_path / "in" / "large.png").stat().st_size + 10**6
 
 

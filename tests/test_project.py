@@ -21,9 +21,9 @@ SOURCES = sorted((ROOT / "vrn_lite").rglob("*.py"))
 COLAB = dict(line.split("==") for line in (ROOT / "tests" / "colab_constraints.txt").read_text().splitlines() if "==" in line)
 CONDA = {"torch": "pytorch-cpu", "matplotlib": "matplotlib-base"}
 IMPORTED_AS = {"skimage": "scikit-image", "PIL": "pillow", "IPython": "ipython"}
-OPTIONAL = {"cv2", "eos", "pyvista"}
-ROOMS = ("frame files downloads memory presets mesh faces camera raster synth volume landmarks samples training.losses networks "
-         "inference align metrics training evaluation.testsets photo.image_io datasets evaluation photo studies viz exercises "
+OPTIONAL = {"cv2", "eos", "imageio_ffmpeg", "pillow_heif", "pyvista"}
+ROOMS = ("frame files downloads memory photo.image_io presets mesh faces camera raster synth volume landmarks samples training.losses networks "
+         "inference align metrics training evaluation.testsets photo.crop datasets evaluation photo studies viz exercises "
          "cli").split()  # fmt: skip
 INNER = {
     "faces": "photographs morphable patch basel ict procedural",
@@ -31,7 +31,7 @@ INNER = {
     "synth": "appearance degradations background occluders eyewear hair skin render registration assets photographed",
     "networks": "base hourglass vrn regression weights",
     "training": "losses optim log data runtime checkpoint loop",
-    "photo": "image_io finder yunet scenes train_finder doubt reconstruct registration",
+    "photo": "image_io finder yunet scenes train_finder crop exports doubt reconstruct many registration",
     "evaluation": "testsets predictors evaluate regression eos",
     "studies": "ablations published reproduce bench",
 }

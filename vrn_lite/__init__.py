@@ -46,6 +46,7 @@ _ROOMS = {
     "evaluate": "evaluation.evaluate",
     "Reconstruction": "photo.reconstruct",
     "reconstruct": "photo.reconstruct",
+    "reconstruct_all": "photo.many",
     "Registered": "photo.registration",
     "register": "photo.registration",
 }
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
     from vrn_lite.networks.base import FaceNetwork, Prediction, build, variant
     from vrn_lite.networks.vrn import VRN
     from vrn_lite.networks.weights import load
+    from vrn_lite.photo.many import reconstruct_all
     from vrn_lite.photo.reconstruct import Reconstruction, reconstruct
     from vrn_lite.photo.registration import Registered, register
     from vrn_lite.presets import PRESETS, Preset, preset

@@ -6,7 +6,8 @@ What a user got wrong ends in one line on standard error and exit code 2.
 import json
 import os
 import sys
-from collections import deque
+from collections import Counter, deque
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Annotated, Any
@@ -65,95 +66,84 @@ def _complain(message: str, code: int = 2) -> int:
 def reconstruct(
     photos: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[PHOTO]...", help="Photographs; none: the astronaut that scikit-image carries."),
+        typer.Argument(metavar="[PHOTO]...", help="Photographs, folders of them, videos; none: scikit-image's astronaut."),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("out"),
+    formats: Annotated[
+        str, typer.Option("--format", help="Of obj, ply, glb, stl, html, depth, volume, landmarks; several with commas.")
+    ] = "obj,ply,glb,html",
+    faces: Annotated[str, typer.Option(help="The largest one of each photograph, or all.")] = "one",
+    units: Annotated[str, typer.Option(help="Of meshes: metres, centred; or pixels, in the photograph's place.")] = "metres",
     model: Annotated[
-        str | None,
-        typer.Option(
-            help="vrn, multitask, guided... (see `vrn-lite models`) or a .safetensors file; the best by default."
-        ),
+        str | None, typer.Option(help="vrn, multitask, guided... or a .safetensors file; the best by default.")
     ] = None,
     detector: Annotated[
-        str | None,
-        typer.Option(help="What finds the landmarks: landmarks, multitask or a .safetensors file; none: what ships."),
+        str | None, typer.Option(help="Finds landmarks: landmarks, multitask or a .safetensors file; none: what ships.")
     ] = None,
     box: Annotated[
         tuple[float, float, float, float] | None,
-        typer.Option(metavar="X0 Y0 X1 Y1", help="Brows to chin, ear to ear, in pixels."),
+        typer.Option(metavar="X0 Y0 X1 Y1", help="Of one photograph's face: brows to chin, ear to ear, in pixels."),
     ] = None,
+    every: Annotated[int, typer.Option(min=1, help="Of videos and animations only each so-many-th frame.")] = 1,
+    finder: Annotated[
+        str | None, typer.Option(help="Finds faces: embedded, or yunet after `vrn-lite fetch finder`; none: both.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Go on with doubtful faces.")] = False,
 ) -> None:
-    """Turn photographs into 3D faces: NAME.obj, NAME.ply, NAME.glb and NAME.html each.
+    """Turn photographs into 3D faces: NAME.obj, NAME.ply, NAME.glb and NAME.html each, or the files of --format.
 
-    One bad photograph does not stop the others; the exit code is then 2.
+    Further faces of one name are NAME-2, NAME-3... What cannot be read or has no face does not stop the others: the exit
+    code is 1 if there were such, 2 if nothing worked.
     """
     import skimage.data
-
-    from vrn_lite.frame import InputError, require
-    from vrn_lite.photo.reconstruct import networks_for, reconstruct as reconstruct_one
-
-    jobs: list[tuple[str, Any]] = [(photo.stem, photo) for photo in photos or []] or [
-        ("astronaut", skimage.data.astronaut())
-    ]
-    names = [name for name, _ in jobs]
-    require(
-        len(set(names)) == len(names),
-        f"two photographs would be written under one name ({', '.join(names)}): run them one at a time with different --out",
-    )
-    require(box is None or len(jobs) == 1, f"--box belongs to one photograph, got {len(jobs)}: run them one at a time")
-    (network, finder), code = networks_for(model, detector), 0
-    for name, photo in jobs:
-        try:
-            result = reconstruct_one(photo, network, box, detector=finder)
-            for suffix, write in (
-                ("obj", result.to_obj),
-                ("ply", result.to_ply),
-                ("glb", result.to_glb),
-                ("html", result.to_html),
-            ):
-                print(write(out / f"{name}.{suffix}"))
-        except InputError as error:
-            code = _complain(str(error))
-    raise typer.Exit(code)
-
-
-@app.command()
-def prepare(
-    what: Annotated[
-        str, typer.Argument(metavar="300w-lp", help="The set: 300w-lp, or any photographs with such .mat files.")
-    ],
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Its photographs, with NAME.mat beside each NAME.jpg.")],
-    out: Annotated[Path, typer.Option(metavar="CACHE", help="Folder of the shards; what is there already is kept.")],
-    basel: Annotated[
-        Path | None,
-        typer.Option(metavar="MODELS", help="Folder of the Basel model's files; without it, landmarks alone."),
-    ] = None,
-    mask: Annotated[Path | None, typer.Option(help="File that tells the face's vertices of the Basel model.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes; all processors by default.")] = None,
-) -> None:
-    """Prepare photographs for `train --data CACHE`; may be stopped and goes on where it was.
-
-    What cannot be read is left out, and told in CACHE/left_out.txt.
-    """
     from tqdm import tqdm
 
-    from vrn_lite.datasets.photographs import prepare as run
-    from vrn_lite.faces import basel as read_model
-    from vrn_lite.frame import require
+    from vrn_lite.frame import InputError, require
+    from vrn_lite.photo.exports import Format, Units
+    from vrn_lite.photo.image_io import UnreadableError
+    from vrn_lite.photo.many import photo_files, reconstruct_all
+    from vrn_lite.photo.reconstruct import networks_for, reconstruct as reconstruct_one
 
-    require(what == "300w-lp", f"unknown set {what!r}: 300w-lp can be prepared")
-    require(basel is not None or mask is None, "--mask belongs to the Basel model: pass --basel too")
-    face = None if basel is None else read_model(basel, mask)
-    with tqdm(unit=" shards", desc=str(out)) as bar:
+    kinds, jobs = formats.split(","), list(photo_files(photos or [("astronaut", skimage.data.astronaut())]))
+    for kind in kinds:
+        require(kind in tuple(Format), f"unknown format {kind!r}: choose of {', '.join(Format)}")
+    require(units in tuple(Units), f"unknown units {units!r}: choose {' or '.join(Units)}")
+    require(box is None or len(jobs) == 1, f"--box belongs to one photograph, got {len(jobs)}: run them one at a time")
+    (network, finds), found, failed, stems = networks_for(model, detector), 0, Counter[bool](), set[str]()
 
-        def on_progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
+    def refused(_: str, error: InputError) -> None:
+        failed[isinstance(error, UnreadableError)] += 1
+        with bar.external_write_mode():
+            _complain(str(error))
 
-        made = run(folder, out, face, workers=workers, on_progress=on_progress)
-    lost = f", {len(made.left_out)} left out ({out / 'left_out.txt'})" if made.left_out else ""
-    _say(f"{made.faces} faces, {made.size / made.faces / 1024:.1f} KiB a face{lost}", 0)
-    print(out)
+    with tqdm(jobs, unit=" photographs", disable=None if len(jobs) > 1 else True) as bar:
+        if box is None:
+            results = reconstruct_all(bar, network, faces=faces, detector=finds, every=every, on_refused=refused, finder=finder, force=force)
+        else:
+            name, photo = jobs[0] if isinstance(jobs[0], tuple) else (str(jobs[0]), jobs[0])
+            results = iter([replace(reconstruct_one(photo, network, box, detector=finds), name=name)])
+        for face in results:
+            found, stem = found + 1, _free(Path(face.name.split(" (frame ")[0]).stem, stems)
+            written = face.save(out / stem, kinds, units)
+            sure = "" if face.confidence is None else f", confidence {face.confidence:.2f}"
+            with bar.external_write_mode():
+                print(*written, sep="\n", flush=True)
+                corners = " ".join(f"{value:.0f}" for value in face.box)
+                _say(f"{face.name}: face at {corners}{sure}, in {stem}.*", 0)
+    if len(jobs) > 1:
+        told = f"{failed[False]} without a face, {failed[True]} unreadable"
+        _say(f"{len(jobs)} photographs: {found} faces found; {told}", 0)
+    raise typer.Exit(0 if not failed else 1 if found else 2)
+
+
+def _free(stem: str, taken: set[str]) -> str:
+    """A name for files that no other result of this run has: STEM, STEM-2, STEM-3..."""
+    number, name = 1, stem
+    while name.lower() in taken:
+        number += 1
+        name = f"{stem}-{number}"
+    taken.add(name.lower())
+    return name
 
 
 @app.command()

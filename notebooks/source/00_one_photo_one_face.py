@@ -37,7 +37,7 @@ import torch
 
 import vrn_lite as vrn
 from vrn_lite import viz
-from vrn_lite.photo.reconstruct import crop
+from vrn_lite.photo.crop import crop
 
 if "BINDER_SERVICE_HOST" in os.environ:
     torch.set_num_threads(1)  # Binder lends one core, but reports many

@@ -43,8 +43,8 @@ import vrn_lite as vrn
 from vrn_lite import exercises, viz
 from vrn_lite.networks.hourglass import Hourglass, Residual, Stem, modules
 from vrn_lite.networks.vrn import GuidedVRN
+from vrn_lite.photo.crop import crop
 from vrn_lite.photo.finder import detect_face
-from vrn_lite.photo.reconstruct import crop
 
 if "BINDER_SERVICE_HOST" in os.environ:
     torch.set_num_threads(1)  # Binder lends one core, but reports many

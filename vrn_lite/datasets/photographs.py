@@ -36,7 +36,7 @@ from vrn_lite.faces.basel import BaselFace
 from vrn_lite.files import atomically, sweep
 from vrn_lite.frame import InputError, require
 from vrn_lite.networks.base import FaceNetwork
-from vrn_lite.photo.image_io import read_photo
+from vrn_lite.photo.image_io import open_image, read_photo
 from vrn_lite.presets import Preset, preset as preset_named
 from vrn_lite.samples import PAPER_JITTER, FacePairs, PoseRange, unaligned
 from vrn_lite.training.runtime import ranks
@@ -111,9 +111,7 @@ def prepare(
     report = "".join(f"{why}\n" for why in left_out.values())
     atomically(out / "left_out.txt", lambda part: part.write_text(report))
     faces = len(names) - len(left_out)
-    require(
-        faces > 0, f"none of the {len(names)} photographs in {folder} can be read: {next(iter(left_out.values()), '')}"
-    )
+    require(faces > 0, f"none of the {len(names)} photographs in {folder} can be read: {next(iter(left_out.values()), '')}")
     return Prepared(faces, left_out, sum(shard.stat().st_size for _, shard in jobs))
 
 
@@ -185,7 +183,7 @@ def _face(path: Path, face: BaselFace | None) -> tuple[bytes, dict[str, Tensor]]
 
 
 def _decoded(data: bytes) -> UInt8[np.ndarray, "h w 3"]:
-    with Pillow.open(io.BytesIO(data)) as picture:
+    with open_image(data) as picture:
         return np.asarray(picture.convert("RGB"))
 
 
@@ -282,9 +280,8 @@ class Photographs:
             mesh = face.mesh(*face.coefficients(told["shape"], told["expression"]))
         found = []
         for k, row in enumerate(rows):
-            image = row["image"].to(device).permute(2, 0, 1).float() / 255
             camera = Similarity(*(told[name][k : k + 1] for name in ("scale", "rotation", "translation")))
-            found.append(Sample(row["name"], image, mesh[k], camera, told["angles"][k]))
+            found.append(Sample(row["name"], row["image"], mesh[k], camera, told["angles"][k]))
         return found
 
     def _row(self, number: int) -> dict[str, Any]:
@@ -296,7 +293,7 @@ class Photographs:
         try:
             with safe_open(path, "pt") as file:
                 start, end = file.get_slice("ends")[number : number + 2].tolist()
-                image = torch.from_numpy(_decoded(file.get_slice("bytes")[start:end].numpy().tobytes()).copy())
+                image = _decoded(file.get_slice("bytes")[start:end].numpy().tobytes())
                 others = set(file.keys()) - {"ends", "bytes"}
                 row = {name: file.get_slice(name)[number] for name in others}
                 return row | {"image": image, "name": self.names[shard][number]}
@@ -331,9 +328,7 @@ class Photographs:
         return replace(self, face=face, poses=poses, target=network.target)
 
 
-def prepared(
-    folder: str | Path, preset: Preset | str, *, poses: PoseRange = PAPER_JITTER, seed: int = 0
-) -> Photographs:
+def prepared(folder: str | Path, preset: Preset | str, *, poses: PoseRange = PAPER_JITTER, seed: int = 0) -> Photographs:
     """A folder that `prepare` wrote, as a stream of pairs.
 
     Raises

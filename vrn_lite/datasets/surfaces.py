@@ -13,13 +13,13 @@ from typing import NamedTuple
 import numpy as np
 import trimesh
 from jaxtyping import Float, Int
-from PIL import Image as Pillow
 from scipy.ndimage import map_coordinates
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from vrn_lite.frame import InputError, require
+from vrn_lite.photo.image_io import open_image
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif")
 """Endings of a texture that bears the scan's name."""
@@ -93,12 +93,7 @@ def beside(path: Path, name: str, what: str = "texture") -> Path:
         if (folder / wanted).is_file() and (folder / wanted).resolve().is_relative_to(folder):
             return folder / wanted
     for file in sorted(folder.iterdir()):
-        if (
-            parts
-            and file.name.lower() == parts[-1].lower()
-            and file.resolve().is_relative_to(folder)
-            and file.is_file()
-        ):
+        if parts and file.name.lower() == parts[-1].lower() and file.resolve().is_relative_to(folder) and file.is_file():
             return file
     raise InputError(f"{path}: its {what} is missing: put {parts[-1] if parts else 'the file that it names'} beside it")
 
@@ -191,11 +186,7 @@ def _materials(path: Path, library: str) -> dict[str, Material]:
             found[name] = found[name]._replace(colour=[float(value) for value in rest.split()[:3]])
         elif word.lower() == "map_kd":
             options = [option.split() for option in OPTION.findall(rest)]
-            moves = {
-                option[0]: np.array((option[1:3] * 2)[:2], dtype=float)
-                for option in options
-                if option[0] in ("-s", "-o")
-            }
+            moves = {option[0]: np.array((option[1:3] * 2)[:2], dtype=float) for option in options if option[0] in ("-s", "-o")}
             picture = beside(path, OPTION.sub("", rest).strip())
             found[name] = found[name]._replace(picture=picture, scale=moves.get("-s", 1.0), offset=moves.get("-o", 0.0))
     return found
@@ -214,9 +205,7 @@ def _ply(path: Path, data: bytes) -> Corners:
     if getattr(visual, "uv", None) is not None:
         picture = beside(path, named[0]) if named else _own_picture(path)
         if picture is None:
-            raise InputError(
-                f"{path}: its texture is missing: put {without_gz(path).with_suffix('.png').name} beside it"
-            )
+            raise InputError(f"{path}: its texture is missing: put {without_gz(path).with_suffix('.png').name} beside it")
         return Corners(points, triangles, _sampled(np.asarray(visual.uv)[triangles], picture))
     require(not named, f"{path} names the texture {named[:1]} and has no texture coordinates: save it with them")
     coloured = visual.kind in ("vertex", "face")
@@ -245,9 +234,7 @@ def _vrml(path: Path, data: bytes) -> Corners:
     chosen = _numbers(text, "colorIndex", path).astype(int) if "colorIndex" in text else None
     if re.search(r"colorPerVertex\s+FALSE", text):
         polygon = np.cumsum(numbers < 0)[fans[:, 0]]
-        return Corners(
-            points, numbers[fans], colours[polygon if chosen is None else chosen[polygon]][:, None].repeat(3, 1)
-        )
+        return Corners(points, numbers[fans], colours[polygon if chosen is None else chosen[polygon]][:, None].repeat(3, 1))
     return Corners(points, numbers[fans], colours[(numbers if chosen is None else chosen)[fans]])
 
 
@@ -276,7 +263,7 @@ def _fans(numbers: Int[np.ndarray, " n"]) -> Int[np.ndarray, "t 3"]:
 
 def _sampled(at: Float[np.ndarray, "t 3 2"], picture: Path) -> Float[np.ndarray, "t 3 3"]:
     """Colours of a texture at corners (u, v), v upward; from 0 to 1, and again from there; linear between pixels."""
-    with Pillow.open(picture) as opened:
+    with open_image(picture) as opened:
         pixels = np.asarray(opened.convert("RGB"), dtype=np.float64) / 255
     u, v = np.moveaxis(at + INSIDE * (at.mean(1, keepdims=True) - at), -1, 0)
     u, v = (np.where((x < 0) | (x > 1), x - np.floor(x), x) for x in (u, v))

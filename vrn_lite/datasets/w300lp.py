@@ -17,7 +17,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -27,7 +26,8 @@ from vrn_lite.evaluation.testsets import CHUNK, part
 from vrn_lite.faces.basel import BaselFace, array, read_mat
 from vrn_lite.frame import Grid, InputError, require
 from vrn_lite.mesh import Mesh
-from vrn_lite.photo.image_io import read_photo
+from vrn_lite.photo.crop import window
+from vrn_lite.photo.image_io import Photo, read_photo
 from vrn_lite.presets import Preset, preset as preset_named
 from vrn_lite.samples import PAPER_JITTER, FacePairs, PoseRange, draw_jitter, flip_marked
 from vrn_lite.synth.appearance import Rng
@@ -52,14 +52,14 @@ class Sample(NamedTuple):
     Attributes
     ----------
     name : of the file, without its ending.
-    image : ``[3, h, w]`` in [0, 1].
+    image : ``[h, w, 3]`` bytes.
     mesh : the closed face, model frame; without the model 68 landmarks and no triangles.
     camera : from the model frame to the photograph's frame, a batch of one.
     angles : yaw, pitch and roll in degrees, in the convention of `camera`.
     """
 
     name: str
-    image: Float[Tensor, "3 h w"]
+    image: Photo
     mesh: Mesh
     camera: Similarity
     angles: Float[Tensor, " 3"]
@@ -94,8 +94,8 @@ def read_sample(path: str | Path, face: BaselFace | None) -> Sample:
         model's, or the face does not lie where the file's landmarks say. The message begins with the file's name.
     """
     path = Path(path)
-    image = torch.from_numpy(read_photo(path).astype(np.float32) / 255).permute(2, 0, 1)
-    fit = read_fit(path, image.shape[1], face)
+    image = read_photo(path)
+    fit = read_fit(path, image.shape[0], face)
     return Sample(path.stem, image, fit.mesh, fit.camera.to(fit.mesh.vertices.device), fit.angles)
 
 
@@ -201,26 +201,6 @@ def angles_of(rotation: Float[Tensor, "b 3 3"]) -> Float[Tensor, "b 3"]:
     return torch.stack((yaw, pitch, roll), 1).rad2deg()
 
 
-def window(image: Float[Tensor, "3 H W"], motion: Similarity, grid: Grid) -> Float[Tensor, "3 h w"]:
-    """What a crop shows: the photograph moved by `motion` (photograph's frame to voxel frame) onto a grid's pixels.
-
-    Where it is reduced it is averaged first, so that nothing aliases; beyond its border the edge is repeated.
-    """
-    height, width = image.shape[1:]
-    zoom = float(motion.scale)
-    seen = image[None]
-    if zoom < 1:
-        size = (max(1, round(height * zoom)), max(1, round(width * zoom)))
-        seen = F.interpolate(seen, size, mode="bilinear", antialias=True, align_corners=False)
-    rows, columns = (torch.arange(size, device=image.device) + 0.5 for size in (grid.height, grid.width))
-    y, x = torch.meshgrid(rows, columns, indexing="ij")
-    flat = torch.stack((x, y), -1).view(-1, 2) - motion.translation[0, :2]
-    points = flat @ motion.rotation[0, :2, :2] / motion.scale  # a rotation about z: its transpose is its inverse
-    places = (2 * points / points.new_tensor([width, height]) - 1).view(1, grid.height, grid.width, 2)
-    shown = F.grid_sample(seen, places, mode="bilinear", padding_mode="border", align_corners=False)
-    return shown[0].clamp(0, 1)
-
-
 def paired(
     batch: Sequence[Sample],
     interocular: float,
@@ -240,7 +220,7 @@ def paired(
     camera = camera if motion is None else camera.compose(motion)
     truth = shapes.with_vertices(camera(shapes.vertices))
     moves = [s.camera.inverse().compose(part(camera, slice(k, k + 1))) for k, s in enumerate(batch)]
-    images = torch.stack([window(s.image.to(device), move, grid) for s, move in zip(batch, moves, strict=True)])
+    images = torch.stack([window(s.image, move, grid) for s, move in zip(batch, moves, strict=True)]).to(device)
     if len(truth.triangles):
         volumes = voxelize(truth.vertices, truth.solid_triangles(), grid.shape, grid.depth_scale)
     else:

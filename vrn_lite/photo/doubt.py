@@ -1,6 +1,7 @@
-"""How sure a reconstruction is: whether the landmarks that were found form a face, where the finder saw one."""
+"""What landmarks say of a face: whether it is one, where the finder saw it, and how it is turned."""
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -8,8 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vrn_lite.camera import Similarity
 from vrn_lite.faces import procedural
 from vrn_lite.frame import InputError
+from vrn_lite.networks.base import LandmarkDetector
+from vrn_lite.photo.crop import Spot, find_landmarks
 from vrn_lite.photo.image_io import Box
 
 HALF, STEEP, ZOOM = 0.085, 0.012, 0.1
@@ -21,6 +25,10 @@ others above."""
 DOUBT = 0.5
 """A confidence below this is refused."""
 
+LEVEL, TURNED = 15.0, 60.0
+"""Faces turned by fewer degrees stay as they are, as the networks know them; the landmarks may correct a finder's angle
+by no more than so many."""
+
 
 @lru_cache(maxsize=1)
 def mean_landmarks() -> Float[Tensor, "68 3"]:
@@ -29,20 +37,41 @@ def mean_landmarks() -> Float[Tensor, "68 3"]:
     return face.mean[face.landmarks].double()
 
 
+def _fit(points: Float[Tensor, "68 2"]) -> Similarity:
+    """The scaled orthographic camera that shows the mean face's landmarks closest to where they were found."""
+    from vrn_lite.photo.registration import orthographic  # a room that begins with a reconstruction
+
+    return orthographic(mean_landmarks()[None], points[None])
+
+
 def residual(landmarks: Float[np.ndarray, "68 2"]) -> float:
     """How far landmarks (x, y; iBUG order, any unit) are from every view of the mean face.
 
     Root mean square distance after a scaled orthographic fit, as a share of the root of their box's area.
     """
-    from vrn_lite.photo.registration import orthographic  # a room that begins with a reconstruction
-
     points = torch.from_numpy(np.asarray(landmarks, dtype=np.float64))
     size = float((points.amax(0) - points.amin(0)).prod().sqrt())
     if size < 1e-9:
         return math.inf
-    mean = mean_landmarks()[None]
-    fitted = orthographic(mean, points[None])(mean)[0, :, :2]
+    fitted = _fit(points)(mean_landmarks()[None])[0, :, :2]
     return float((fitted - points).square().sum(1).mean().sqrt()) / size
+
+
+def roll(landmarks: Float[np.ndarray, "68 2"]) -> float:
+    """By how many degrees a face is turned clockwise in the picture: where its head's axis points, after the same fit."""
+    across, down = (-_fit(torch.from_numpy(np.asarray(landmarks, dtype=np.float64))).rotation[0, :2, 1]).tolist()
+    return math.degrees(math.atan2(-across, down))
+
+
+def levelled(detector: LandmarkDetector, spots: Sequence[Spot]) -> list[Spot]:
+    """Faces whose angles are told by their landmarks, where a finder saw them turned; slight turns are left alone."""
+    tilted = [n for n, spot in enumerate(spots) if spot.confidence is not None and abs(spot.angle) > LEVEL]
+    told = [roll(points) for points in find_landmarks(detector, [spots[n] for n in tilted])]
+    angles = {n: 0.0 if spot.confidence is not None else spot.angle for n, spot in enumerate(spots)}
+    for n, angle in zip(tilted, told, strict=True):
+        change = (angle - spots[n].angle + 180) % 360 - 180
+        angles[n] = angle if abs(change) < TURNED else spots[n].angle
+    return [spot._replace(angle=angles[n]) for n, spot in enumerate(spots)]
 
 
 def confidence(score: float | None, landmarks: Float[np.ndarray, "68 2"] | None, zoom: float = 1.0) -> float:
@@ -58,16 +87,10 @@ def confidence(score: float | None, landmarks: Float[np.ndarray, "68 2"] | None,
     return alike if score is None else score if landmarks is None else math.sqrt(score * alike)
 
 
-def refuse(name: str, box: Box, sure: float) -> None:
-    """Refuse a face that is too doubtful.
-
-    Raises
-    ------
-    InputError : a confidence below `DOUBT`; the line names the box and the remedy.
-    """
-    if sure < DOUBT:
-        numbers = " ".join(f"{value:.0f}" for value in box)
-        raise InputError(
-            f"doubtful face in {name} at {numbers} (confidence {sure:.2f}, {DOUBT:g} needed): pass --box X0 Y0 X1 Y1 "
-            "around the face, or --force to go on (in Python, box= or force=True)"
-        )
+def doubtful(name: str, box: Box, sure: float) -> InputError:
+    """The error of a face whose confidence is below `DOUBT`: one line that names the box and the remedy."""
+    numbers = " ".join(f"{value:.0f}" for value in box)
+    return InputError(
+        f"doubtful face in {name} at {numbers} (confidence {sure:.2f}, {DOUBT:g} needed): pass --box X0 Y0 X1 Y1 "
+        "around the face, or --force to go on (in Python, box= or force=True)"
+    )

@@ -19,6 +19,7 @@ from PIL import Image
 
 from vrn_lite.downloads import Download, cache_folder, fetch_once
 from vrn_lite.frame import InputError, require
+from vrn_lite.photo.image_io import open_image
 from vrn_lite.synth.registration import BaseHead
 
 COMMAND = "vrn-lite fetch skins"
@@ -178,7 +179,7 @@ def _files(folder: str) -> list[str]:
 
 def _crop(path: Path, box: tuple[float, ...], size: tuple[int, int]) -> UInt8[np.ndarray, "h w 3"]:
     """A box of a square picture, in shares of its side, averaged over areas."""
-    with Image.open(path) as picture:
+    with open_image(path) as picture:
         left, upper, right, lower = (share * picture.width for share in box)
         cropped = picture.convert("RGB").resize(size, Image.Resampling.BOX, box=(left, upper, right, lower))
         return np.asarray(cropped)
@@ -186,7 +187,7 @@ def _crop(path: Path, box: tuple[float, ...], size: tuple[int, int]) -> UInt8[np
 
 def _hair_texture(path: Path) -> UInt8[np.ndarray, "4 h w"]:
     """Colour and alpha; what is clear carries no colour into the average."""
-    with Image.open(path) as picture:
+    with open_image(path) as picture:
         factor = picture.width // HAIR_SIZE
         seen = np.asarray(picture.convert("RGBA"), dtype=np.float32).reshape(HAIR_SIZE, factor, HAIR_SIZE, factor, 4)
     alpha = seen[..., 3:] / 255

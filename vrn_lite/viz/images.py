@@ -14,6 +14,7 @@ from plotly.subplots import make_subplots
 from torch import Tensor
 
 from vrn_lite.frame import AUTHORS_DEPTH_SCALE, require
+from vrn_lite.photo.image_io import open_image
 from vrn_lite.viz.style import COLOURS, MAP, Array, add_pages, colour_table, landmark_lines, layout, numbers
 
 FRAME = "#f0e442"
@@ -149,7 +150,10 @@ def pages_figure(
 
 def film_figure(pictures: Mapping[str, bytes], title: str = "", *, slider: str) -> go.Figure:
     """Ready pictures (PNG, of one size), one at a time, with a slider and a play button: label -> the file's bytes."""
-    pages = {label: np.asarray(PillowImage.open(BytesIO(png)).convert("RGB")) / 255 for label, png in pictures.items()}
+    pages = {}
+    for label, png in pictures.items():
+        with open_image(png) as picture:
+            pages[label] = np.asarray(picture.convert("RGB")) / 255
     figure = pages_figure(pages, title, slider=slider, start=len(pages) - 1, play=True)
     bare = {"showticklabels": False, "showgrid": False, "ticks": "", "title": None}
     figure.update_layout(xaxis=bare, yaxis=bare, margin={"l": 8, "b": 8})

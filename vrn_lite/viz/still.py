@@ -17,6 +17,7 @@ from matplotlib.colors import ListedColormap, Normalize, to_rgb
 from matplotlib.figure import Figure as StillFigure
 from PIL import Image as PillowImage
 
+from vrn_lite.photo.image_io import open_image
 from vrn_lite.viz.meshes import WIDE
 from vrn_lite.viz.shading import AMBIENT, shade_mesh
 from vrn_lite.viz.style import COLOURS, SKIN, colour_table
@@ -114,8 +115,8 @@ def _draw_plane(axis: Axes, figure: go.Figure, plot: str, traces: Sequence[Any])
     bars = [trace for trace in traces if trace.type == "bar"]
     for trace in traces:
         if trace.type == "image":
-            image = PillowImage.open(BytesIO(base64.b64decode(trace.source.split(",")[1]))).convert("RGB")
-            axis.imshow(np.asarray(image), extent=(0, image.width, image.height, 0))
+            with open_image(base64.b64decode(trace.source.split(",")[1])) as image:
+                axis.imshow(np.asarray(image.convert("RGB")), extent=(0, image.width, image.height, 0))
         elif trace.type == "scatter":
             _draw_line(axis, trace)
     for number, trace in enumerate(bars):

@@ -8,8 +8,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from math import inf
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import ipywidgets
@@ -25,9 +23,10 @@ from vrn_lite.frame import InputError, require
 from vrn_lite.landmarks import GROUPS, displaced
 from vrn_lite.networks.base import FaceNetwork, LandmarkDetector
 from vrn_lite.networks.vrn import GuidedVRN
+from vrn_lite.photo.crop import checked
 from vrn_lite.photo.finder import detect_face
-from vrn_lite.photo.image_io import Box, Photo, read_photo
-from vrn_lite.photo.reconstruct import Reconstruction, checked, reconstruct
+from vrn_lite.photo.image_io import Box, Photo, PhotoSource, read_photo
+from vrn_lite.photo.reconstruct import Reconstruction, reconstruct
 from vrn_lite.viz.display import bundle
 from vrn_lite.viz.images import film_figure, images_figure
 from vrn_lite.viz.meshes import MOST_VERTICES, linked_figure, meshes_figure, turned_camera
@@ -153,7 +152,7 @@ class Photograph(ipywidgets.VBox):
 
     Parameters
     ----------
-    photo : to begin with; a file or an array.
+    photo : to begin with; see `read_photo`.
     model, detector : as in `vrn_lite.reconstruct`.
 
     Attributes
@@ -164,7 +163,7 @@ class Photograph(ipywidgets.VBox):
 
     def __init__(
         self,
-        photo: str | Path | np.ndarray | None = None,
+        photo: PhotoSource | None = None,
         model: str | FaceNetwork | None = None,
         detector: str | LandmarkDetector | None = None,
     ) -> None:
@@ -199,10 +198,10 @@ class Photograph(ipywidgets.VBox):
         x0, y0, x1, y1 = (float(side.value) for side in self.sides)
         return x0, y0, x1, y1
 
-    def load(self, photo: str | Path | np.ndarray) -> None:
+    def load(self, photo: PhotoSource, name: str | None = None) -> None:
         """Take a photograph and look for a face in it; what is wrong with it is said in the line."""
         try:
-            self.photo = read_photo(photo)
+            self.photo = read_photo(photo, name)
         except InputError as error:
             self.line.value = _refusal(error)
             return
@@ -240,11 +239,7 @@ class Photograph(ipywidgets.VBox):
 
     def _uploaded(self, _change: object) -> None:
         for name, content in uploads(self.upload.value):
-            with TemporaryDirectory() as folder:
-                path = Path(folder) / Path(name).name
-                path.write_bytes(content)
-                self.load(path)
-                self.line.value = self.line.value.replace(escape(str(path)), escape(name))
+            self.load(content, name)
 
     def _named(self, _change: object) -> None:
         if self.file.value.strip():
