@@ -10,7 +10,6 @@ from vrn_lite.frame import InputError
 from vrn_lite.networks.weights import WEIGHTS
 from vrn_lite.photo.finder import (
     EmbeddedFinder,
-    Finder,
     FirstOf,
     Found,
     apart,
@@ -112,7 +111,6 @@ def test_the_first_finder_that_finds_any_counts():
 
     some, other = Found((0.0, 0.0, 1.0, 1.0)), Found((0.0, 0.0, 3.0, 1.0))
     image = np.zeros((40, 40, 3), dtype=np.uint8)
-    assert isinstance(Fixed(), Finder)
     assert FirstOf(Fixed(), Fixed(some), Fixed(other)).find(image) == [some]
     assert FirstOf(Fixed()).find(image) == []
     assert find_face(image, finder=Fixed(some, other)) == other

@@ -118,7 +118,8 @@ def reconstruct(
 
     with tqdm(jobs, unit=" photographs", disable=None if len(jobs) > 1 else True) as bar:
         if box is None:
-            results = reconstruct_all(bar, network, faces=faces, detector=finds, every=every, on_refused=refused, finder=finder, force=force)
+            options = {"faces": faces, "detector": finds, "every": every, "finder": finder, "force": force}
+            results = reconstruct_all(bar, network, on_refused=refused, **options)
         else:
             name, photo = jobs[0] if isinstance(jobs[0], tuple) else (str(jobs[0]), jobs[0])
             results = iter([replace(reconstruct_one(photo, network, box, detector=finds), name=name)])

@@ -18,9 +18,9 @@ from vrn_lite.photo.image_io import Box
 
 HALF, STEEP, ZOOM = 0.085, 0.012, 0.1
 """At this misfit landmarks are as likely those of a face as not, and by this much more the odds fall e-fold; so much an
-e-fold change of the box's size adds to the misfit. Chosen on 70 drawn faces of every yaw and 65 boxes on pictures without
-one, which the landmark network and `locate` had looked at: 97 % of the faces of up to 60 degrees are below, 85 % of the
-others above."""
+e-fold change of the box's size adds to the misfit. Chosen on 70 drawn faces of every yaw and 65 boxes on pictures
+without one, which the landmark network and `locate` had looked at: 97 % of the faces of up to 60 degrees are below, 85 %
+of the others above."""
 
 DOUBT = 0.5
 """A confidence below this is refused."""
@@ -58,7 +58,7 @@ def residual(landmarks: Float[np.ndarray, "68 2"]) -> float:
 
 
 def roll(landmarks: Float[np.ndarray, "68 2"]) -> float:
-    """By how many degrees a face is turned clockwise in the picture: where its head's axis points, after the same fit."""
+    """By how many degrees a face is turned clockwise in the picture: its head's axis, after the same fit."""
     across, down = (-_fit(torch.from_numpy(np.asarray(landmarks, dtype=np.float64))).rotation[0, :2, 1]).tolist()
     return math.degrees(math.atan2(-across, down))
 

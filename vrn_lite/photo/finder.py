@@ -1,8 +1,8 @@
-"""The faces in a photograph found: landmark-style boxes and in-plane angles, in the photograph's frame (see `image_io`).
+"""The faces in a photograph found: landmark-style boxes and in-plane angles, in the photograph's frame.
 
 ::
 
-    photo --at most 480 px--> halves of halves --network--> heat-maps --peaks--> faces --turned upright, network--> faces
+    photo --at most 480 px--> halves of halves --network--> maps --peaks--> faces --turned upright, network--> faces
 
 The network knows faces of one size, about `SIZES`; each of the halves shows others at that size. What it finds it sees
 once more, turned upright and at the size that it knows best: that confirms the face and settles box and angle.
@@ -11,7 +11,7 @@ once more, turned upright and at the size that it knows best: that confirms the 
 import math
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -61,7 +61,6 @@ class Found(NamedTuple):
     angle: float = 0.0
 
 
-@runtime_checkable
 class Finder(Protocol):
     """Finds faces."""
 
@@ -72,8 +71,8 @@ class Finder(Protocol):
 class FinderNetwork(nn.Module):
     """Where faces are: fully convolutional, one answer for each 8 x 8 pixels.
 
-    ``[b, 3, h, w]`` in [0, 1], 0.5 beyond the picture -> ``[b, 7, h / 8, w / 8]``: logit of a face's presence (its box's
-    centre is near), the centre's offset (x, y) and the logarithms of the box's width and height in units of `USUAL`,
+    ``[b, 3, h, w]`` in [0, 1], 0.5 beyond the picture -> ``[b, 7, h / 8, w / 8]``: logit of a face's presence (its
+    box's centre is near), the centre's offset (x, y) and the logarithms of the box's width and height in units of `USUAL`,
     cosine and sine of the angle. Stem and hourglass are those of the landmark network, so that it can start from there.
     """
 
@@ -140,8 +139,10 @@ class FirstOf:
         return next((found for finder in self.finders if (found := finder.find(image))), [])
 
 
-def finder_named(name: str | None = None) -> Finder:
+def finder_named(name: str | Finder | None = None) -> Finder:
     """The finder of that name: embedded or yunet; None for the embedded one, after YuNet where that has been fetched.
+
+    A finder is given back as it is.
 
     Raises
     ------
@@ -149,20 +150,22 @@ def finder_named(name: str | None = None) -> Finder:
     """
     from vrn_lite.photo.yunet import YuNet, available
 
+    if name is not None and not isinstance(name, str):
+        return name
     require(name in (None, "embedded", "yunet"), f"unknown finder {name!r}: choose embedded or yunet")
     if name is None:
         return FirstOf(YuNet(), EmbeddedFinder()) if available() else EmbeddedFinder()
     return YuNet() if name == "yunet" else EmbeddedFinder()
 
 
-def find_face(image: Photo, name: str = "the image", finder: Finder | None = None) -> Found:
-    """The largest face in a photograph; `finder` as `finder_named` gives it.
+def find_face(image: Photo, name: str = "the image", finder: str | Finder | None = None) -> Found:
+    """The largest face in a photograph; `finder` as for `finder_named`.
 
     Raises
     ------
     InputError : none found.
     """
-    found = (finder_named() if finder is None else finder).find(image)
+    found = finder_named(finder).find(image)
     advice = "pass --box X0 Y0 X1 Y1 (in Python, box=(x0, y0, x1, y1)) around the face's landmarks"
     require(bool(found), f"no face found in {name}: {advice}")
     return max(found, key=lambda face: (face.box[2] - face.box[0]) * (face.box[3] - face.box[1]))
@@ -174,7 +177,7 @@ def detect_face(image: Photo, name: str = "the image") -> Box:
 
 
 def _halves(image: Photo) -> tuple[list[Float[Tensor, "1 3 h w"]], float]:
-    """The photograph in sizes of which each is half the one before, and the photograph's pixels in one of the largest."""
+    """The photograph in sizes, each half the one before, and the photograph's pixels in one of the largest."""
     height, width = image.shape[:2]
     scale = max(max(height, width) / LONGEST, 0.5)
     size = (max(1, round(width / scale)), max(1, round(height / scale)))
@@ -212,7 +215,7 @@ def _peaks(maps: Float[Tensor, "7 H W"]) -> Float[Tensor, "n 6"]:
 
 
 def apart(faces: Float[Tensor, "n 6"]) -> Float[Tensor, "m 6"]:
-    """Surest first, without those whose centre lies in a surer one's ellipse of the same kind, or the other way round."""
+    """Surest first, without those whose centre lies nearer to a surer one's than half the larger one's size."""
     faces, kept = faces[faces[:, 0].argsort(descending=True)], []
     size = (faces[:, 3] * faces[:, 4]).sqrt()
     free = torch.ones(len(faces), dtype=torch.bool)

@@ -81,7 +81,7 @@ def reconstruct_all(
     require(batch >= 1 and every >= 1, f"batch and every are at least 1, got {batch} and {every}")
     settings = Settings(recrop, level, test_time_augmentation, smooth, force).checked()
     network, finds = networks_for(model, detector)
-    seeker = finder if isinstance(finder, Finder) else finder_named(finder)
+    seeker = finder_named(finder)
 
     def refuse(name: str, error: InputError) -> None:
         if on_refused is None:

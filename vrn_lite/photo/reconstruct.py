@@ -92,7 +92,7 @@ def reconstruct(
 
     Raises
     ------
-    InputError : unreadable or tiny photograph, no face found, or a doubtful one, a box or landmarks outside the photograph, unknown model,
+    InputError : unreadable or tiny photograph, no face found or a doubtful one, a box or landmarks outside it, unknown model,
         a model that gives no volume, or one that needs landmarks where no detector ships.
     """
     settings = Settings(recrop, level, test_time_augmentation, smooth, force).checked()
@@ -121,7 +121,7 @@ def spots_in(image: Photo, name: str, finder: str | Finder | None = None) -> lis
     ------
     InputError : none found.
     """
-    found = (finder if isinstance(finder, Finder) else finder_named(finder)).find(image)
+    found = finder_named(finder).find(image)
     require(bool(found), f"no face found in {name}: {BOX_ADVICE}")
     return [Spot(image, face.box, face.angle, face.score, name) for face in found]
 
