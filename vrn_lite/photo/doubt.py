@@ -19,8 +19,8 @@ from vrn_lite.photo.image_io import Box
 HALF, STEEP, ZOOM = 0.085, 0.012, 0.1
 """At this misfit landmarks are as likely those of a face as not, and by this much more the odds fall e-fold; so much an
 e-fold change of the box's size adds to the misfit. Chosen on 70 drawn faces of every yaw and 65 boxes on pictures
-without one, which the landmark network and `locate` had looked at: 97 % of the faces of up to 60 degrees are below, 85 %
-of the others above."""
+without one, which the landmark network and `locate` had looked at: 97 % of the faces of up to 60 degrees are below, 85
+% of the others above."""
 
 DOUBT = 0.5
 """A confidence below this is refused."""

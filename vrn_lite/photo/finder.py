@@ -11,7 +11,7 @@ once more, turned upright and at the size that it knows best: that confirms the 
 import math
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -61,6 +61,7 @@ class Found(NamedTuple):
     angle: float = 0.0
 
 
+@runtime_checkable
 class Finder(Protocol):
     """Finds faces."""
 
@@ -72,8 +73,8 @@ class FinderNetwork(nn.Module):
     """Where faces are: fully convolutional, one answer for each 8 x 8 pixels.
 
     ``[b, 3, h, w]`` in [0, 1], 0.5 beyond the picture -> ``[b, 7, h / 8, w / 8]``: logit of a face's presence (its
-    box's centre is near), the centre's offset (x, y) and the logarithms of the box's width and height in units of `USUAL`,
-    cosine and sine of the angle. Stem and hourglass are those of the landmark network, so that it can start from there.
+    box's centre is near), the centre's offset (x, y) and the logarithms of the box's width and height in units of
+    `USUAL`, cosine and sine of the angle. Stem and hourglass are the landmark network's, to start from there.
     """
 
     def __init__(self, first: int = 32, width: int = 128) -> None:

@@ -92,8 +92,8 @@ def reconstruct(
 
     Raises
     ------
-    InputError : unreadable or tiny photograph, no face found or a doubtful one, a box or landmarks outside it, unknown model,
-        a model that gives no volume, or one that needs landmarks where no detector ships.
+    InputError : unreadable or tiny photograph, no face found or a doubtful one, a box or landmarks outside it, unknown
+        model, a model that gives no volume, or one that needs landmarks where no detector ships.
     """
     settings = Settings(recrop, level, test_time_augmentation, smooth, force).checked()
     network, finds = networks_for(model, detector) if landmarks is None else (volume_network(model), None)
