@@ -118,7 +118,7 @@ def reconstruct(
 
     with tqdm(jobs, unit=" photographs", disable=None if len(jobs) > 1 else True) as bar:
         if box is None:
-            options = {"faces": faces, "detector": finds, "every": every, "finder": finder, "force": force}
+            options: dict[str, Any] = {"faces": faces, "detector": finds, "every": every, "finder": finder, "force": force}
             results = reconstruct_all(bar, network, on_refused=refused, **options)
         else:
             name, photo = jobs[0] if isinstance(jobs[0], tuple) else (str(jobs[0]), jobs[0])
@@ -545,7 +545,7 @@ def fetch(
     from vrn_lite.photo.yunet import fetch_yunet
     from vrn_lite.synth.assets import fetch_skins
 
-    fetchers = {"ict": fetch_ict, "skins": fetch_skins, "finder": fetch_yunet}
+    fetchers: dict[str, Any] = {"ict": fetch_ict, "skins": fetch_skins, "finder": fetch_yunet}
     require(what in fetchers, f"unknown source {what!r}: choose ict, skins or finder")
     print(fetchers[what]())
 

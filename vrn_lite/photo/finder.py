@@ -83,8 +83,9 @@ class FinderNetwork(nn.Module):
         self.before = Residual(width, width)
         self.hourglass = Hourglass(2, 1, width)
         self.after = Residual(width, width)
-        self.answer = nn.Sequential(nn.BatchNorm2d(width), nn.ReLU(), nn.Conv2d(width, 7, 1))
-        nn.init.constant_(self.answer[-1].bias[:1], -4.0)  # faces are rare
+        last = nn.Conv2d(width, 7, 1)
+        last.bias.data[0] = -4.0  # faces are rare
+        self.answer = nn.Sequential(nn.BatchNorm2d(width), nn.ReLU(), last)
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 7 H W"]:
         """The seven maps."""
@@ -99,7 +100,8 @@ def finder_network() -> FinderNetwork:
     """The network that ships, in eval mode."""
     network = FinderNetwork()
     network.load_state_dict(tensors_in(Path(str(WEIGHTS)) / "finder.safetensors"))
-    return network.to(memory_format=torch.channels_last).eval()
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network.eval()
 
 
 def save_finder(network: FinderNetwork, path: Path) -> None:

@@ -27,7 +27,7 @@ from vrn_lite.inference import iter_probabilities
 from vrn_lite.networks.base import FaceNetwork, LandmarkDetector, finds_landmarks
 from vrn_lite.networks.weights import load, shipped
 from vrn_lite.photo.crop import FourNumbers, Spot, box_of, checked, checked_landmarks, crop, locate, moved
-from vrn_lite.photo.doubt import DOUBT, confidence, doubtful
+from vrn_lite.photo.doubt import DOUBT, confidence, doubtful, levelled
 from vrn_lite.photo.exports import Reconstruction, depth_image
 from vrn_lite.photo.finder import Finder, finder_named
 from vrn_lite.photo.image_io import Photo, PhotoSource, name_of, read_photo

@@ -119,7 +119,8 @@ def scenes(
     rng = Rng.of(generator, count, "cpu")
     images = _window(behind, rng, side)
     shows = torch.ones(count, 1, side, side)
-    faces, pastes = [], []
+    faces: list[Tensor] = []
+    pastes: list[Tensor] = []  # where each head and what may hide it leaves it to be seen
     for slot in range(slots):
         image, alpha, face = _head(heads, rng.stream(f"head {slot}"), side, sizes, angle, margin)
         present = rng.stream(f"present {slot}").bernoulli((0.8, 0.5, 0.35, 0.25, 0.2, 0.15)[slot])
@@ -221,7 +222,8 @@ def _seen(faces: Tensor, shown: Tensor) -> Tensor:
 
 def _rough(images: Tensor, rng: Rng) -> Tensor:
     """Mottled, in grey or in colours."""
-    field = rng.field(3, *images.shape[-2:], 24)
+    height, width = images.shape[-2:]
+    field = rng.field(3, height, width, 24)
     field = torch.lerp(field.mean(1, keepdim=True), field, rng.uniform(0, 0.6, 1, 1, 1))
     return images + rng.uniform(0, 0.4, 1, 1, 1) * field
 
