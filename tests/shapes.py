@@ -124,3 +124,10 @@ def landmark_plan() -> list[tuple[float, float]]:
     other = [(-eye[i][0], eye[i][1]) for i in (3, 2, 1, 0, 5, 4)]
     mouth = [(-3, -3.4), (-2, -2.6), (-1, -2.2), (0, -2.4), (1, -2.2), (2, -2.6), (3, -3.4), (2, -4.4), (1, -4.8), (0, -4.8), (-1, -4.8), (-2, -4.4)]
     return jaw + brows + nose + eye + other + mouth + [(x / 1.3, -3.4 + (y + 3.4) / 2) for x, y in [mouth[i] for i in (0, 2, 3, 4, 6, 8, 9, 10)]]
+
+
+def scores_of(predictor, pairs):
+    """A predictor's scores on each sample of a batch."""
+    from vrn_lite.evaluation.evaluate import score
+
+    return [score(answer, pairs, index, predictor.preset.grid) for index, answer in enumerate(predictor(pairs))]

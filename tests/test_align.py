@@ -39,6 +39,7 @@ def test_rigid_recovers_any_rotation_and_translation():
 def test_rigid_never_reflects_and_never_scales():
     source = torch.randn(16, 40, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     motion = rigid(source, 1.7 * source * torch.tensor([-1.0, 1.0, 1.0], dtype=torch.float64))
+    assert bool((motion.scale == 1).all())
     torch.testing.assert_close(torch.linalg.det(motion.rotation), torch.ones(16, dtype=torch.float64))
     torch.testing.assert_close(motion.rotation @ motion.rotation.mT, torch.eye(3, dtype=torch.float64).expand(16, 3, 3))
 
@@ -66,6 +67,13 @@ def test_icp_brings_a_rotated_copy_back():
     match = icp(source, target)
     torch.testing.assert_close(match.motion(source[None])[0], target, atol=1e-6, rtol=0)
     assert match.pairs.tolist() == list(range(len(target)))
+
+
+def test_icp_never_scales():
+    target = dented_ball()
+    motion = icp(1.05 * target, target).motion
+    assert float(motion.scale) == 1
+    assert float(torch.linalg.det(motion.rotation)) == pytest.approx(1, abs=1e-9)
 
 
 def test_icp_ignores_parts_that_only_the_source_has():

@@ -74,7 +74,7 @@ def test_a_copy_is_a_basel_face_too(face):
 def test_faces_of_the_model_make_pairs_and_test_sets(face):
     pairs = make_pairs(face, "tiny", 2, torch.Generator().manual_seed(0))
     assert 0.02 < pairs.volumes.float().mean() < 0.5
-    assert len(next(heldout(face, 2, preset="tiny"))) == 2
+    assert len(next(heldout(face, 2).batches("tiny"))) == 2
 
 
 def test_the_model_file_may_be_named_itself_and_the_other_has_two_names(folder, tmp_path):

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from vrn_lite.networks.base import build
 from vrn_lite.networks.vrn import VRN
 from vrn_lite.networks.weights import load, save_weights, shipped, weights_metadata
-from vrn_lite.photo import finder, reconstruct as photo
+from vrn_lite.photo import reconstruct as photo
 from vrn_lite.photo.finder import Found
 from vrn_lite.presets import preset
 from vrn_lite.training.log import rows
@@ -66,8 +66,7 @@ def test_five_by_five(run, tiny, tmp_path):
     refused(run("reconstruct", tmp_path / "small.png", "--model", tiny), "5 x 5 pixels", "at least 32 x 32")
 
 
-def test_large_photograph_without_a_face(run, tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(finder, "LOOKS", finder.LOOKS[:1])
+def test_large_photograph_without_a_face(run, tiny, tmp_path):
     Image.new("L", (12_000, 9_000), 130).save(tmp_path / "large.png")
     refused(run("reconstruct", tmp_path / "large.png", "--model", tiny), "no face found in", "pass --box X0 Y0 X1 Y1")
 
@@ -139,30 +138,37 @@ def test_guided_reconstructs_with_a_detector(run, astronaut, variants):
 
 
 def test_evaluate_prints_one_table_for_all(run, tiny, variants):
-    models = (variants["guided"], variants["landmarks"], variants["unaligned"], tiny)
-    code, out, error = run("evaluate", *models, "--detector", variants["landmarks"], "--faces", "procedural", "--n", 1, "--json", "a.json")
+    guided, landmarks, unaligned = (str(variants[name]) for name in ("guided", "landmarks", "unaligned"))
+    models = (guided, landmarks, unaligned, str(tiny))
+    code, out, error = run("evaluate", *models, "--detector", landmarks, "--faces", "procedural", "--n", 1, "--json", "a.json")
     assert (code, error) == (0, "")
-    head, rule, *lines = ([cell.strip() for cell in line.strip("|").split("|")] for line in out.splitlines())
-    assert head[:5] == ["model", "protocol", "faces", "landmarks", "n"]
+    head, rule, *lines = ([cell.strip() for cell in line.strip().strip("|").split("|")] for line in out.splitlines())
+    assert head[:5] == ["predictor", "protocol", "faces", "preset", "n"]
     assert head[-1] == "paper's NME"
     assert rule == ["---"] * len(head)
-    assert [line[3] for line in lines] == ["detected", "true"] + 6 * ["none"]
-    assert [line[0].split(", ")[0] for line in lines[-2:]] == ["oracle", "mean face"]
+    names = [f"{guided}, detected landmarks", f"{guided}, true landmarks", landmarks, f"{unaligned}, frontal frame", f"{unaligned}, true pose", str(tiny)]
+    assert [line[0] for line in lines] == [*names, "oracle", "mean face"]
     assert lines[2][5:10] == [""] * 5
     assert lines[-2][5] == "1.0000"
     with open("a.json") as file:
-        stored = json.load(file)["heldout"]
-    assert set(stored) == {str(path) for path in models}
-    assert set(stored[str(models[0])]["methods"]) == {"network", "true landmarks", "oracle", "mean face"}
-    assert f"{stored[str(tiny)]['methods']['network']['nme']:.4f}" == lines[5][7]
+        stored = {row["predictor"]: row for row in json.load(file)}
+    assert list(stored) == [*names, "oracle", "mean face"]
+    assert f"{stored[str(tiny)]['nme']:.4f}" == lines[5][7]
 
 
 def test_evaluate_takes_several_protocols_and_sets_the_papers_numbers_beside(run, tmp_path):
     code, out, error = run("evaluate", "vrn", "--protocol", "florence", "--protocol", "expressions", "--faces", "procedural", "--n", 1, "--no-average")
     assert (code, error) == (0, "")
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in out.splitlines()[2:]]
+    rows = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in out.splitlines()[2:]]
     assert [(row[0], row[1]) for row in rows if row[0] == "vrn"] == [("vrn", "florence"), ("vrn", "expressions")]
     assert [row[-1] for row in rows if row[0] == "vrn"] == ["0.0568", ""]
+
+
+def test_evaluate_asks_as_it_is_told(run, tiny):
+    """Seed, number of faces and the average over copies each change the numbers."""
+    told = {"": (), "seed": ("--seed", 3), "once": ("--no-average",), "n": ("--n", 2)}
+    found = {name: run("evaluate", tiny, "--faces", "procedural", "--n", 1, *options)[1] for name, options in told.items()}
+    assert len(set(found.values())) == len(told)
 
 
 def test_reproduce_goes_on_where_it_was(run, monkeypatch):
@@ -206,7 +212,6 @@ def test_wrong_command_lines(run, arguments):
         (("reconstruct", "--model", "vertices"), "no volume: choose vrn, multitask or guided"),
         (("reproduce", "--preset", "moon", "--faces", "procedural"), "unknown preset 'moon'"),
         (("reproduce", "--part", "moon", "--faces", "procedural"), "unknown part 'moon'"),
-        (("reproduce", "--n", 20), "multiple of 16"),
         (("fetch", "moon"), "unknown source 'moon'"),
     ],
 )
@@ -231,22 +236,22 @@ class Cheek:
 
 
 def test_one_bad_photograph_does_not_stop_the_others(run, tiny, astronaut, monkeypatch):
-    monkeypatch.setattr(photo, "CascadeFinder", Cheek)
+    monkeypatch.setattr(photo, "finder_named", lambda _: Cheek())
     code, out, error = run("reconstruct", "nowhere.jpg", astronaut, "--model", tiny)
     assert code == 1
     first, second, third = error.splitlines()
     assert first == "vrn-lite: no such photograph: nowhere.jpg"
-    assert re.fullmatch(r".*astronaut\.png: face at \d+ \d+ \d+ \d+, confidence 0\.90, in astronaut\.\*", second)
+    assert re.fullmatch(r".*astronaut\.png: face at \d+ \d+ \d+ \d+, confidence 0\.\d\d, in astronaut\.\*", second)
     assert third == "2 photographs: 1 faces found; 0 without a face, 1 unreadable"
     assert sorted(os.listdir("out")) == [f"astronaut.{suffix}" for suffix in ("glb", "html", "obj", "ply")]
     assert len(out.splitlines()) == 4
 
 
 def test_names_are_told_apart_and_all_faces_written(run, tiny, astronaut, tmp_path, monkeypatch):
-    monkeypatch.setattr(photo, "CascadeFinder", Cheek)
+    monkeypatch.setattr(photo, "finder_named", lambda _: Cheek())
     (tmp_path / "more").mkdir()
     (tmp_path / "more" / "Astronaut.png").write_bytes(astronaut.read_bytes())
-    arguments = ("--model", tiny, "--faces", "all", "--format", "stl,depth")
+    arguments = ("--model", tiny, "--faces", "all", "--force", "--format", "stl,depth")
     code, out, error = run("reconstruct", astronaut, tmp_path / "more", *arguments)
     assert code == 0
     assert error.splitlines()[-1] == "2 photographs: 4 faces found; 0 without a face, 0 unreadable"

@@ -35,7 +35,7 @@ def test_a_crop_that_is_right_stays_and_another_becomes_right(ramp, points):
     for box in (BOX, (105.0, 60.0, 165.0, 145.0), (80.0, 20.0, 190.0, 150.0)):
         (found,) = locate(Surveyor(points), [Spot(ramp, box)])
         np.testing.assert_allclose(found.box, BOX, atol=0.5)
-        np.testing.assert_allclose(found.landmarks, points, atol=0.3)
+        np.testing.assert_allclose(found.landmarks, points, atol=0.6)
         assert locate(Surveyor(points), [Spot(ramp, box)], recrop=False)[0].box == box
 
 
@@ -187,7 +187,7 @@ def test_a_turned_face_is_cropped_upright_and_found_there(ramp, points, angle):
     assert float(span[1] / span[0]) == pytest.approx(1.25, rel=1e-3)
     assert float(upright[8, 1]) == pytest.approx(float(upright[:, 1].max()))  # the chin is below
     (found,) = locate(Surveyor(turned), [Spot(ramp, box, angle)])
-    np.testing.assert_allclose(found.landmarks, turned, atol=0.3)
+    np.testing.assert_allclose(found.landmarks, turned, atol=0.5)
     np.testing.assert_allclose(found.box, box, atol=0.5)
 
 

@@ -99,6 +99,22 @@ def test_streams_take_turns():
     assert [face.name for face in mixed.faces] == ["toy", "other"]
 
 
+def test_each_stream_counts_its_own_turns():
+    pairs, seen = make_pairs(FACE, "tiny", 1, seeded(0)), []
+
+    def named(name):
+        def stream(step, batch, generator, device):
+            seen.append((name, step))
+            return pairs
+
+        return stream
+
+    mixed = Mixed([named("a"), named("b")], turns=(0, 1, 0))
+    for step in range(6):
+        mixed(step, 1, seeded(step), CPU)
+    assert seen == [("a", 0), ("b", 0), ("a", 1), ("a", 2), ("b", 1), ("a", 3)]
+
+
 def test_a_checkpoint_keeps_what_a_stream_tells_of_itself():
     one = Synthetic(FACE, "tiny", poses=PoseRange(yaw=30))
     assert facts_of(one)["poses"]["yaw"] == 30

@@ -5,11 +5,12 @@ import logging
 import threading
 import time
 
+import numpy as np
 import pooch
 import pytest
 
 from serving import serving
-from vrn_lite.downloads import Download, download, locked, write_whole
+from vrn_lite.downloads import Download, download, fetch_once, locked, write_whole
 from vrn_lite.frame import InputError
 
 CONTENT = b"0123456789" * 1000
@@ -110,6 +111,18 @@ def test_two_at_once_take_turns(tmp_path, server):
         thread.join()
     assert order in (["a", "a", "b", "b"], ["b", "b", "a", "a"])
     assert server.log == ["one.bin"]
+
+
+def test_sources_are_converted_once_and_removed(tmp_path, server):
+    def convert(folder):
+        return {"size": np.array((folder / "one.bin").stat().st_size)}
+
+    for _ in range(2):
+        target = fetch_once(tmp_path / "made.npz", known(server.url, one=CONTENT), convert)
+    with np.load(target) as made:
+        assert int(made["size"]) == len(CONTENT)
+    assert server.log == ["one.bin"]
+    assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")] == ["made.npz"]
 
 
 def test_unwritable_folder_is_one_line(tmp_path):

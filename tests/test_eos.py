@@ -7,12 +7,12 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
-from shapes import toy_face
+from shapes import scores_of, toy_face
 from vrn_lite.camera import crop_camera
 from vrn_lite.evaluation import eos as baseline
-from vrn_lite.evaluation.eos import by_eos, eos_model
+from vrn_lite.evaluation.eos import eos_model, eos_predictor
 from vrn_lite.evaluation.evaluate import score
-from vrn_lite.evaluation.predictors import by_mean_face
+from vrn_lite.evaluation.predictors import mean_face_predictor, true_landmarks
 from vrn_lite.evaluation.testsets import heldout
 from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.faces.procedural import bald
@@ -23,8 +23,8 @@ from vrn_lite.samples import PoseRange, make_pairs
 pytest.importorskip("eos")
 
 POSES = [(0.0, 0.0, 0.0), (45.0, 20.0, 0.0), (-80.0, 0.0, 0.0), (80.0, 20.0, 0.0), (10.0, -20.0, 30.0)]
-KINDS = ("prior", "blendshapes")
-GRID = PRESETS["tiny"].grid
+TINY = PRESETS["tiny"]
+GRID = TINY.grid
 
 
 @pytest.fixture(scope="module")
@@ -34,28 +34,18 @@ def face():
 
 @pytest.fixture(scope="module")
 def pairs(face):
-    return next(heldout(face, 8, seed=3, preset="tiny"))
+    return next(heldout(face, 8, seed=3).batches("tiny"))
 
 
 @pytest.fixture(scope="module")
-def plain_face(face):
-    """With the handful of blendshapes that least squares without a prior can tell apart."""
-    kept = [face.expression_names.index(name) for name in ("jawOpen", "mouthSmile_L", "mouthSmile_R", "browInnerUp_L", "browInnerUp_R")]
-    return replace(face, expression=face.expression[kept], expression_names=tuple(face.expression_names[i] for i in kept), needs={})
+def model(face):
+    return eos_model(face)
 
 
-@pytest.fixture(scope="module", params=KINDS)
-def model(face, plain_face, request):
-    return eos_model(face if request.param == "prior" else plain_face, request.param)
-
-
-def true_landmarks(pairs):
-    return pairs.landmarks
-
-
-def means(face, pairs, reconstruct):
-    rows = list(score("eos", reconstruct, pairs, GRID))
-    return {name: sum(getattr(row, name) for row in rows) / len(rows) for name in ("nme", "nme_rigid", "iou", "landmark_nme")}
+def means(pairs, predictor):
+    """Mean scores of a predictor on a batch."""
+    rows = scores_of(predictor, pairs)
+    return {name: sum(row.get(name, 0) for row in rows) / len(rows) for name in ("nme", "nme_rigid", "iou", "landmark_nme")}
 
 
 def placed(face, mesh, grid, pose):
@@ -87,7 +77,7 @@ def test_independent_coefficients_stay_independent(face):
 
 
 def test_the_prior_on_expressions_is_that_of_the_draws(face):
-    part = eos_model(face, "prior").expression
+    part = eos_model(face).expression
     drawn = face.draw_expression(torch.Generator().manual_seed(1), 4096)
     assert torch.allclose(part.start.float(), drawn.mean(0), atol=0.03)
     assert torch.allclose((part.turn @ part.turn.T).diagonal().sqrt().float(), drawn.std(0), atol=0.03)
@@ -98,7 +88,8 @@ def test_the_prior_on_expressions_is_that_of_the_draws(face):
 @pytest.mark.parametrize("pose", POSES)
 def test_the_mean_face_comes_back_where_it_was_depth_included(face, pose):
     truth = placed(face, face.mesh(), Grid(), pose)
-    found = eos_model(face, "blendshapes").fit(truth.landmark_points(), Grid())  # whose start is the neutral face
+    still = replace(face, expression=0 * face.expression)  # where nothing tells an expression, the mean one is no other
+    found = eos_model(still).fit(truth.landmark_points(), Grid())
     apart = (found.vertices - truth.vertices).norm(dim=-1)  # pixels of 192; from the front, depth is told by little
     assert float(apart.mean()) < 0.01
     assert float(apart.max()) < 0.3
@@ -117,28 +108,22 @@ def test_fitted_landmarks_are_seen_where_the_given_ones_are(model, pose):
 
 
 def test_true_landmarks_beat_the_mean_face_at_the_true_pose(face, pairs):
-    found, bound = means(face, pairs, by_eos(face, true_landmarks, GRID)), means(face, pairs, by_mean_face(face, GRID))
+    found, bound = means(pairs, eos_predictor(face, true_landmarks, TINY)), means(pairs, mean_face_predictor(face, TINY))
     assert found["nme"] < 0.6 * bound["nme"]
     assert found["nme_rigid"] < 0.8 * bound["nme_rigid"]
     assert found["iou"] > bound["iou"]
     assert found["landmark_nme"] == 0
 
 
-def test_a_handful_of_blendshapes_beats_the_mean_face_too(plain_face):
-    pairs = next(heldout(plain_face, 8, seed=3, preset="tiny"))
-    found = means(plain_face, pairs, by_eos(plain_face, true_landmarks, GRID, expressions="blendshapes"))
-    assert found["nme"] < 0.7 * means(plain_face, pairs, by_mean_face(plain_face, GRID))["nme"]
-
-
 def test_landmarks_that_are_shifted_shift_the_face_and_its_depth_stays(face, pairs):
     shift = torch.tensor([3.0, -2.0, 5.0])
-    true, moved = (list(by_eos(face, points, GRID)(pairs)) for points in (true_landmarks, lambda pairs: pairs.landmarks + shift))
+    true, moved = (list(eos_predictor(face, points, TINY)(pairs)) for points in (true_landmarks, lambda pairs: pairs.landmarks + shift))
     for one, other in zip(true, moved, strict=True):
         assert torch.allclose(one.surface + shift * torch.tensor([1, 1, 0]), other.surface, atol=1e-3)
 
 
 def test_the_solid_is_that_of_the_surface(face, pairs):
-    answer = next(iter(by_eos(face, true_landmarks, GRID)(pairs)))
+    answer = next(iter(eos_predictor(face, true_landmarks, TINY)(pairs)))
     d, r, c = answer.volume.nonzero().T
     low, high = answer.surface.amin(0), answer.surface.amax(0)
     for cells, step, axis in ((c, 1.0, 0), (r, 1.0, 1), (d, 1 / GRID.depth_scale, 2)):
@@ -151,14 +136,14 @@ def test_mirrored_samples_need_nothing_special(face):
     mirrored = make_pairs(face, "tiny", 8, torch.Generator().manual_seed(5), poses=poses)
     plain = make_pairs(face, "tiny", 8, torch.Generator().manual_seed(5), poses=replace(poses, mirror=0))
     assert bool(mirrored.mirrored.all())
-    found, twin = (means(face, pairs, by_eos(face, true_landmarks, GRID)) for pairs in (mirrored, plain))
+    found, twin = (means(pairs, eos_predictor(face, true_landmarks, TINY)) for pairs in (mirrored, plain))
     assert found["nme"] == pytest.approx(twin["nme"], rel=0.1)
-    assert found["nme"] < 0.6 * means(face, mirrored, by_mean_face(face, GRID))["nme"]
+    assert found["nme"] < 0.6 * means(mirrored, mean_face_predictor(face, TINY))["nme"]
 
 
 def test_turned_and_shifted_crops_need_nothing_special(face):
     jittered = make_pairs(face, "tiny", 8, torch.Generator().manual_seed(6))
-    assert means(face, jittered, by_eos(face, true_landmarks, GRID))["nme"] < 0.6 * means(face, jittered, by_mean_face(face, GRID))["nme"]
+    assert means(jittered, eos_predictor(face, true_landmarks, TINY))["nme"] < 0.6 * means(jittered, mean_face_predictor(face, TINY))["nme"]
 
 
 def test_the_answer_does_not_depend_on_the_grid(model):
@@ -172,7 +157,7 @@ def test_the_answer_does_not_depend_on_the_grid(model):
 def test_stronger_priors_give_plainer_faces(face):
     mesh = face.sample(torch.Generator().manual_seed(2))
     truth, plain = placed(face, mesh, Grid(), (0.0, 0.0, 0.0)), placed(face, face.mesh(), Grid(), (0.0, 0.0, 0.0))
-    apart = [seen_apart(eos_model(face, "prior").fit(truth.landmark_points(), Grid(), strength=strength), truth) for strength in (0.1, 1.0, 100.0)]
+    apart = [seen_apart(eos_model(face).fit(truth.landmark_points(), Grid(), strength=strength), truth) for strength in (0.1, 1.0, 100.0)]
     assert apart == sorted(apart)
     assert apart[-1] < seen_apart(plain, truth)
 
@@ -184,19 +169,18 @@ def test_landmarks_that_are_not_numbers_fail_politely(face, pairs, broken):
         found[1, 5, 0] = broken
         return found
 
-    answers = list(by_eos(face, points, GRID)(pairs))
+    answers = list(eos_predictor(face, points, TINY)(pairs))
     assert [answer.surface is None for answer in answers] == [index == 1 for index in range(len(pairs))]
     assert not answers[1].volume.any()
-    row = list(score("eos", by_eos(face, points, GRID), pairs, GRID))[1]
-    assert (row.iou, row.nme) == (0, math.inf)
+    row = score(answers[1], pairs, 1, GRID)
+    assert (row["iou"], row["nme"]) == (0, math.inf)
 
 
-@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("scale", [0.0, 1.0, 1e4])
-def test_landmarks_of_no_face_are_answered(face, pairs, kind, scale):
+def test_landmarks_of_no_face_are_answered(face, pairs, scale):
     line = torch.linspace(0, 30, 68)[:, None] * torch.tensor([1.0, 0.0])
     for points in (scale * line, scale * torch.rand(68, 2, generator=torch.Generator().manual_seed(0))):
-        for answer in by_eos(face, lambda pairs, points=points: points[None], GRID, expressions=kind)(pairs):
+        for answer in eos_predictor(face, lambda pairs, points=points: points[None], TINY)(pairs):
             assert answer.volume.shape == GRID.shape
             assert answer.surface is None or bool(answer.surface.isfinite().all())
 
@@ -204,7 +188,7 @@ def test_landmarks_of_no_face_are_answered(face, pairs, kind, scale):
 def test_a_fit_that_diverges_has_no_mesh():
     toy = toy_face()  # two of its blendshapes undo each other
     for pose in POSES:
-        found = eos_model(toy, "blendshapes").fit(placed(toy, toy.mesh(), Grid(), pose).landmark_points(), Grid())
+        found = eos_model(toy).fit(placed(toy, toy.mesh(), Grid(), pose).landmark_points(), Grid())
         assert found is None or bool(found.vertices.isfinite().all())
 
 
@@ -220,21 +204,20 @@ def test_a_face_that_would_reach_behind_its_wall_has_no_mesh(face):
 
 
 def test_only_x_and_y_are_used(face, pairs):
-    flat = by_eos(face, lambda pairs: pairs.landmarks[..., :2], GRID)(pairs)
-    for one, other in zip(flat, by_eos(face, true_landmarks, GRID)(pairs), strict=True):
+    flat = eos_predictor(face, lambda pairs: pairs.landmarks[..., :2], TINY)(pairs)
+    for one, other in zip(flat, eos_predictor(face, true_landmarks, TINY)(pairs), strict=True):
         assert torch.equal(one.surface, other.surface)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_same_input_same_output(face, pairs, kind):
-    first, second = (list(by_eos(face, true_landmarks, GRID, expressions=kind)(pairs)) for _ in range(2))
+def test_same_input_same_output(face, pairs):
+    first, second = (list(eos_predictor(face, true_landmarks, TINY)(pairs)) for _ in range(2))
     for one, other in zip(first, second, strict=True):
-        assert all(torch.equal(getattr(one, name), getattr(other, name)) for name in one._fields)
+        assert all(torch.equal(mine, its) for mine, its in zip(one[:3], other[:3], strict=True))
 
 
 def test_the_face_handed_over_is_left_alone(face, pairs):
     before = {field.name: value.clone() for field in fields(face) if isinstance(value := getattr(face, field.name), torch.Tensor)}
-    list(by_eos(face, true_landmarks, GRID, expressions="prior")(pairs))
+    list(eos_predictor(face, true_landmarks, TINY)(pairs))
     assert all(torch.equal(getattr(face, name), value) for name, value in before.items())
 
 
@@ -249,12 +232,7 @@ def test_expressions_stay_in_their_range(model, monkeypatch):
 def test_a_missing_library_is_named_in_one_line(face, monkeypatch):
     monkeypatch.setitem(sys.modules, "eos", None)
     with pytest.raises(InputError, match=r"^EOS needs the extra: pip install 'vrn_lite\[baselines\]'$"):
-        by_eos(face, true_landmarks, GRID)
-
-
-def test_unknown_expressions_are_refused(face):
-    with pytest.raises((InputError, TypeError, ValueError), match="expressions"):
-        by_eos(face, true_landmarks, GRID, expressions="linear")
+        eos_predictor(face, true_landmarks, TINY)
 
 
 def test_the_package_does_not_need_the_library_to_be_imported():

@@ -1,170 +1,48 @@
-"""The held-out set and the table that an evaluation gives."""
+"""Predictors measured on a test set: what a row says, what the means of rows say, and who is asked."""
 
 import json
 import math
 import weakref
 from dataclasses import replace
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 
-from vrn_lite.evaluation.evaluate import (
-    SCORES,
-    Asked,
-    Method,
-    Row,
-    Table,
-    compare,
-    evaluate,
-    front_slices,
-    samples,
-    summary,
+from vrn_lite.evaluation.evaluate import FACTS, SCORES, Scores, evaluate, front_slices, markdown
+from vrn_lite.evaluation.predictors import (
+    Prediction3D,
+    Predictor,
+    default_predictors,
+    mean_face_predictor,
+    network_predictor,
+    oracle_predictor,
 )
-from vrn_lite.evaluation.predictors import Answer, by_guided, told
-from vrn_lite.evaluation.testsets import CHUNK, heldout, heldout_seed
-from vrn_lite.faces.morphable import MorphableFace
+from vrn_lite.evaluation.testsets import heldout
+from vrn_lite.faces import procedural
 from vrn_lite.frame import InputError
 from vrn_lite.networks.base import Prediction, build
 from vrn_lite.networks.vrn import VRN, LandmarkHourglass, UnalignedVRN
 from vrn_lite.presets import PRESETS
-from vrn_lite.samples import NO_JITTER, make_pairs, unaligned
-from vrn_lite.training.data import step_seed
+from vrn_lite.samples import make_pairs, unaligned
+
+TINY = PRESETS["tiny"]
 
 
 @pytest.fixture(scope="module")
-def pairs(ict_face):
-    return next(heldout(ict_face, 16, preset="tiny"))
+def face():
+    return procedural()
 
 
 @pytest.fixture(scope="module")
-def bounds(ict_face):
-    return evaluate(None, ict_face, n=6, preset="tiny")
+def pairs(face):
+    return next(heldout(face, 16).batches("tiny"))
 
 
-def drawn(monkeypatch, make):
-    """Identity coefficients that `make` draws."""
-    seen = []
-    draw = MorphableFace.draw_identity
-
-    def spy(self, generator, *batch):
-        seen.append(draw(self, generator, *batch))
-        return seen[-1]
-
-    monkeypatch.setattr(MorphableFace, "draw_identity", spy)
-    make()
-    monkeypatch.undo()
-    return torch.cat(seen)
-
-
-def test_the_set_is_reproducible_and_differs_by_seed(ict_face, pairs):
-    again = next(heldout(ict_face, 16, preset="tiny"))
-    assert torch.equal(again.images, pairs.images)
-    assert torch.equal(again.volumes, pairs.volumes)
-    assert not torch.equal(next(heldout(ict_face, 16, seed=1, preset="tiny")).yaw, pairs.yaw)
-
-
-def test_a_smaller_set_is_the_beginning_of_a_larger_one(ict_face, pairs):
-    small = list(heldout(ict_face, CHUNK + 3, preset="tiny"))
-    assert [len(part) for part in small] == [CHUNK, 3]
-    assert torch.equal(small[0].images, pairs.images)
-    assert len(small[1].truth.vertices) == len(small[1].camera.scale) == len(small[1].yaw) == 3
-    assert torch.equal(small[1].mesh(2).vertices[small[1].truth.landmarks], small[1].landmarks[2])
-
-
-def test_every_preset_shows_the_same_heads(ict_face, pairs):
-    lite = next(heldout(ict_face, 16, preset="lite"))
-    assert torch.equal(lite.yaw, pairs.yaw)
-    back = [part.camera.inverse()(part.truth.vertices[:, ict_face.patch_vertices]) for part in (pairs, lite)]
-    torch.testing.assert_close(*back, atol=2e-4, rtol=0)
-
-
-def test_poses_are_within_range_and_nothing_is_jittered(ict_face):
-    parts = list(heldout(ict_face, 48, preset="tiny"))
-    yaw, pitch = torch.cat([part.yaw for part in parts]), torch.cat([part.pitch for part in parts])
-    assert -90 <= yaw.min() < -60
-    assert 60 < yaw.max() <= 90
-    assert pitch.abs().max() <= 40
-    assert 10 < pitch.std() < 20
-    assert not any(part.mirrored.any() for part in parts)
-    low, high = parts[0].landmarks[..., :2].amin(1), parts[0].landmarks[..., :2].amax(1)
-    torch.testing.assert_close((low + high) / 2, torch.full((16, 2), 16.0), atol=1e-3, rtol=0)
-    torch.testing.assert_close((high - low).prod(-1).sqrt(), torch.full((16,), 15.0), atol=1e-3, rtol=0)
-
-
-def test_held_out_identities_never_occur_in_training(ict_face, monkeypatch):
-    test = drawn(monkeypatch, lambda: list(heldout(ict_face, 32, preset="tiny")))
-
-    def train():
-        for seed, step in ((0, 0), (0, 1), (1, 0), (2017, 0)):
-            make_pairs(ict_face, "tiny", 16, torch.Generator().manual_seed(step_seed(seed, 0, step)), poses=NO_JITTER)
-
-    training = drawn(monkeypatch, train)
-    assert torch.cdist(test, training).min() > 1
-    assert torch.pdist(torch.cat([test, training])).min() > 1
-
-
-def test_held_out_seeds_differ_from_training_in_the_bits_that_count():
-    same = [torch.rand(4, generator=torch.Generator().manual_seed(seed)).tolist() for seed in (7, 7 + 2**32)]
-    assert same[0] == same[1], "this PyTorch reads more than 32 bits: the rule below may be relaxed"
-    last_of_training = max(step_seed(seed, rank, step) for seed in (0, 2017, 50_000) for rank in range(3) for step in range(100))
-    assert last_of_training < 2**31 <= min(heldout_seed(seed, chunk) for seed in (0, 2017, 50_000) for chunk in range(100))
-    assert max(heldout_seed(seed, 999) for seed in (0, 2017, 50_000)) < 2**32
-
-
-def test_the_camera_leads_from_the_model_to_the_truth(ict_face):
-    """Half a turn in depth: `camera` undone gives back heads whose wall is flat in z."""
-    jittered = make_pairs(ict_face, "tiny", 4, torch.Generator().manual_seed(0))
-    vertices = jittered.camera.inverse()(jittered.truth.vertices)
-    wall = vertices[:, -len(ict_face.closing.rim) :, 2]
-    assert (wall.amax(1) - wall.amin(1)).max() < 1e-4
-    torch.testing.assert_close(vertices[:, ict_face.landmarks, 2].mean(1) - wall.mean(1), torch.full((4,), ict_face.interocular), atol=1e-3, rtol=0)
-
-
-def test_oracle_is_below_the_mean_face_and_both_are_small(bounds):
-    oracle, mean = bounds.of("oracle").mean(), bounds.of("mean face").mean()
-    assert oracle["iou"] == oracle["iou_front"] == 1
-    assert oracle["nme"] < 0.05 < mean["nme"] < 0.12
-    assert 0.7 < mean["iou"] < 0.95
-    assert mean["nme_rigid"] < mean["nme"]
-
-
-def test_front_slices_lie_before_the_pivot():
-    for preset in PRESETS.values():
-        count, grid = front_slices(preset.grid), preset.grid
-        assert (count - 0.5) / grid.depth_scale < grid.centre[2] <= (count + 0.5) / grid.depth_scale
-    assert front_slices(PRESETS["paper"].grid) == 96
-
-
-def test_an_untrained_network_is_scored_without_a_crash(ict_face):
-    network = VRN("tiny").eval()
-    with torch.no_grad():
-        network.head[-1].bias.fill_(-20)
-        network.head[-1].weight.zero_()
-    table = evaluate(network, ict_face, n=2, bounds=False)
-    assert table.methods == ("network",)
-    assert all(row.iou == 0 and math.isinf(row.nme) for row in table.rows)
-
-
-def test_a_network_that_knows_the_truth_scores_as_the_oracle(ict_face, pairs, bounds):
-    class Oracle(VRN):
-        def predict(self, images, landmarks=None):
-            return Prediction(logits=50.0 * (pairs.volumes[: len(images)].float() - 0.5))
-
-    table = evaluate(Oracle("tiny").eval(), ict_face, n=6, bounds=False, average=False)
-    assert table.of("network").mean()["nme"] == pytest.approx(bounds.of("oracle").mean()["nme"], rel=0.01)
-    assert table.of("network").mean()["iou"] == 1
-
-
-class Knowing(UnalignedVRN):
-    """An unaligned network that knows the frontal volumes of the held-out set's first faces."""
-
-    def __init__(self, pairs, unit):
-        super().__init__("tiny")
-        self.volumes = unaligned(pairs, unit, self.preset.grid).volumes
-        self.eval()
-
-    def predict(self, images, landmarks=None):
-        return Prediction(logits=50.0 * (self.volumes[: len(images)].float() - 0.5))
+@pytest.fixture(scope="module")
+def bounds(face):
+    return evaluate({"oracle": oracle_predictor(TINY), "mean face": mean_face_predictor(face, TINY)}, heldout(face, 6))
 
 
 class Told(LandmarkHourglass):
@@ -179,58 +57,107 @@ class Told(LandmarkHourglass):
         return self.truth[: len(images)]
 
 
-def test_an_unaligned_network_that_knows_the_truth_scores_as_the_oracle_in_both_frames(ict_face, pairs, bounds):
-    table = evaluate(Knowing(pairs, ict_face.interocular), ict_face, n=6, bounds=False, average=False)
-    assert table.methods == ("network", "put back")
-    frontal, moved, oracle = table.of("network").mean(), table.of("put back").mean(), bounds.of("oracle").mean()
-    assert frontal["iou"] == 1
-    assert frontal["nme"] == pytest.approx(oracle["nme"], abs=0.01)
-    assert moved["nme"] == pytest.approx(oracle["nme"], abs=0.01)
-    assert moved["iou"] > 0.9
-    assert math.isnan(moved["landmark_nme"])
+def network(kind, volumes):
+    """One that knows the volumes of the held-out set's first faces."""
+
+    class Knows(kind):
+        def predict(self, images, landmarks=None):
+            return Prediction(logits=50.0 * (volumes[: len(images)].float() - 0.5))
+
+    return Knows("tiny").eval()
 
 
-def test_a_detector_that_knows_the_truth_guides_as_the_truth_does(ict_face, pairs):
-    table = evaluate(build("guided", "tiny").eval(), ict_face, detector=Told(pairs), n=3, bounds=False, average=False)
-    assert table.methods == ("network", "true landmarks")
-    assert [replace(row, method="network") for row in table.of("true landmarks").rows] == list(table.of("network").rows)
-    assert table.mean()["landmark_nme"] == 0
+def once(model, testset, **options):
+    return evaluate(model, testset, test_time_augmentation=False, **options)
 
 
-def test_a_detector_of_another_size_looks_at_the_same_faces_at_its_own(ict_face, pairs):
-    lite = next(heldout(ict_face, 16, preset="lite"))
-    seen = []
-
-    class Larger(LandmarkHourglass):
-        def landmarks(self, images):
-            seen.append(tuple(images.shape))
-            return lite.landmarks[: len(images), :, :2]
-
-    asked = Asked(ict_face, "heldout", 16, 2017, Larger("lite").eval(), False, False)
-    found = next(samples(asked, PRESETS["tiny"]))
-    assert seen == [(16, 3, 64, 64)]
-    assert torch.equal(found.images, pairs.images)
-    torch.testing.assert_close(told(found), pairs.landmarks[..., :2], atol=1e-3, rtol=0)
+def test_oracle_is_below_the_mean_face_and_both_are_small(bounds):
+    oracle, mean = bounds.mean().loc["oracle"], bounds.mean().loc["mean face"]
+    assert oracle.iou == oracle.iou_front == 1
+    assert oracle.nme < 0.05
+    assert oracle.nme < mean.nme < 0.12
+    assert 0.7 < mean.iou < 0.97
+    assert mean.nme_rigid < mean.nme
 
 
-def test_rows_do_not_depend_on_the_number_of_threads_and_come_in_order(ict_face, monkeypatch):
+def test_front_slices_lie_before_the_pivot():
+    for preset in PRESETS.values():
+        count, grid = front_slices(preset.grid), preset.grid
+        assert (count - 0.5) / grid.depth_scale < grid.centre[2] <= (count + 0.5) / grid.depth_scale
+    assert front_slices(PRESETS["paper"].grid) == 96
+
+
+def test_an_untrained_network_is_scored_without_a_crash(face):
+    blank = VRN("tiny").eval()
+    with torch.no_grad():
+        blank.head[-1].bias.fill_(-20)
+        blank.head[-1].weight.zero_()
+    scores = evaluate(blank, heldout(face, 2), bounds=False)
+    assert scores.predictors == ("vrn",)
+    assert (scores.frame.iou == 0).all()
+    assert np.isposinf(scores.frame.nme).all()
+    assert scores.mean().nme["vrn"] == math.inf
+
+
+def test_a_network_that_knows_the_truth_scores_as_the_oracle(face, pairs, bounds):
+    mean = once(network(VRN, pairs.volumes), heldout(face, 6), bounds=False).mean().loc["vrn"]
+    assert mean.nme == pytest.approx(bounds.mean().nme["oracle"], rel=0.01)
+    assert mean.iou == 1
+
+
+def test_an_unaligned_network_that_knows_the_truth_scores_as_the_oracle_in_both_frames(face, pairs, bounds):
+    knows = network(UnalignedVRN, unaligned(pairs, face.interocular, TINY.grid).volumes)
+    scores = once(knows, heldout(face, 6), bounds=False)
+    assert scores.predictors == ("unaligned, frontal frame", "unaligned, true pose")
+    (_, frontal), (_, posed) = scores.mean().iterrows()
+    assert frontal.iou == 1
+    assert frontal.nme == pytest.approx(bounds.mean().nme["oracle"], abs=0.01)
+    assert posed.nme == pytest.approx(bounds.mean().nme["oracle"], abs=0.01)
+    assert posed.iou > 0.9
+    assert math.isnan(posed.landmark_nme)
+
+
+def test_a_detector_that_knows_the_truth_guides_as_the_truth_does(face, pairs):
+    testset = heldout(face, 3).seen_by(Told(pairs), test_time_augmentation=False)
+    scores = once(build("guided", "tiny").eval(), testset, bounds=False)
+    assert scores.predictors == ("guided, detected landmarks", "guided, true landmarks")
+    detected, true = (scores.of(name).frame.drop(columns="predictor").reset_index(drop=True) for name in scores.predictors)
+    pd.testing.assert_frame_equal(detected, true, check_exact=True)
+    assert (scores.frame.landmark_nme == 0).all()
+
+
+def test_guided_rows_carry_the_error_of_the_landmarks_that_guide(face, pairs):
+    eyes = pairs.landmarks[:3, 36] - pairs.landmarks[:3, 45]
+    testset = heldout(face, 3).seen_by(Told(pairs, offset=2.0), test_time_augmentation=False)
+    guided = build("guided", "tiny").eval()
+    found = once(guided, testset, bounds=False).of("guided, detected landmarks").frame.landmark_nme
+    assert found.tolist() == pytest.approx((2.0 / eyes.norm(dim=-1)).tolist(), rel=1e-4)
+    assert once(guided, heldout(face, 2), bounds=False).predictors == ("guided, true landmarks",)
+
+
+def test_a_landmark_network_has_one_score_and_multitask_has_all(face):
+    landmarks, multitask = (once(build(name, "tiny").eval(), heldout(face, 2), bounds=False) for name in ("landmarks", "multitask"))
+    assert landmarks.frame[SCORES].columns[landmarks.frame[SCORES].notna().all()].tolist() == ["landmark_nme"]
+    assert landmarks.records()[0].keys() == {*FACTS, "landmark_nme"} - {"tag"}
+    assert multitask.frame[SCORES].notna().all(axis=None)
+
+
+def test_rows_do_not_depend_on_the_number_of_threads_and_come_in_order(face, monkeypatch):
     monkeypatch.setattr("vrn_lite.evaluation.testsets.CHUNK", 2)
-    network, threads, tables = VRN("tiny").eval(), torch.get_num_threads(), []
+    model, threads, frames = VRN("tiny").eval(), torch.get_num_threads(), []
     try:
         for count in (1, 3):
             torch.set_num_threads(count)
-            tables.append(evaluate(network, ict_face, n=7, average=False))
+            frames.append(once(model, heldout(face, 7)).frame)
             assert torch.get_num_threads() == count
     finally:
         torch.set_num_threads(threads)
-    alone, together = tables
-    assert [row.sample for row in together.of("network").rows] == list(range(7))
-    assert [(row.method, row.sample) for row in alone.rows] == [(row.method, row.sample) for row in together.rows]
-    for name in SCORES:
-        assert torch.allclose(alone.column(name), together.column(name), atol=1e-5, equal_nan=True)
+    pd.testing.assert_frame_equal(*frames, atol=1e-5)
+    assert frames[1]["sample"].tolist() == 3 * list(range(7))
+    assert frames[1].predictor.unique().tolist() == ["vrn", "oracle", "mean face"]
 
 
-def test_with_one_thread_no_batch_is_held_while_the_next_is_made(ict_face, monkeypatch):
+def test_with_one_thread_no_batch_is_held_while_the_next_is_made(face, monkeypatch):
     made, held = [], []
 
     def spy(*arguments, **options):
@@ -244,108 +171,123 @@ def test_with_one_thread_no_batch_is_held_while_the_next_is_made(ict_face, monke
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
-        evaluate(build("guided", "tiny").eval(), ict_face, detector=LandmarkHourglass("tiny").eval(), n=6, average=False)
+        testset = heldout(face, 6).seen_by(LandmarkHourglass("tiny").eval(), test_time_augmentation=False)
+        once(build("guided", "tiny").eval(), testset)
     finally:
         torch.set_num_threads(threads)
     assert held == [0, 0, 0]
 
 
-def test_an_error_in_a_thread_reaches_the_caller(ict_face):
-    nowhere = Method(PRESETS["tiny"], lambda pairs: [Answer(surface=torch.full((9, 3), math.nan)) for _ in range(len(pairs))])
+def test_an_error_in_a_thread_reaches_the_caller(face):
+    nowhere = Predictor(TINY, lambda pairs: [Prediction3D(surface=torch.full((9, 3), math.nan)) for _ in range(len(pairs))])
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(2)
         with pytest.raises(InputError, match="finite"):
-            compare({"nowhere": nowhere}, ict_face, n=4)
+            evaluate({"nowhere": nowhere}, heldout(face, 4))
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(threads)
 
 
-def test_guided_rows_carry_the_error_of_the_landmarks_that_guide(ict_face, pairs):
-    network, eyes = build("guided", "tiny").eval(), pairs.landmarks[:3, 36] - pairs.landmarks[:3, 45]
-    table = evaluate(network, ict_face, detector=Told(pairs, offset=2.0), n=3, bounds=False, average=False)
-    expected = (2.0 / eyes.norm(dim=-1)).tolist()
-    assert table.of("network").column("landmark_nme").tolist() == pytest.approx(expected, rel=1e-4)
-    assert evaluate(network, ict_face, n=2, bounds=False).methods == ("true landmarks",)
+def test_predictors_of_one_grid_share_the_samples_and_those_of_others_have_their_own(face, monkeypatch):
+    made, progress = [], []
+    predictors = {size: oracle_predictor(PRESETS[size]) for size in ("tiny", "lite")} | {"again": oracle_predictor(TINY)}
+    testset = replace(heldout(face, 2), make=lambda preset: made.append(preset.name) or heldout(face, 2).make(preset))
+    scores = evaluate(predictors, testset, on_progress=lambda *numbers: progress.append(numbers))
+    assert made == ["tiny", "lite"]
+    assert progress == [(4, 6), (6, 6)]
+    assert scores.predictors == ("tiny", "lite", "again")
+    assert scores.frame.preset.tolist() == 2 * ["tiny"] + 2 * ["lite"] + 2 * ["tiny"]
+    alone = evaluate({"again": predictors["again"]}, testset).frame
+    pd.testing.assert_frame_equal(scores.of("again").frame.reset_index(drop=True), alone, check_exact=True)
 
 
-def test_a_landmark_network_has_one_score_and_multitask_has_all(ict_face):
-    landmarks, multitask = (evaluate(build(name, "tiny").eval(), ict_face, n=2, bounds=False) for name in ("landmarks", "multitask"))
-    known = {name for name, value in landmarks.mean().items() if not math.isnan(value)}
-    assert known == {"n", "landmark_nme"}
-    assert landmarks.to_dict()["methods"]["network"].keys() == {"n", "landmark_nme", "by_yaw"}
-    assert landmarks.to_dict()["rows"][0].keys() == {"method", "sample", "yaw", "pitch", "landmark_nme"}
-    assert not any(math.isnan(value) for value in multitask.mean().values())
+def test_a_name_or_a_file_is_a_network(face, tiny):
+    scores = evaluate(str(tiny), heldout(face, 1), test_time_augmentation=False)
+    assert scores.predictors == ("vrn", "oracle", "mean face")
 
 
-def test_comparing_equals_evaluating_one_by_one(ict_face, pairs):
-    networks = {name: build(name, "tiny").eval() for name in ("unaligned", "guided")} | {"finer": build("landmarks", "lite").eval()}
-    seen = []
-    tables = compare(networks, ict_face, detector=Told(pairs), n=1, progress=lambda done, total: seen.append((done, total)))
-    assert list(tables) == list(networks)
-    for name, network in networks.items():
-        assert tables[name].to_dict() == evaluate(network, ict_face, detector=Told(pairs), n=1).to_dict()
-    assert seen == [(done, 9) for done in range(1, 10)]  # 2 + 2 + 1 ways and twice two bounds
+def test_the_average_over_copies_is_taken_or_left(face):
+    model, testset = build("multitask", "tiny").eval(), heldout(face, 1)
+    apart = [evaluate(model, testset, bounds=False, test_time_augmentation=way).frame[SCORES] for way in (True, False)]
+    asked = evaluate({"once": network_predictor(model, test_time_augmentation=False)}, testset).frame[SCORES]
+    assert (apart[0] != apart[1]).any(axis=None)
+    pd.testing.assert_frame_equal(apart[1], asked, check_exact=True)
 
 
-def test_a_detector_looks_only_where_somebody_needs_landmarks(ict_face):
-    class Busy(LandmarkHourglass):
-        def landmarks(self, images):
-            raise AssertionError("asked for landmarks that nobody uses")
-
-    plain, guided, busy = build("vrn", "tiny").eval(), build("guided", "tiny").eval(), Busy("tiny").eval()
-    assert len(evaluate(plain, ict_face, detector=busy, n=1, bounds=False).rows) == 1
-    with pytest.raises(AssertionError, match="nobody"):
-        compare({"plain": plain, "guided": guided}, ict_face, detector=busy, n=1, bounds=False)
+# Scores
 
 
-def test_the_summary_names_every_way_once(ict_face, pairs):
-    networks = {name: build(name, "tiny").eval() for name in ("unaligned", "guided", "vrn")}
-    lines = summary(compare(networks, ict_face, detector=Told(pairs), n=1))
-    assert [(line["model"], line["landmarks"]) for line in lines] == [
-        ("unaligned, in a frontal frame", "none"),
-        ("unaligned, put back", "none"),
-        ("guided", "detected"),
-        ("guided", "true"),
-        ("vrn", "none"),
-        ("oracle, tiny", "none"),
-        ("mean face, tiny", "none"),
-    ]
-    assert {(line["faces"], line["n"]) for line in lines} == {("ict", 1)}
+def scores_of(**columns):
+    """Scores with these columns; all else is the same in every row."""
+    count = len(next(iter(columns.values())))
+    facts = {"predictor": "a", "protocol": "p", "faces": "f", "preset": "tiny", "sample": range(count), "yaw": 0.0, "pitch": 0.0, "tag": ""}
+    return Scores(pd.DataFrame(facts | dict.fromkeys(SCORES, math.nan) | columns))
 
 
-def row(yaw, score=0.5):
-    return Row("network", 0, yaw, 0.0, score, score, score, score, score)
+def test_means_are_over_the_rows_that_have_a_number():
+    scores = scores_of(predictor=["b", "b", "a", "b"], nme=[1.0, math.nan, 5.0, 3.0], iou=[0.5, 0.5, math.nan, 0.2])
+    mean = scores.mean()
+    assert mean.index.tolist() == ["b", "a"]
+    assert mean.n.tolist() == [3, 1]
+    assert mean.nme.tolist() == [2.0, 5.0]
+    assert math.isnan(mean.iou["a"])
+    assert scores_of(nme=[1.0, math.inf, 3.0]).mean().nme["a"] == math.inf
 
 
 def test_bins_of_yaw_hold_every_row_once():
-    table = Table(tuple(row(yaw, yaw / 100) for yaw in (-90.0, -60.0, -20.0, 0.0, 20.0, 89.0, 90.0)), "tiny", "none")
-    bins = table.by_yaw()
-    assert {name: values["n"] for name, values in bins.items()} == {"-90 to -60": 1, "-60 to -20": 1, "-20 to 20": 2, "20 to 60": 1, "60 to 90": 2}
-    assert bins["60 to 90"]["nme"] == pytest.approx(0.895)
+    yaw = [-90.0, -60.0, -20.0, 0.0, 20.0, 89.0, 90.0]
+    bins = scores_of(yaw=yaw, nme=[value / 100 for value in yaw]).by_yaw().loc["a"]
+    assert bins.n.to_dict() == {"-90 to -60": 1, "-60 to -20": 1, "-20 to 20": 2, "20 to 60": 1, "60 to 90": 2}
+    assert bins.nme["60 to 90"] == pytest.approx(0.895)
+    assert scores_of(yaw=[10.0], nme=[1.0]).by_yaw().index.tolist() == [("a", "-20 to 20")]
 
 
-def test_table_survives_json(bounds):
-    stored = json.loads(json.dumps(bounds.to_dict()))
-    assert stored["methods"]["oracle"]["nme"] == bounds.of("oracle").mean()["nme"]
-    assert Table(tuple(Row(**values) for values in stored["rows"]), "tiny", "ict").to_dict() == stored
-    assert (stored["preset"], stored["source"]) == ("tiny", "ict")
+def test_intervals_are_those_of_the_normal_law_for_many_faces_and_hold_the_mean():
+    values = np.random.default_rng(1).normal(0.1, 0.02, 400)
+    (low, high) = scores_of(nme=values).interval().loc["a"]
+    assert low < values.mean() < high
+    assert (high - low) / 2 == pytest.approx(1.96 * values.std() / 20, rel=0.1)
+    assert scores_of(nme=[0.3, 0.3, math.nan]).interval().loc["a"].tolist() == pytest.approx([0.3, 0.3])
+    assert scores_of(nme=[0.3, math.inf]).interval().high["a"] == math.inf
+
+
+def test_one_predictors_rows_are_its_own_and_others_are_named():
+    scores = scores_of(predictor=["a", "b"], nme=[1.0, 2.0])
+    assert scores.of("b").frame.nme.tolist() == [2.0]
+    with pytest.raises(InputError, match="no results of predictor 'c': choose one of a, b"):
+        scores.of("c")
+
+
+def test_records_survive_json(bounds):
+    stored = json.loads(json.dumps(bounds.records()))
+    again = pd.DataFrame(stored).reindex(columns=bounds.frame.columns).assign(tag="")
+    pd.testing.assert_frame_equal(again, bounds.frame, check_exact=True, check_dtype=False)
+
+
+def test_the_table_has_a_line_for_each_predictor_and_test_set():
+    scores = scores_of(predictor=["b", "a", "b"], protocol=["p", "p", "q"], nme=[1.0, math.nan, 0.25])
+    assert scores.table()[["predictor", "protocol", "n", "NME", "IoU"]].values.tolist() == [
+        ["b", "p", 1, "1.0000", ""],
+        ["a", "p", 1, "", ""],
+        ["b", "q", 1, "0.2500", ""],
+    ]
+
+
+def test_markdown_has_a_rule_below_its_head():
+    assert markdown(pd.DataFrame({"": ["a", "b"], "n": [1, ""]})).splitlines() == ["| | n |", "|---|---|", "| a | 1 |", "| b | |"]
 
 
 @pytest.mark.parametrize(
     ("call", "text"),
     [
-        (lambda face: evaluate(None, face), "preset must be given"),
-        (lambda face: evaluate(VRN("tiny"), face), "training mode"),
-        (lambda face: evaluate(VRN("tiny").eval(), face, preset="lite"), "belongs to preset 'tiny'"),
-        (lambda face: evaluate(build("guided", "tiny").eval(), face, detector=LandmarkHourglass("tiny")), "training mode"),
-        (lambda face: next(iter(by_guided(build("guided", "tiny").eval(), told)(next(heldout(face, 1, preset="tiny"))))), "no detector has looked"),
-        (lambda face: compare({"a": VRN("tiny")}, face), "training mode"),
-        (lambda face: list(heldout(face, 0)), "n = 0"),
-        (lambda face: Table((row(0.0),), "tiny", "none").of("oracle"), "choose one of network"),
+        (lambda testset: evaluate(VRN("tiny"), testset), "training mode"),
+        (lambda testset: evaluate(build("parameters", "tiny", face=procedural()).train(), testset), "training mode"),
+        (lambda testset: default_predictors({"a": build("parameters", "tiny", arguments={"identities": 2, "expressions": 2}).eval()}, testset), "bind"),
+        (lambda testset: evaluate("nothing", testset), "no weights 'nothing'"),
     ],
 )
-def test_errors_name_the_rule(ict_face, call, text):
+def test_errors_name_the_rule(face, call, text):
     with pytest.raises(InputError, match=text):
-        call(ict_face)
+        call(heldout(face, 1))

@@ -43,6 +43,13 @@ def test_glasses_sit_before_the_eyes():
     assert SIDE / 2 - 0.95 * 45 < columns.min() <= columns.max() < SIDE / 2 + 0.95 * 45
 
 
+def test_most_glasses_are_clear_and_some_are_dark():
+    picture, nothing = torch.full((60, 3, SIDE, SIDE), -1.0), torch.full((60, SIDE, SIDE), math.inf)
+    lens = glasses(picture, nothing, head(60), rng(11, 60), 1.0)[:, :, 65, 48].mean(1)  # the middle of the left one
+    assert float(lens.median()) < -0.7
+    assert float(lens.max()) > 0
+
+
 def test_a_face_has_the_same_glasses_whoever_else_wears_some():
     some, all_ = drawn(10, share=0.4), drawn(10, share=1.0)
     wearing = some.flatten(1).any(1)

@@ -1,4 +1,4 @@
-"""Files that are written at once or not at all."""
+"""Files that are written at once or not at all, and those of one kind in a folder."""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from vrn_lite.files import atomically, sweep
+from vrn_lite.files import atomically, files_in, sweep
 from vrn_lite.frame import InputError
 
 
@@ -31,3 +31,13 @@ def test_a_sweep_takes_what_the_dead_have_left(tmp_path):
     sweep(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == set(names[1 if os.name == "posix" else 0 :])
     sweep(tmp_path / "missing")
+
+
+def test_files_in_the_folder_itself_come_before_those_further_down(tmp_path):
+    for name in ("b.PLY", "a.ply", "deep/c.ply", "deep/d.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert [path.name for path in files_in(tmp_path, (".ply",), "scans")] == ["a.ply", "b.PLY"]
+    assert [path.name for path in files_in(tmp_path, (".txt",), "notes")] == ["d.txt"]
+    with pytest.raises(InputError, match=r"no meshes \(.obj\) in"):
+        files_in(tmp_path, (".obj",), "meshes")

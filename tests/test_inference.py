@@ -87,6 +87,17 @@ def test_an_unaligned_answer_is_mirrored_but_not_shifted(images):
     assert torch.allclose(answer, torch.full_like(answer, 0.5), atol=1e-6)  # a ramp and its mirror image
 
 
+def test_an_unaligned_answer_that_is_its_own_mirror_image_stays_as_it_is(images):
+    half = torch.randn(SIDE, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
+
+    class Constant(UnalignedVRN):
+        def predict(self, images, landmarks=None):
+            return Prediction(logits=(half + half.flip(-1)).expand(len(images), -1, -1, -1).clone())
+
+    answer = probabilities(Constant("tiny").eval(), images)
+    torch.testing.assert_close(answer[0], (half + half.flip(-1)).sigmoid())
+
+
 def test_landmarks_go_with_the_image(images):
     seen = []
 

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from shapes import landmark_plan
 from vrn_lite.faces import procedural
-from vrn_lite.landmarks import CLOSED, FLIP, GROUPS, NUM_LANDMARKS, decode, gaussians, heatmaps, mirror
+from vrn_lite.landmarks import CLOSED, FLIP, GROUPS, NUM_LANDMARKS, decode, displaced, gaussians, heatmaps, mirror
 
 
 def test_flip_twice_is_identity():
@@ -224,3 +224,10 @@ def test_autocast_does_not_blur_the_landmarks():
     with torch.autocast("cpu", torch.bfloat16):
         found = decode(heatmaps(points, 32, 32).log())
     torch.testing.assert_close(found, points, rtol=0, atol=1e-4)
+
+
+def test_displaced_landmarks_turn_clockwise_about_their_middle_then_move():
+    points = scattered(2, 16, 24, 0)[0]
+    middle = points.mean(0)
+    turned = middle + 2 * torch.stack((-(points - middle)[:, 1], (points - middle)[:, 0]), 1)
+    torch.testing.assert_close(displaced(points, turn=90, scale=2, right=3, down=-5), turned + torch.tensor([3.0, -5.0]))

@@ -105,6 +105,15 @@ def test_a_step_is_predict_loss_backward_step(batch, monkeypatch):
         assert float((move[large].sign() == -grad[large].sign()).float().mean()) > 0.99
 
 
+def test_every_step_has_the_gradient_of_its_own_batch(batch, monkeypatch):
+    """Where the weights stand still, two steps on one batch have one gradient: the first is not added to the second."""
+    monkeypatch.setattr("vrn_lite.training.runtime.quick_in_bfloat16", lambda device: False)
+    network, still = build("vrn", "tiny"), OptimConfig(lr=1e-20)
+    steps = train(network, Always(batch), samples=8, batch=4, optim=still, device="cpu", measure_every=0)
+    first, second = (network.stem.layers[0].weight.grad.clone() for _ in steps)
+    torch.testing.assert_close(second, first, rtol=1e-3, atol=1e-7)
+
+
 def test_metrics_count_steps_samples_and_rates():
     steps = run(build("vrn", "tiny", 0), 3)
     assert [metrics.step for metrics in steps] == [1, 2, 3]

@@ -93,7 +93,7 @@ from vrn_lite.samples import MILD_JITTER
 from vrn_lite.networks.base import build
 for record in vrn.train(build("multitask", "lite", seed=0), face, samples=64, batch=16, poses=MILD_JITTER): pass
 """
-EVALUATE = "vrn.evaluate(vrn.load('multitask'), face, n=16)"
+EVALUATE = "vrn.evaluate('multitask', vrn.heldout(face, 16))"
 
 
 def test_training_and_evaluation_of_the_heaviest_kind_stay_small():

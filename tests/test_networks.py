@@ -190,6 +190,13 @@ def test_a_residual_module_adds_to_its_input():
     torch.testing.assert_close(residual(x), x)
 
 
+def test_a_stage_adds_to_what_it_gets():
+    stage = Stage(preset("tiny").network, 1)
+    nn.init.zeros_(stage[-1][1].weight)
+    x = noise(2, 16, 8, 8)
+    torch.testing.assert_close(stage(x), x)
+
+
 def test_a_residual_module_is_pre_activation_with_biases():
     kinds = [type(layer) for layer in Residual(8, 16).branch]
     assert kinds == [nn.BatchNorm2d, nn.ReLU, nn.Conv2d] * 3
@@ -269,7 +276,10 @@ def test_logits_are_the_enlarged_coarse_ones(kind):
 
 @pytest.mark.parametrize("kind", ALL)
 def test_logits_are_no_probabilities(kind):
-    assert not any(isinstance(module, nn.Sigmoid) for module in kind("tiny").modules())
+    network = seeded(kind).eval()
+    assert not any(isinstance(module, nn.Sigmoid) for module in network.modules())
+    for part in given_parts(network.predict(*arguments(network))):
+        assert part.min() < 0 < part.max()
 
 
 @pytest.mark.parametrize("kind", ALL)

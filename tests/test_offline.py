@@ -42,8 +42,8 @@ source, network = vrn.faces.procedural(), vrn.VRN("tiny")
 (record,) = vrn.train(network, source, samples=8, batch=8, seed=0)
 assert record.samples == 8
 
-table = vrn.evaluate(network.eval(), source, n=2, bounds=False, average=False)
-assert len(table.rows) == 2
+scores = vrn.evaluate(network.eval(), vrn.heldout(source, 2), bounds=False, test_time_augmentation=False)
+assert len(scores.frame) == 2
 print("done")
 """
 

@@ -88,6 +88,13 @@ def test_weight_decay_takes_its_share_of_a_weight_that_has_no_gradient():
     assert float(still.weight.detach()) == 2.0
 
 
+def test_rmsprops_weight_decay_is_a_gradient():
+    """Of a weight w without a gradient, the gradient is weight_decay w: a first step moves it by lr / sqrt(1 - alpha)."""
+    layer = weight(2.0, 0.0)
+    OptimConfig(optimiser="rmsprop", lr=0.01, alpha=0.75, weight_decay=0.5).optimiser_of(layer).step()
+    assert float(layer.weight.detach()) == pytest.approx(2.0 - 0.01 / 0.5, rel=1e-5)
+
+
 @pytest.mark.parametrize("alpha", [0.5, 0.9, 0.99])
 def test_rmsprops_first_step_tells_its_alpha(alpha):
     """A step moves by lr g / sqrt((1 - alpha) g^2)."""

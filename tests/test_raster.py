@@ -252,6 +252,7 @@ def test_nearest_of_nothing_is_nothing():
 def test_nearest_of_a_ball_is_its_near_half():
     vertices, triangles = at(icosphere(3.0, 3), (4, 4, 5))
     seen = nearest(rasterize(vertices[None], triangles, 8, 8))
+    assert len(seen.row) == 32
     assert (seen.depth < 5).all()
     radius = ((seen.column - 3.5) ** 2 + (seen.row - 3.5) ** 2).float()
     torch.testing.assert_close(seen.depth, 5 - (9 - radius).sqrt(), rtol=0, atol=0.06)

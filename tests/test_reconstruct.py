@@ -80,7 +80,7 @@ def test_every_copy_is_guided_by_the_landmarks_that_it_shows(ramp, points):
     result = reconstruct(ramp, Watched("tiny").eval(), BOX, detector=detector, level=0.6)
     assert len(seen) == 8
     for images, landmarks in seen:
-        torch.testing.assert_close(landmarks, detector.landmarks(images), atol=0.1, rtol=0)
+        torch.testing.assert_close(landmarks, detector.landmarks(images), atol=0.25, rtol=0)
     np.testing.assert_allclose(result.landmarks, points, atol=0.3)
     np.testing.assert_allclose(result.box, BOX, atol=0.5)
 
@@ -210,6 +210,20 @@ class Mirror(VRN):
 
     def predict(self, images, landmarks=None):
         return Prediction(logits=images.mean(1, keepdim=True).expand(-1, 32, -1, -1))
+
+
+@pytest.mark.parametrize("axis", range(3))
+def test_smoothing_takes_thin_slabs_and_leaves_thicker_ones_whatever_their_direction(axis):
+    """Smoothed by s, the middle of a slab of thickness t has probability erf(t / sqrt(8) s): 0.47 and 0.65 here."""
+    grid = Grid(48, 24, 24, 2.0)
+    for pixels, stays in ((2, False), (3, True)):
+        volume, scale = torch.zeros(grid.shape), 2 if axis == 0 else 1
+        volume.movedim(axis, 0)[10 * scale : (10 + pixels) * scale] = 1
+        if stays:
+            assert len(photo.smooth_surface(volume, grid, 0.5, 1.6).vertices) > 0
+        else:
+            with pytest.raises(InputError, match="no surface"):
+                photo.smooth_surface(volume, grid, 0.5, 1.6)
 
 
 def test_averaging_changes_nothing_where_the_network_moves_with_its_image():

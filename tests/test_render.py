@@ -17,7 +17,9 @@ from vrn_lite.raster import Fragments, nearest, rasterize
 from vrn_lite.synth.appearance import Appearance
 from vrn_lite.synth.hair import Cards, add_hair
 from vrn_lite.synth.render import (
+    Lamp,
     Surface,
+    _lamp,
     _nearer,
     _smooth_outlines,
     _surface,
@@ -477,3 +479,22 @@ def test_gloss_scales_what_shines():
     (light, shine), (same, twice) = (lights(seen._replace(gloss=factor * seen.gloss), depth, rng(17, 1), Appearance(), LEVEL) for factor in (1.0, 2.0))
     assert torch.equal(light, same)
     torch.testing.assert_close(twice, 2 * shine)
+
+
+def test_the_sky_is_brighter_from_above(monkeypatch):
+    """A surface that looks up gets 1.25 of it, one that looks down 0.75."""
+    nothing = Lamp(torch.tensor([[0.0, 0, -1]]).expand(5, 3), torch.zeros(5, 3), torch.zeros(5, 1))
+    monkeypatch.setattr("vrn_lite.synth.render._lamp", lambda *_, **__: nothing)
+    depth, normals = torch.full((5, 1, 2), 10.0), torch.tensor([[0.0, -1, 0], [0, 1, 0]])
+    seen = surface_of(depth)._replace(normal=normals.repeat(5, 1))
+    sky = Appearance(hard_light=0, soft_light=0, shadows=0, softness=0)
+    up, down = lights(seen, depth, rng(18, 5), sky, Grid(64, 1, 2, 1.5))[0].view(5, 2, 3).unbind(1)
+    torch.testing.assert_close(up / down, torch.full_like(up, 1.25 / 0.75))
+
+
+def test_lamps_stand_above_and_on_the_viewers_side():
+    off = torch.zeros(500, 1)
+    x, y, z = _lamp(rng(19, 500), off, off, first=False).direction.mean(0).tolist()
+    assert abs(x) < 0.1
+    assert y < -0.2
+    assert z < -0.4

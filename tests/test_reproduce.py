@@ -7,14 +7,16 @@ from dataclasses import replace
 import pytest
 import torch
 
-from vrn_lite.evaluation.evaluate import Method, compare
+from vrn_lite.evaluation.evaluate import evaluate
+from vrn_lite.evaluation.predictors import default_predictors
+from vrn_lite.evaluation.testsets import florence, heldout
 from vrn_lite.faces import procedural
 from vrn_lite.frame import InputError
-from vrn_lite.networks.weights import load, shipped, weights_metadata
+from vrn_lite.networks.weights import load, weights_metadata
 from vrn_lite.presets import preset
 from vrn_lite.studies import published as published_numbers, reproduce as room
-from vrn_lite.studies.published import PAPER_SETS, PROTOCOLS, results
-from vrn_lite.studies.reproduce import PARTS, Lab, Study, contestants, publish, reproduce, resized
+from vrn_lite.studies.published import METHODS, PAPER_SETS, results
+from vrn_lite.studies.reproduce import PARTS, Lab, Study, publish, reproduce, resized, with_eos
 from vrn_lite.synth.appearance import PICTURES
 
 STUDY = Study("tiny", samples=32, longer=48, seeds=(0, 1), faces=16, table=2, oracle_sides=(16,), network_sides=(16,))
@@ -150,8 +152,8 @@ BOUNDS = {("vrn", "oracle"), ("vrn", "mean face")}
 def test_the_tables_hold_every_method_on_every_protocol_and_source(published, part, methods, sources):
     lines = published[part]
     assert {(line["model"], line["method"]) for line in lines} == methods
-    assert len(lines) == len(methods) * len(PROTOCOLS) * len(sources)
-    assert set(PAPER_SETS) == set(PROTOCOLS) == {line["protocol"] for line in lines}
+    assert len(lines) == len(methods) * len(PAPER_SETS) * len(sources)
+    assert set(PAPER_SETS) == {line["protocol"] for line in lines}
     assert {line["faces"] for line in lines} == sources
 
 
@@ -169,23 +171,23 @@ def test_published_numbers_are_what_the_shipped_networks_give(published, face):
     measured = published["study"]["pictures"]
     if measured != PICTURES:
         pytest.skip(f"the published numbers were measured on edition {measured} of the drawn pictures, the package draws edition {PICTURES}")
+    testset = florence(face, 3).seen_by(load("landmarks"), test_time_augmentation=False)
     networks = {name: load(name) for name in ("vrn", "guided")}
-    tables = compare(networks, face, detector=load("landmarks"), protocol="florence", n=3, average=False)
+    predictors = default_predictors(networks, testset, test_time_augmentation=False)
+    scores = evaluate(predictors, testset)
     stored = {(line["model"], line["method"]): line for line in published["shipped_table"] if (line["faces"], line["protocol"]) == ("procedural", "florence")}
-    compared = 0
-    for name, table in tables.items():
-        for method in table.methods:
-            if (name, method) in stored:
-                found = table.of(method).column("nme").tolist()
-                assert found == pytest.approx(stored[name, method]["per_face"]["nme"][:3], rel=0.03, abs=1e-4), (name, method)
-                compared += 1
-    assert compared == 5
+    assert len(predictors) == 5
+    for name in predictors:
+        line = stored[METHODS[name].model, METHODS[name].method]
+        assert scores.of(name).frame.nme.tolist() == pytest.approx(line["per_face"]["nme"][:3], rel=0.03, abs=1e-4), name
 
 
-def test_baselines_join_the_networks(face):
+def test_eos_joins_with_both_kinds_of_landmarks(face):
     pytest.importorskip("eos")
-    found = contestants({"vrn": load("vrn")}, face, preset("tiny"))
-    assert list(found) == ["vrn", "eos", "eos, true landmarks"]
-    assert isinstance(found["eos"], Method)
-    assert list(contestants({"vrn": load("vrn")}, None, preset("tiny"))) == ["vrn"]
-    assert "vrn" in shipped()
+    found = with_eos(default_predictors({"vrn": load("vrn")}, heldout(face, 1), bounds=False), face, preset("tiny"))
+    assert list(found) == ["vrn", "eos, detected landmarks", "eos, true landmarks"]
+    assert found["eos, true landmarks"].preset == preset("tiny")
+
+
+def test_every_part_names_its_predictors_as_the_results_do():
+    assert {(row.model, row.method) for row in METHODS.values()} == LEARNT | OTHERS | BOUNDS

@@ -9,10 +9,10 @@ import torch
 import trimesh
 
 from licensed import bald, colours_of, head, turned, write_obj, write_ply, write_vrml
+from shapes import scores_of
 from vrn_lite.datasets import bu4dfe, florence
 from vrn_lite.datasets.scans import LABELS, levelled, read_landmarks, read_scan, shown
-from vrn_lite.evaluation.evaluate import score
-from vrn_lite.evaluation.predictors import by_mean_face, by_oracle
+from vrn_lite.evaluation.predictors import mean_face_predictor, oracle_predictor
 from vrn_lite.evaluation.testsets import CHUNK, expression
 from vrn_lite.faces import procedural
 from vrn_lite.frame import InputError
@@ -54,7 +54,7 @@ def angles(batches):
 
 def test_florence_shows_every_scan_in_fifteen_poses(face, neutral):
     test = florence(neutral, face)
-    batches = list(test(preset="tiny"))
+    batches = list(test.batches("tiny"))
     assert test.size == 30
     assert all(len(part) <= CHUNK for part in batches)
     assert angles(batches) == 2 * [("Neutral", pitch, yaw) for pitch, yaw in product((-15, 20, 25), (-80, -40, 0, 40, 80))]
@@ -64,7 +64,7 @@ def test_bu4dfe_shows_both_expressions_in_twenty_one_poses(face, moved):
     test = bu4dfe(moved, face)
     yaws = [round(80 * step / 3, 3) for step in range(-3, 4)]
     assert test.size == 42
-    assert angles(test(preset="tiny")) == [(name, pitch, yaw) for name, pitch, yaw in product(("Happy", "Surprise"), (-20, 0, 20), yaws)]
+    assert angles(test.batches("tiny")) == [(name, pitch, yaw) for name, pitch, yaw in product(("Happy", "Surprise"), (-20, 0, 20), yaws)]
 
 
 def test_the_crop_follows_the_authors_rule(face, neutral):
@@ -164,7 +164,7 @@ def test_eyeballs_are_united_with_the_face_and_not_hollowed(face, tmp_path):
 
 def test_samples_are_reproducible_and_a_smaller_set_is_the_beginning_of_a_larger(face, neutral):
     test = florence(neutral, face)
-    small, large, other = list(test(17, preset="tiny")), list(test(preset="tiny")), list(test(17, 2018, preset="tiny"))
+    small, large, other = (list(some.batches("tiny")) for some in (test.first(17), test, florence(neutral, face, 2018)))
     assert [len(part) for part in small] == [15, 2]
     assert torch.equal(small[1].images, large[1].images[:2])
     assert torch.equal(small[1].volumes, large[1].volumes[:2])
@@ -174,24 +174,24 @@ def test_samples_are_reproducible_and_a_smaller_set_is_the_beginning_of_a_larger
 
 def test_the_oracle_reaches_the_grids_floor_and_the_mean_face_is_behind(face, neutral):
     test = florence(neutral, face)
-    pairs = next(test(3, preset="lite"))
-    oracle, mean = (list(score("", method, pairs, LITE)) for method in (by_oracle(LITE), by_mean_face(test.face, LITE)))
-    assert all(row.iou == 1 and row.nme < 0.025 for row in oracle)
-    assert all(0.6 < row.iou < 1 and row.nme > 0.015 for row in mean)
+    pairs = next(test.first(3).batches("lite"))
+    oracle, mean = (scores_of(p, pairs) for p in (oracle_predictor(PRESETS["lite"]), mean_face_predictor(test.face, PRESETS["lite"])))
+    assert all(row["iou"] == 1 and row["nme"] < 0.025 for row in oracle)
+    assert all(0.6 < row["iou"] < 1 and row["nme"] > 0.015 for row in mean)
 
 
 def test_the_procedural_scan_is_the_mean_face(face, neutral):
     """The second scan is the mean itself: that bound is close to it, whatever the pose (the two patches end at slightly different lines)."""
     test = florence(neutral, face)
-    pairs = list(test(preset="lite"))[1]
-    for row in score("", by_mean_face(test.face, LITE), pairs, LITE):
-        assert row.iou > 0.9
-        assert row.nme < 0.02
+    pairs = list(test.batches("lite"))[1]
+    for row in scores_of(mean_face_predictor(test.face, PRESETS["lite"]), pairs):
+        assert row["iou"] > 0.9
+        assert row["nme"] < 0.02
 
 
 def test_samples_can_be_unaligned(face, neutral):
     test = florence(neutral, face)
-    pairs = next(test(preset="tiny"))
+    pairs = next(test.batches("tiny"))
     frontal = unaligned(pairs, test.face.interocular, TINY)
     assert torch.equal(frontal.volumes, frontal.volumes[:1].expand_as(frontal.volumes))
 

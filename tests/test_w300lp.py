@@ -7,11 +7,11 @@ from PIL import Image
 from scipy.io import loadmat, savemat
 
 from licensed import EXPRESSIONS, IDENTITIES, SIGMA, SIGMA_EXP, SPOTS, pose, projected, write_model, write_photo
+from shapes import scores_of
 from vrn_lite.camera import crop_camera, rotation_matrix
 from vrn_lite.datasets import aflw2000, pairs_from
 from vrn_lite.datasets.w300lp import angles_of, fitted_camera, paired, photographs, read_sample, samples
-from vrn_lite.evaluation.evaluate import score
-from vrn_lite.evaluation.predictors import by_mean_face, by_oracle
+from vrn_lite.evaluation.predictors import mean_face_predictor, oracle_predictor
 from vrn_lite.evaluation.testsets import CHUNK
 from vrn_lite.faces import basel
 from vrn_lite.frame import InputError
@@ -58,7 +58,7 @@ def test_vertices_fall_where_the_authors_code_puts_them(face, folder):
 
 def test_landmarks_lie_on_the_photograph_to_half_a_pixel(face, folder):
     for sample in samples(folder, face):
-        found, true = spots(torch.from_numpy(sample.image).permute(2, 0, 1) / 255), sample.placed().landmark_points()[list(SPOTS), :2]
+        found, true = spots(torch.tensor(sample.image).permute(2, 0, 1) / 255), sample.placed().landmark_points()[list(SPOTS), :2]
         assert (found - true).norm(dim=-1).max() < 0.5, sample.name
 
 
@@ -78,7 +78,7 @@ def test_the_crop_follows_the_authors_rule(face, folder):
 
 def test_angles_are_those_that_turn_the_head(face, folder):
     """In the authors' signs yaw and pitch are the other way round; for each angle alone, ours is the opposite."""
-    pairs = next(aflw2000(folder, face)(preset="tiny"))
+    pairs = next(aflw2000(folder, face).batches("tiny"))
     assert pairs.yaw.tolist()[0] == pytest.approx(0)
     for numbers, yaw, pitch in zip(POSES.values(), pairs.yaw, pairs.pitch, strict=True):
         _, (expected_yaw, expected_pitch, _) = fitted_camera(torch.tensor(numbers), 450)
@@ -110,7 +110,7 @@ def test_frames_go_round(face, folder):
 
 
 def test_samples_have_the_record_of_rendered_ones(face, folder):
-    pairs, made = next(aflw2000(folder, face)(preset="tiny")), make_pairs(face, "tiny", 4, torch.Generator().manual_seed(0), poses=NO_JITTER)
+    pairs, made = next(aflw2000(folder, face).batches("tiny")), make_pairs(face, "tiny", 4, torch.Generator().manual_seed(0), poses=NO_JITTER)
     for name in ("images", "volumes", "landmarks", "mirrored", "yaw", "pitch"):
         ours, theirs = getattr(pairs, name), getattr(made, name)
         assert (ours.shape, ours.dtype) == (theirs.shape, theirs.dtype), name
@@ -122,23 +122,22 @@ def test_samples_have_the_record_of_rendered_ones(face, folder):
 
 
 def test_the_oracle_reaches_the_grids_floor_and_the_mean_face_is_behind(face, folder):
-    grid = PRESETS["lite"].grid
-    pairs = next(aflw2000(folder, face)(preset="lite"))
-    oracle, mean = (list(score("", method, pairs, grid)) for method in (by_oracle(grid), by_mean_face(face, grid)))
-    assert all(row.iou == 1 and row.nme < 0.025 for row in oracle)
-    assert sum(row.nme for row in mean) > 1.2 * sum(row.nme for row in oracle)
-    assert all(row.iou > 0.6 for row in mean)
+    lite, pairs = PRESETS["lite"], next(aflw2000(folder, face).batches("lite"))
+    oracle, mean = (scores_of(predictor, pairs) for predictor in (oracle_predictor(lite), mean_face_predictor(face, lite)))
+    assert all(row["iou"] == 1 and row["nme"] < 0.025 for row in oracle)
+    assert sum(row["nme"] for row in mean) > 1.2 * sum(row["nme"] for row in oracle)
+    assert all(row["iou"] > 0.6 for row in mean)
 
 
 def test_a_set_comes_in_batches_and_may_be_cut(face, folder):
     test = aflw2000(folder, face)
     assert test.size == 4 <= CHUNK
-    short = list(test(3, preset="tiny"))
+    short = list(test.first(3).batches("tiny"))
     assert [len(part) for part in short] == [3]
-    assert torch.equal(short[0].images, next(test(preset="tiny")).images[:3])
+    assert torch.equal(short[0].images, next(test.batches("tiny")).images[:3])
     for n in (0, 5):
         with pytest.raises(InputError, match=f"AFLW2000-3D has 4 samples here, got n = {n}"):
-            list(test(n, preset="tiny"))
+            test.first(n)
 
 
 def test_training_pairs_are_reproducible_and_jittered(face, folder):
@@ -188,7 +187,7 @@ def test_folders_in_folders_are_found(face, tmp_path):
 
 def refused(folder, face, *texts):
     with pytest.raises(InputError) as caught:
-        list(aflw2000(folder, face)(preset="tiny"))
+        list(aflw2000(folder, face).batches("tiny"))
     for text in texts:
         assert text in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -42,7 +42,11 @@ _ROOMS = {
     "Synthetic": "training.data",
     "Mixed": "training.data",
     "train": "training.loop",
+    "TestSet": "evaluation.testsets",
     "heldout": "evaluation.testsets",
+    "Predictor": "evaluation.predictors",
+    "Prediction3D": "evaluation.predictors",
+    "Scores": "evaluation.evaluate",
     "evaluate": "evaluation.evaluate",
     "Reconstruction": "photo.reconstruct",
     "reconstruct": "photo.reconstruct",
@@ -58,8 +62,9 @@ if TYPE_CHECKING:
     from vrn_lite import datasets, exercises, faces, viz
     from vrn_lite.align import icp
     from vrn_lite.camera import Similarity
-    from vrn_lite.evaluation.evaluate import evaluate
-    from vrn_lite.evaluation.testsets import heldout
+    from vrn_lite.evaluation.evaluate import Scores, evaluate
+    from vrn_lite.evaluation.predictors import Prediction3D, Predictor
+    from vrn_lite.evaluation.testsets import TestSet, heldout
     from vrn_lite.faces.morphable import MorphableFace
     from vrn_lite.frame import Grid, InputError
     from vrn_lite.mesh import Mesh

@@ -8,6 +8,7 @@ import os
 import sys
 from collections import Counter, deque
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Annotated, Any
@@ -357,48 +358,47 @@ def evaluate(
     Guided networks are measured with the true landmarks, and with those of a detector where there is one. Baselines that
     need a face model (eos, and the regression networks) get ICT-FaceKit's, whatever faces they are tested on.
     """
+    import pandas as pd
     from tqdm import tqdm
 
-    from vrn_lite.evaluation.evaluate import Table, compare, summary
+    from vrn_lite.evaluation.evaluate import Scores, evaluate as measure
+    from vrn_lite.evaluation.predictors import default_predictors
     from vrn_lite.evaluation.testsets import named_set
     from vrn_lite.files import atomically
     from vrn_lite.frame import require
-    from vrn_lite.studies.published import markdown
+    from vrn_lite.studies.published import summary
+    from vrn_lite.studies.reproduce import with_eos
 
-    chosen, tables = protocol or ["heldout"], {}
-    for name in chosen:
-        named_set(name)
-    source = _source(faces, skins) if data is None else _real(chosen, data, faces, basel, mask)
-    require(
-        data is not None or (basel is None and mask is None), "--basel and --mask tell about real data: pass --data too"
-    )
-    competing, finder = _competing(models, detector, average)
-    found = dict[str, dict[str, Table]]()
-    for name in chosen:
-        with tqdm(unit=" rows", smoothing=0.05, desc=name) as bar:
-
-            def progress(done: int, total: int, bar: Any = bar) -> None:
-                bar.total = total
-                bar.update(done - bar.n)
-
-            tables = compare(
-                competing,
-                source,
-                detector=finder,
-                protocol=name,
-                n=count,
-                seed=seed,
-                average=average,
-                progress=progress,
-            )
-        found[name] = tables
-    print(markdown([line for tables in found.values() for line in summary(tables)]))
+    require(data is not None or (basel is None and mask is None), "--basel and --mask tell about real data: pass --data too")
+    if data is None:
+        face = _source(faces, skins)
+        testsets = [named_set(name, face, count, seed) for name in protocol or ["heldout"]]
+    else:
+        testset = _real(protocol or ["heldout"], data, faces, seed, basel, mask)
+        testsets = [testset if count is None else testset.first(count)]
+    networks, model, eos = _competing(models)
+    finder = _detector(detector)
+    require(not eos or finder is not None, "EOS needs landmarks: pass --detector landmarks or a .safetensors file")
+    frames = []
+    for testset in testsets:
+        if finder is not None and (eos or any(network.guided for network in networks.values())):
+            testset = testset.seen_by(finder, average)
+        predictors = default_predictors(networks, testset, test_time_augmentation=average)
+        predictors = with_eos(predictors, model, finder.preset) if eos else predictors
+        with tqdm(unit=" rows", smoothing=0.05, desc=testset.name, total=testset.size * len(predictors)) as bar:
+            frames.append(measure(predictors, testset, on_progress=partial(_advance, bar)).frame)
+    scores = Scores(pd.concat(frames))
+    print(summary(scores))
     if out is not None:
-        content = {name: {model: table.to_dict() for model, table in tables.items()} for name, tables in found.items()}
-        atomically(out, lambda part: part.write_text(json.dumps(content, indent=1)))
+        atomically(out, lambda part: part.write_text(json.dumps(scores.records(), indent=1)))
 
 
-def _real(protocols: list[str], folder: Path, faces: str, basel: Path | None, mask: Path | None) -> Any:
+def _advance(bar: Any, done: int, _total: int) -> None:
+    """Move a progress bar on."""
+    bar.update(done - bar.n)
+
+
+def _real(protocols: list[str], folder: Path, faces: str, seed: int, basel: Path | None, mask: Path | None) -> Any:
     """The test set in a folder, for the one protocol that was asked for."""
     from vrn_lite import datasets
     from vrn_lite.faces import basel as read_model
@@ -412,7 +412,7 @@ def _real(protocols: list[str], folder: Path, faces: str, basel: Path | None, ma
     )
     if protocols[0] in scans:
         require(basel is None and mask is None, f"--basel and --mask belong to aflw2000, not to {protocols[0]}")
-        return scans[protocols[0]](folder, _source(faces))
+        return scans[protocols[0]](folder, _source(faces), seed)
     if basel is None:
         raise InputError(
             "AFLW2000-3D's faces are parameters of the Basel model: pass --basel with your copy of Model_Shape.mat (see the README)"
@@ -420,25 +420,21 @@ def _real(protocols: list[str], folder: Path, faces: str, basel: Path | None, ma
     return datasets.aflw2000(folder, read_model(basel, mask))
 
 
-def _competing(models: list[str] | None, detector: str | None, average: bool) -> tuple[dict[str, Any], Any]:
-    """Networks and baselines by name, and the detector that guides them."""
+def _competing(models: list[str] | None) -> tuple[dict[str, Any], Any, bool]:
+    """Networks by name, the face model of those that need one, and whether EOS is asked for."""
     from vrn_lite.faces import ict
-    from vrn_lite.frame import require
     from vrn_lite.networks.weights import load, shipped
-    from vrn_lite.studies.reproduce import contestants
 
     names = models or list(shipped())
-    networks = {name: load(name) for name in names if name != "eos"}
-    finder = _detector(detector)
-    require(
-        "eos" not in names or finder is not None,
-        "EOS needs landmarks: pass --detector landmarks or a .safetensors file",
-    )
-    regress = {name for name, network in networks.items() if network.needs_face}
-    model = _fetched() if models is None or not (regress or "eos" in names) else ict()
-    if model is None:
-        networks = {name: network for name, network in networks.items() if name not in regress}
-    return contestants(networks, model, finder.preset if "eos" in names else None, average), finder
+    networks, eos = {name: load(name) for name in names if name != "eos"}, "eos" in names
+    regress = [name for name, network in networks.items() if network.needs_face]
+    model = ict() if models and (regress or eos) else _fetched()
+    for name in regress:
+        if model is None:
+            del networks[name]  # nobody has asked for it by name
+        else:
+            networks[name].bind(model)
+    return networks, model, eos
 
 
 @app.command()
@@ -448,7 +444,7 @@ def reproduce(
     longer: Annotated[int, typer.Option(min=1, help="Samples of each training of the table from scratch.")] = 30_000,
     seeds: Annotated[int, typer.Option(min=1, help="How often the trainings of the ablations are repeated.")] = 3,
     count: Annotated[
-        int, typer.Option("--n", min=16, help="How many held-out faces the ablations use, a multiple of 16.")
+        int, typer.Option("--n", min=1, help="How many held-out faces the ablations use.")
     ] = 96,
     table: Annotated[
         int, typer.Option(min=0, help="How many faces of each protocol the tables use; 0: each protocol's own number.")
@@ -466,11 +462,9 @@ def reproduce(
     from tqdm import tqdm
 
     from vrn_lite.faces import procedural
-    from vrn_lite.frame import require
     from vrn_lite.presets import preset as preset_named
     from vrn_lite.studies.reproduce import Lab, Study, publish as replace_published, reproduce as run
 
-    require(count % 16 == 0, f"--n must be a multiple of 16, got {count}")
     source = _source(faces)
     other = procedural() if source.name != "procedural" else _fetched() or source
     study = Study(preset_named(preset).name, samples, longer, tuple(range(seeds)), count, table)

@@ -1,4 +1,4 @@
-"""Files that are written at once or not at all."""
+"""Files that are written at once or not at all, and those of one kind in a folder."""
 
 import os
 import re
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from vrn_lite.frame import InputError
+from vrn_lite.frame import InputError, require
 
 
 def atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -52,3 +52,19 @@ def _runs(process: int) -> bool:
     except (OSError, OverflowError):
         return True
     return True
+
+
+def files_in(folder: str | Path, suffixes: tuple[str, ...], what: str) -> list[Path]:
+    """Files with one of these suffixes, sorted: those in the folder itself, and where it has none, those further down.
+
+    Raises
+    ------
+    InputError : no such folder, or no such files in it.
+    """
+    folder = Path(folder)
+    require(folder.is_dir(), f"no such folder: {folder}")
+    for paths in (folder.iterdir(), folder.rglob("*")):
+        found = sorted(path for path in paths if path.name.lower().endswith(suffixes) and path.is_file())
+        if found:
+            return found
+    raise InputError(f"no {what} ({', '.join(suffixes)}) in {folder}")

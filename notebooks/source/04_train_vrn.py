@@ -249,7 +249,7 @@ def overlap(chances, volume):
 exercises.check("04.3", overlap)
 
 # %% bounds
-held_out = next(iter(vrn.heldout(face, {"ci": 4, "cpu": 16, "gpu": 16}[profile], preset=preset)))
+held_out = next(vrn.heldout(face, {"ci": 4, "cpu": 16, "gpu": 16}[profile]).batches(preset))
 training = [
     vrn.make_pairs(face, preset, 16, torch.Generator().manual_seed(seed)).volumes
     for seed in range({"ci": 2, "cpu": 8, "gpu": 8}[profile])
@@ -439,22 +439,10 @@ viz.show(
 
 # %% evaluate
 count = {"ci": 4, "cpu": 64, "gpu": 256}[profile]
-
-
-def report(name, table):
-    """One line for each method of a table."""
-    for method in table.methods:
-        m = table.of(method).mean()
-        label = name if method == "network" else f"  {method} ({table.preset})"
-        print(
-            f"{label:28} IoU {m['iou']:.3f}   front half {m['iou_front']:.3f}   NME {m['nme']:.4f} "
-            f"  without depth offset {m['nme_levelled']:.4f}"
-        )
-
-
-network.eval()
-mine = vrn.evaluate(network, face, n=count)
-report(f"from scratch ({preset})", mine)
+shown = ["iou", "iou_front", "nme", "nme_depth_aligned"]  # the last: NME without depth offset
+testset = vrn.heldout(face, count)
+mine = vrn.evaluate(network.eval(), testset)
+mine.mean()[shown].round(4)
 
 # %% shipped-text [markdown]
 # ## 7. With more time
@@ -464,13 +452,15 @@ report(f"from scratch ({preset})", mine)
 
 # %% shipped
 shipped = vrn.load("vrn")
-theirs = vrn.evaluate(shipped, face, n=count)
-report(f"from scratch ({preset})", mine.of("network"))
-report(f"shipped ({shipped.preset.name})", theirs)
+theirs = vrn.evaluate(shipped, testset)
+print(
+    f"`vrn` is yours ({preset}) in the first table, the shipped one ({shipped.preset.name}) below"
+)
+display(mine.of("vrn").mean()[shown].round(4), theirs.mean()[shown].round(4))
 
 # %% shipped-figure
 # the same faces at 128 pixels
-large = next(iter(vrn.heldout(face, len(held_out), preset=shipped.preset)))
+large = next(vrn.heldout(face, len(held_out)).batches(shipped.preset))
 large_scale = shipped.preset.grid.depth_scale
 final = viz.shade_volume(chances[spread], grid.depth_scale)
 columns = {
@@ -489,23 +479,21 @@ viz.show(
 
 
 # %% yaw
-def by_yaw(table, score):
+def by_yaw(scores, predictor, score):
     """Middle of each bin of yaw, and the mean score in it."""
-    bins = table.by_yaw()
-    return [sum(map(float, name.split(" to "))) / 2 for name in bins], [
-        row[score] for row in bins.values()
-    ]
+    bins = scores.by_yaw().loc[predictor, score]
+    return [sum(map(float, name.split(" to "))) / 2 for name in bins.index], bins.tolist()
 
 
-tables = {
-    "from scratch": mine.of("network"),
-    "shipped": theirs.of("network"),
-    "mean face": theirs.of("mean face"),
-    "oracle": theirs.of("oracle"),
+cases = {
+    "from scratch": (mine, "vrn"),
+    "shipped": (theirs, "vrn"),
+    "mean face": (theirs, "mean face"),
+    "oracle": (theirs, "oracle"),
 }
 panels = {
-    title: {name: by_yaw(table, score) for name, table in tables.items()}
-    for title, score in (("IoU", "iou"), ("NME without depth offset", "nme_levelled"))
+    title: {name: by_yaw(*case, score) for name, case in cases.items()}
+    for title, score in (("IoU", "iou"), ("NME without depth offset", "nme_depth_aligned"))
 }
 viz.show(
     viz.panels_figure(panels, "yaw (degrees)", f"{count} held-out faces by pose"),

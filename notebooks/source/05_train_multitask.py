@@ -34,6 +34,7 @@ import torch
 
 import vrn_lite as vrn
 from vrn_lite import exercises, landmarks, viz
+from vrn_lite.evaluation.predictors import default_predictors
 from vrn_lite.inference import landmarks_in, probabilities
 from vrn_lite.metrics import landmark_nme
 from vrn_lite.networks.base import build
@@ -241,7 +242,7 @@ del volume, maps, losses, loss, gradients  # and with them every activation that
 # The loop is that of notebook 04. A record now has a landmark error as well: the mean distance in the image over the distance of the outer eye corners in space. Watch the landmarks: they start in the middle of the picture, all 68 together.
 
 # %% look tags=["hide-input"]
-held_out = next(iter(vrn.heldout(face, {"ci": 4, "cpu": 16, "gpu": 16}[profile], preset=preset)))
+held_out = next(vrn.heldout(face, {"ci": 4, "cpu": 16, "gpu": 16}[profile]).batches(preset))
 # from one side to the other
 spread = held_out.yaw.argsort()[torch.linspace(0, len(held_out) - 1, 4).round().long()]
 
@@ -351,30 +352,17 @@ viz.show(
 # %% shipped
 count = {"ci": 4, "cpu": 64, "gpu": 256}[profile]
 shipped = {name: vrn.load(name) for name in ("multitask", "vrn")}
-tables = {
-    name: vrn.evaluate(model, face, n=count, bounds=name == "vrn")
-    for name, model in shipped.items()
-}
-for name, table in tables.items():
-    for method in table.methods:
-        m = table.of(method).mean()
-        label = name if method == "network" else f"  {method}"
-        print(
-            f"{label:14} IoU {m['iou']:.3f}   front half {m['iou_front']:.3f}   NME {m['nme']:.4f} "
-            f"  without depth offset {m['nme_levelled']:.4f}"
-        )
-same = sum(
-    a.nme < b.nme
-    for a, b in zip(
-        tables["multitask"].of("network").rows, tables["vrn"].of("network").rows, strict=True
-    )
-)
-print(f"multitask has the smaller NME on {same} of {count} faces")
+testset = vrn.heldout(face, count)
+scores_of_all = vrn.evaluate(default_predictors(shipped, testset), testset)
+multitask, vrn_alone = (scores_of_all.of(name).frame.nme.to_numpy() for name in shipped)
+print(f"multitask has the smaller NME on {(multitask < vrn_alone).sum()} of {count} faces")
+# the last column is the NME without depth offset
+scores_of_all.mean()[["iou", "iou_front", "nme", "nme_depth_aligned"]].round(4)
 
 # %% shipped-figure
 shipped_preset = shipped["multitask"].preset
 # the same faces at the shipped networks' size
-large = next(iter(vrn.heldout(face, len(held_out), preset=shipped_preset)))
+large = next(vrn.heldout(face, len(held_out)).batches(shipped_preset))
 found = landmarks_in(shipped["multitask"], large.images, test_time_augmentation=False)
 chances = probabilities(shipped["multitask"], large.images[spread], test_time_augmentation=False)
 off = landmark_nme(found, large.landmarks)

@@ -36,6 +36,7 @@ import torch
 
 import vrn_lite as vrn
 from vrn_lite import exercises, landmarks, viz
+from vrn_lite.evaluation.predictors import default_predictors
 from vrn_lite.inference import probabilities
 from vrn_lite.metrics import landmark_nme
 from vrn_lite.networks.base import build
@@ -122,9 +123,9 @@ exercises.check("06.1", draw)
 
 # %% detector
 detector = vrn.load("landmarks")
-held_out = next(iter(vrn.heldout(face, {"ci": 4, "cpu": 16, "gpu": 16}[profile], preset=preset)))
+held_out = next(vrn.heldout(face, {"ci": 4, "cpu": 16, "gpu": 16}[profile]).batches(preset))
 # the same faces at the detector's size
-large = next(iter(vrn.heldout(face, len(held_out), preset=detector.preset)))
+large = next(vrn.heldout(face, len(held_out)).batches(detector.preset))
 # the pictures are enough: sixteen volumes take 32 MB
 large = replace(large, volumes=large.volumes[:0].clone())
 ratio = grid.width / detector.preset.grid.width
@@ -364,9 +365,7 @@ def score(chances, pairs, depth_scale):
 few = {"ci": 2, "cpu": 8, "gpu": 16}[profile]
 cases = {"yours": network, "shipped": shipped, "vrn": vrn.load("vrn")}
 # the same faces, in three sizes
-tests = {
-    name: next(iter(vrn.heldout(face, few, preset=model.preset))) for name, model in cases.items()
-}
+tests = {name: next(vrn.heldout(face, few).batches(model.preset)) for name, model in cases.items()}
 
 
 def curve(name, disturbances):
@@ -450,23 +449,11 @@ viz.show(
 
 # %% shipped
 count = {"ci": 4, "cpu": 64, "gpu": 256}[profile]
-tables = {
-    "guided": vrn.evaluate(shipped, face, detector=detector, n=count, bounds=False),
-    "vrn": vrn.evaluate(cases["vrn"], face, n=count),
-}
-labels = {
-    ("guided", "network"): "guided, detected landmarks",
-    ("guided", "true landmarks"): "guided, true landmarks",
-    ("vrn", "network"): "vrn",
-}
-for name, table in tables.items():
-    for method in table.methods:
-        m = table.of(method).mean()
-        label = labels.get((name, method), f"  {method}")
-        print(
-            f"{label:27} IoU {m['iou']:.3f}   front half {m['iou_front']:.3f}   NME {m['nme']:.4f} "
-            f"  without depth offset {m['nme_levelled']:.4f}"
-        )
+testset = vrn.heldout(face, count).seen_by(detector)
+predictors = default_predictors({"guided": shipped, "vrn": cases["vrn"]}, testset)
+means = vrn.evaluate(predictors, testset).mean()
+# the last column is the NME without depth offset
+means[["iou", "iou_front", "nme", "nme_depth_aligned"]].round(4)
 
 # %% photo-text [markdown]
 # ## 7. A photograph

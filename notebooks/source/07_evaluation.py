@@ -43,10 +43,15 @@ from scipy.stats import wilcoxon
 import vrn_lite as vrn
 from vrn_lite import exercises, viz
 from vrn_lite.align import rigid
-from vrn_lite.evaluation import evaluate as protocols, testsets
+from vrn_lite.evaluation import testsets
+from vrn_lite.evaluation.predictors import (
+    default_predictors,
+    mean_face_predictor,
+    oracle_predictor,
+)
 from vrn_lite.inference import landmarks_in, probabilities
 from vrn_lite.metrics import error_curve, landmark_nme, normaliser, vertex_errors
-from vrn_lite.studies.published import PAPER_SETS, markdown, paper_nme, results
+from vrn_lite.studies.published import PAPER_SETS, paper_nme, results, summary
 
 if "BINDER_SERVICE_HOST" in os.environ:
     torch.set_num_threads(1)  # Binder lends one core, but reports many
@@ -63,9 +68,7 @@ face = vrn.faces.default()
 source = face.name
 network = vrn.load("vrn")
 grid = network.preset.grid
-pairs = next(
-    iter(vrn.heldout(face, {"ci": 4, "cpu": 16, "gpu": 16}[profile], preset=network.preset))
-)
+pairs = next(vrn.heldout(face, {"ci": 4, "cpu": 16, "gpu": 16}[profile]).batches(network.preset))
 one = int((pairs.yaw.abs() - 30).abs().argmin())  # a head that is turned a little
 truth = pairs.mesh(one)
 chance = probabilities(network, pairs.images[one : one + 1], test_time_augmentation=False)[0]
@@ -222,8 +225,8 @@ exercises.check("07.1", mean_error)
 # %% steps-text [markdown]
 # ### Step by step on the real reconstruction
 #
-# `vrn.icp` gives the motion and the partners. Three numbers come from one run of it: the **NME** as in the paper; the **rigid NME**, after ICP's motion, as in the paper's supplement; and the **levelled NME**, without the mean difference in depth. Why the last one? A picture does not show how far
-# away a head is, so each source of faces puts the origin of depth where it likes. A network that was trained on one source and tested on another is off by that difference, and this is no fault of its shape. Between sources we quote the levelled number, and say so.
+# `vrn.icp` gives the motion and the partners. Three numbers come from one run of it: the **NME** as in the paper; the **rigid NME**, after ICP's motion, as in the paper's supplement; and the **depth-aligned NME**, without the mean difference in depth. Why the last one? A picture does not show how far
+# away a head is, so each source of faces puts the origin of depth where it likes. A network that was trained on one source and tested on another is off by that difference, and this is no fault of its shape. Between sources we quote the depth-aligned number, and say so.
 
 # %% steps
 match = vrn.icp(points, goal)  # moves a copy of `points`
@@ -235,7 +238,7 @@ print(f"d: {d:.1f} px in space; in the image, at this yaw, it would be {turned:.
 by_hand = [float(rest.norm(dim=1).mean() / d) for rest in (offsets, settled, offsets - depth)]
 errors = vertex_errors(found, truth)
 for name, mine, package in zip(
-    ("NME", "rigid NME", "levelled NME"),
+    ("NME", "rigid NME", "depth-aligned NME"),
     by_hand,
     (errors.nme, errors.rigid, errors.depth_aligned),
     strict=True,
@@ -303,17 +306,13 @@ for size in {
     "cpu": ("tiny", "lite", "colab"),
     "gpu": ("tiny", "lite", "colab", "paper"),
 }[profile]:
-    table = vrn.evaluate(None, face, n={"ci": 4, "cpu": 16, "gpu": 64}[profile], preset=size)
-    means = {method: table.of(method).mean() for method in table.methods}
-    shape = " x ".join(map(str, vrn.preset(size).grid.shape))
-    print(
-        f"{size:6} {shape:15}",
-        "   ".join(
-            f"{method}: NME {mean['nme']:.4f}, rigid {mean['nme_rigid']:.4f}"
-            for method, mean in means.items()
-        ),
-    )
-    assert means["oracle"]["nme"] < means["mean face"]["nme"]
+    preset = vrn.preset(size)
+    limits = {"oracle": oracle_predictor(preset), "mean face": mean_face_predictor(face, preset)}
+    testset = vrn.heldout(face, {"ci": 4, "cpu": 16, "gpu": 64}[profile])
+    means = vrn.evaluate(limits, testset).mean()
+    print(f"{size:6} {' x '.join(map(str, preset.grid.shape))}")
+    print(means[["nme", "nme_rigid"]].round(4).to_string(), "\n")
+    assert means.nme["oracle"] < means.nme["mean face"]
 
 # %% protocols-text [markdown]
 # ## 2. Three tests
@@ -334,7 +333,7 @@ paper = results("paper")
 
 def sheet(protocol, title):
     """One person in all poses of a protocol: a column a yaw, a row an expression and pitch."""
-    images = torch.cat([batch.images for batch in protocol(face, len(protocol.grid), preset=size)])
+    images = torch.cat([batch.images for batch in protocol(face, len(protocol.grid)).batches(size)])
     return viz.image_grid(
         {
             f"{yaw:.0f}°": images[number :: len(protocol.yaws)]
@@ -373,7 +372,7 @@ viz.show(
 )
 
 # %% aflw2000
-wild = next(iter(testsets.aflw2000(face, 16, preset=size)))
+wild = next(testsets.aflw2000(face, 16).batches(size))
 order = wild.yaw.argsort().view(8, 2)
 columns = {
     f"{wild.yaw[a]:.0f}°, {wild.yaw[b]:.0f}°": wild.images[[a, b]] for a, b in order.tolist()
@@ -397,22 +396,19 @@ viz.show(
 # %% live
 few = {"ci": 2, "cpu": 15, "gpu": 240}[profile]
 detector, guided = vrn.load("landmarks"), vrn.load("guided")
-tables = protocols.compare(
-    {"vrn": network, "guided": guided},
-    face,
-    detector=detector,
-    protocol="florence",
-    n=few,
-    average=False,
+testset = testsets.florence(face, few).seen_by(detector, test_time_augmentation=False)
+predictors = default_predictors(
+    {"vrn": network, "guided": guided}, testset, test_time_augmentation=False
 )
-oracle = tables["vrn"].of("oracle").column("nme")
-for table in tables.values():
+scores = vrn.evaluate(predictors, testset)
+oracle = scores.of("oracle").frame.nme.to_numpy()
+for name in predictors:
     # no volume beats the true one, on no face
-    assert bool((oracle < table.of("network").column("nme")).all())
-Markdown(markdown(protocols.summary(tables)))
+    assert name == "oracle" or (oracle < scores.of(name).frame.nme.to_numpy()).all()
+Markdown(summary(scores))
 
 # %% live-after [markdown]
-# The last column is the paper's number, where it has one. A few pictures of one person say little, as we shall see. (On the built-in faces, read the levelled column: the networks were trained on ICT-FaceKit faces.)
+# The last column is the paper's number, where it has one. A few pictures of one person say little, as we shall see. (On the built-in faces, read the depth-aligned column: the networks were trained on ICT-FaceKit faces.)
 #
 # ## 4. Table 1
 #
@@ -721,14 +717,14 @@ viz.show(
 # The mean face is told the pose, so its line is flat: it is turned together with the truth, and a turn changes no distance. Where another line bends, it pays for *finding* the pose, or for guessing what it cannot see.
 #
 # **Cross-database.** All networks here, and the face model of EOS and 3DDFA-like, come from ICT-FaceKit faces. Now the test faces are procedural ones: another head, sculpted by code, with other proportions and another way of smiling. No method has seen one. The true model class is of no use any more; a rival can only answer with an
-# ICT face. A volume can be anything. This is what the paper's rivals always face with real people. Depth origins differ, so the number is the levelled NME.
+# ICT face. A volume can be anything. This is what the paper's rivals always face with real people. Depth origins differ, so the number is the depth-aligned NME.
 
 
 # %% cross tags=["hide-input"]
 def everywhere(name, faces):
-    """Mean levelled NME of a shipped network over the three tests; None without results."""
+    """Mean depth-aligned NME of a shipped network over the three tests; None without results."""
     found = [line("shipped", name, protocol, faces) for protocol in PAPER_SETS]
-    return None if None in found else fmean(one["nme_levelled"] for one in found)
+    return None if None in found else fmean(one["nme_depth_aligned"] for one in found)
 
 
 shown = (
@@ -766,14 +762,14 @@ viz.show(
     viz.bars_figure(
         bars,
         "method",
-        "levelled NME, mean of the three tests",
+        "depth-aligned NME, mean of the three tests",
         "At home and abroad (shipped networks)",
     ),
-    "Levelled NME of every method on faces of the source it was trained on, and of another one.",
+    "Depth-aligned NME of every method on faces of the source it was trained on, and of another one.",
 )
 
 # %% cross-claims
-claims(("shipped", "from scratch"), abroad, "nme_levelled")
+claims(("shipped", "from scratch"), abroad, "nme_depth_aligned")
 
 # %% cross-after [markdown]
 # Compare this table with the one of section 4. Claims that turn from **no** to yes were lost at home to the known model alone. Those that stay **no** have another reason. (The mean face of this figure is each source's own, so it stays strong abroad: it is told more there than anyone.)
@@ -911,7 +907,7 @@ exercises.check("07.3", bootstrap)
 # %% cases tags=["hide-input"]
 models = {"VRN": network, "VRN-Guided": guided}
 among = {"ci": 16, "cpu": 256, "gpu": 256}[profile]
-score = "nme" if face.name == home else "nme_levelled"
+score = "nme" if face.name == home else "nme_depth_aligned"
 wanted = {}
 for name in models:
     stored = line("shipped", name, "aflw2000", face.name)["per_face"][score][:among]
@@ -948,7 +944,7 @@ def made_again(model, pairs, index):
 
 cases = {}
 last = max(number for number, _ in wanted.values())
-for chunk, batch in enumerate(testsets.aflw2000(face, last + 1, preset=network.preset)):
+for chunk, batch in enumerate(testsets.aflw2000(face, last + 1).batches(network.preset)):
     for (name, which), (number, _) in wanted.items():
         if number // testsets.CHUNK == chunk:
             cases[name, which] = made_again(models[name], batch, number % testsets.CHUNK)

@@ -31,13 +31,15 @@ if "google.colab" in sys.modules and importlib.util.find_spec("vrn_lite") is Non
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from dataclasses import replace
+from statistics import fmean
 
+import pandas as pd
 import torch
 
 import vrn_lite as vrn
 from vrn_lite import exercises, viz
 from vrn_lite.camera import crop_camera
-from vrn_lite.evaluation import predictors as methods, testsets
+from vrn_lite.evaluation import predictors, testsets
 from vrn_lite.inference import landmarks_in, probabilities
 from vrn_lite.metrics import error_curve, normaliser
 from vrn_lite.networks.base import build
@@ -45,7 +47,6 @@ from vrn_lite.networks.weights import shipped, weights_metadata
 from vrn_lite.raster import nearest, rasterize
 from vrn_lite.samples import MILD_JITTER, PAPER_JITTER, unaligned
 from vrn_lite.studies import ablations
-from vrn_lite.studies.ablations import spread
 from vrn_lite.studies.published import results
 from vrn_lite.viz import widgets
 
@@ -78,11 +79,11 @@ print(f"vrn_lite, profile {profile}, PyTorch {torch.__version__}")
 face = vrn.faces.default()
 source = face.name
 # the shipped networks learned from ICT faces; notebook 07 has the reason
-score = {"ict": "nme", "procedural": "nme_levelled"}[source]
+score = {"ict": "nme", "procedural": "nme_depth_aligned"}[source]
 models = {name: vrn.load(name) for name in ("vrn", "unaligned", "guided")}
 detector = vrn.load("landmarks")
 large = detector.preset  # 128 px, as the others
-pairs = next(iter(vrn.heldout(face, 16, preset=large)))
+pairs = next(vrn.heldout(face, 16).batches(large))
 frontal = unaligned(pairs, face.interocular, large.grid)
 # from one side to the other
 some = (pairs.yaw - torch.tensor([[-70.0], [-20.0], [15.0], [50.0]])).abs().argmin(1)
@@ -170,7 +171,7 @@ preset, samples, batch = {
 # notebook 04: less augmentation for minutes
 poses = {"ci": MILD_JITTER, "cpu": MILD_JITTER, "gpu": PAPER_JITTER}[profile]
 grid = vrn.preset(preset).grid
-held_out = next(iter(vrn.heldout(face, {"ci": 4, "cpu": 16, "gpu": 16}[profile], preset=preset)))
+held_out = next(vrn.heldout(face, {"ci": 4, "cpu": 16, "gpu": 16}[profile]).batches(preset))
 targets = {"aligned": held_out, "frontal": unaligned(held_out, face.interocular, grid)}
 # from one side to the other
 four = held_out.yaw.argsort()[torch.linspace(0, len(held_out) - 1, 4).round().long()]
@@ -287,7 +288,8 @@ limits = {
 }
 scores = {"NME": "nme", "rigid NME": "nme_rigid"}
 averages = {
-    name: {label: spread(over_seeds(label, key)) for label in ways} for name, key in scores.items()
+    name: {label: pd.Series(over_seeds(label, key)).agg(["mean", "std"]) for label in ways}
+    for name, key in scores.items()
 }
 print(
     f"preset {study['preset']}, {study['samples']:,} samples each, seeds {study['seeds']},"
@@ -297,8 +299,7 @@ for label in ways:
     print(
         f"{label:22}"
         + "   ".join(
-            f"{name} {averages[name][label]['mean']:.4f} ±"
-            f" {averages[name][label].get('std', 0):.4f}"
+            f"{name} {averages[name][label]['mean']:.4f} ± {averages[name][label]['std']:.4f}"
             for name in scores
         )
     )
@@ -312,9 +313,9 @@ for name, key in scores.items():
     bars[name] = {label: value["mean"] for label, value in averages[name].items()} | {
         label: line[key] for label, line in limits.items()
     }
-    reach[name] = {
-        label: value.get("std", 0) for label, value in averages[name].items()
-    } | dict.fromkeys(limits, 0)
+    reach[name] = {label: value["std"] for label, value in averages[name].items()} | dict.fromkeys(
+        limits, 0
+    )
 viz.show(
     viz.bars_figure(
         bars,
@@ -403,8 +404,7 @@ viz.show(
 
 # %% pose-share
 means = {
-    label: {key: spread(over_seeds(label, key))["mean"] for key in scores.values()}
-    for label in ways
+    label: {key: fmean(over_seeds(label, key)) for key in scores.values()} for label in ways
 } | limits
 for label, line in means.items():
     print(
@@ -519,9 +519,9 @@ def maps_of(networks, preset, people):
     """The frontal frame, and maps [people, v] of the truth, the true volume, and each network."""
     frame, maps = Frontal(preset), {name: [] for name in ("truth", "true volume", *networks)}
     # `map` drops a batch before the next is made: two at once are too many
-    found = map(found_in, vrn.heldout(face, people, preset=large))
+    found = map(found_in, vrn.heldout(face, people).batches(large))
     seen = [points * frame.grid.width / large.grid.width for points in found]
-    for batch in vrn.heldout(face, people, preset=preset):
+    for batch in vrn.heldout(face, people).batches(preset):
         points = seen.pop(0)
         straight = unaligned(batch, face.interocular, frame.grid)
         way = batch.camera.inverse().compose(straight.camera)  # the true pose, taken out
@@ -620,56 +620,29 @@ viz.show(
 few = {"ci": 4, "cpu": 32, "gpu": 128}[profile]
 
 
-def with_found(batch):
-    """The same samples, with the landmarks that the detector finds."""
-    return replace(batch, found=found_in(batch))
+def asked_once(name, **landmarks):
+    """A shipped network as a predictor, without averaging over shifted copies."""
+    return predictors.network_predictor(models[name], test_time_augmentation=False, **landmarks)
 
 
-def put_back(batch):
-    """The frontal network's answers, put back with the true pose."""
-    straight = unaligned(batch, face.interocular, large.grid)
-    return methods.put_back(
-        methods.by_network(models["unaligned"], False)(straight), straight, batch, large.grid
-    )
-
-
-contestants = {
-    "aligned": methods.by_network(models["vrn"], False),
-    "frontal, put back with the true pose": put_back,
-    "frontal, put back with a found pose": ablations.by_unaligned_and_pose(
-        models["unaligned"], face
-    ),
-    "aligned, guided by the same landmarks": methods.by_guided(
-        models["guided"], methods.told, False
-    ),
-    "mean face, true pose": methods.by_mean_face(face, large.grid),
+frontal = asked_once("unaligned")
+ways_back = {
+    "aligned": asked_once("vrn"),
+    "frontal, true pose": predictors.repose(frontal, predictors.true_pose(face, large.grid)),
+    "frontal, found pose": predictors.repose(frontal, ablations.found_pose(face, large.grid)),
+    "guided": asked_once("guided", landmarks=predictors.detected_landmarks),
+    "mean face, true pose": predictors.mean_face_predictor(face, large),
 }
-for name, method in contestants.items():
-    mean = ablations.table_of(
-        name, method, map(with_found, vrn.heldout(face, few, preset=large)), large, face
-    ).mean()
-    print(
-        f"{name:38} {score} {mean[score]:.4f}, rigid {mean['nme_rigid']:.4f}, IoU of the front half"
-        f" {mean['iou_front']:.3f}"
-    )
-seen = with_found(pairs)
+testset = vrn.heldout(face, few).seen_by(detector, test_time_augmentation=False)
+display(vrn.evaluate(ways_back, testset).mean()[[score, "nme_rigid", "iou_front"]].round(4))
+seen = replace(pairs, found=found_in(pairs))
 columns = {"image": seen.images[some]}
-for name, heading in zip(
-    contestants,
-    (
-        "aligned",
-        "frontal,<br>true pose",
-        "frontal,<br>found pose",
-        "guided",
-        "mean face,<br>true pose",
-    ),
-    strict=True,
-):
+for name, predictor in ways_back.items():
     lit = [
         viz.shade_volume(answer.volume, large.grid.depth_scale) if i in some else None
-        for i, answer in enumerate(contestants[name](seen))
+        for i, answer in enumerate(predictor(seen))
     ]
-    columns[heading] = torch.stack([lit[i] for i in some])
+    columns[name.replace(", ", ",<br>")] = torch.stack([lit[i] for i in some])
 columns["truth"] = viz.shade_volume(seen.volumes[some], large.grid.depth_scale)
 viz.show(
     viz.image_grid(columns, "In the image's frame"),
@@ -693,7 +666,7 @@ panels = {
     for name, key in (*scores.items(), ("IoU", "iou"))
 }
 for name, key in (*scores.items(), ("IoU", "iou")):
-    value = spread(over_seeds("frontal frame", key))["mean"]
+    value = fmean(over_seeds("frontal frame", key))
     panels[name][f"frontal frame, {study['samples']:,} samples"] = (
         (counts[0], counts[-1]),
         (value, value),
@@ -739,7 +712,8 @@ misses = {
 three = some[1:]
 columns = {}
 for name, miss in misses.items():
-    (batch,) = map(with_found, ablations.displaced(face, 16, preset=large, **miss))
+    crops = ablations.displaced(face, 16, **miss).seen_by(detector, test_time_augmentation=False)
+    (batch,) = crops.batches(large)
     chances = probabilities(models["guided"], batch.images[three], False, batch.found[three])
     columns |= {
         name: batch.images[three],
@@ -825,7 +799,7 @@ exercises.check("08.3", disc)
 # %% occlusions-live
 columns = {}
 for share in (0.0, 0.2, 0.5):
-    hidden = ablations.occluded(pairs, share, torch.Generator().manual_seed(8))
+    hidden = ablations.hidden(pairs, share, torch.Generator().manual_seed(8))
     points = landmarks_in(detector, hidden.images, test_time_augmentation=False)
     chances = probabilities(models["guided"], hidden.images[some], False, points[some])
     columns |= {

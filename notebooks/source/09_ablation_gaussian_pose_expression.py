@@ -30,7 +30,7 @@ if "google.colab" in sys.modules and importlib.util.find_spec("vrn_lite") is Non
 # before PyTorch: on shared machines, threads must not spin while they wait
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from statistics import fmean
+from statistics import fmean, stdev
 
 import numpy as np
 import torch
@@ -41,7 +41,7 @@ from vrn_lite import exercises, viz
 from vrn_lite.evaluation import testsets
 from vrn_lite.inference import iter_probabilities, landmarks_in, probabilities
 from vrn_lite.metrics import vertex_errors
-from vrn_lite.studies.ablations import perturbed, spread
+from vrn_lite.studies.ablations import perturbed
 from vrn_lite.studies.published import results
 from vrn_lite.viz import widgets
 
@@ -70,14 +70,14 @@ print(f"vrn_lite, profile {profile}, PyTorch {torch.__version__}")
 face = vrn.faces.default()
 source = face.name
 # the shipped networks learned from ICT faces; notebook 07 has the reason
-score = {"ict": "nme", "procedural": "levelled"}[source]
+score = {"ict": "nme", "procedural": "depth_aligned"}[source]
 networks = {1: vrn.load("guided"), 2: vrn.load("guided_sigma2")}
 detector = vrn.load("landmarks")
 preset = detector.preset
 grid = preset.grid
-pairs = next(iter(vrn.heldout(face, 16, preset=preset)))  # for numbers
+pairs = next(vrn.heldout(face, 16).batches(preset))  # for numbers
 # for pictures: one person in fifteen poses
-plain = next(iter(testsets.florence(face, 15, preset=preset)))
+plain = next(testsets.florence(face, 15).batches(preset))
 one = testsets.florence.grid.index(("Neutral", 20, 0))
 middle = (
     ...,
@@ -233,7 +233,7 @@ viz.show(
     viz.bars_figure(
         bars,
         "landmarks",
-        {"nme": "NME", "levelled": "levelled NME"}[score],
+        {"nme": "NME", "depth_aligned": "depth-aligned NME"}[score],
         f"Shipped networks, {few} held-out faces",
     ),
     "NME of the shipped guided networks with sigma 1 and 2, by the landmarks that guide them.",
@@ -271,20 +271,18 @@ names = ("true", *(f"{size} px" for size in pixels[1:]))
 curves, reach = {}, {}
 for sigma in (1, 2):
     by_guide = {
-        name: spread([line["nme"] for line in lines("gaussians", sigma=sigma, landmarks=name)])
+        name: [line["nme"] for line in lines("gaussians", sigma=sigma, landmarks=name)]
         for name in (*names, "detected")
     }
     for name, value in by_guide.items():
-        print(
-            f"sigma {sigma}, landmarks {name:9} NME {value['mean']:.4f} ± {value.get('std', 0):.4f}"
-        )
-    curves[f"sigma {sigma}"] = pixels, [by_guide[name]["mean"] for name in names]
+        print(f"sigma {sigma}, landmarks {name:9} NME {fmean(value):.4f} ± {stdev(value):.4f}")
+    curves[f"sigma {sigma}"] = pixels, [fmean(by_guide[name]) for name in names]
     curves[f"sigma {sigma}, detected landmarks"] = (
         (0, pixels[-1]),
-        (by_guide["detected"]["mean"],) * 2,
+        (fmean(by_guide["detected"]),) * 2,
     )
-    reach[f"sigma {sigma}"] = [by_guide[name].get("std", 0) for name in names]
-    reach[f"sigma {sigma}, detected landmarks"] = [by_guide["detected"].get("std", 0)] * 2
+    reach[f"sigma {sigma}"] = [stdev(by_guide[name]) for name in names]
+    reach[f"sigma {sigma}, detected landmarks"] = [stdev(by_guide["detected"])] * 2
 title = f"Preset {study['preset']}, {study['samples']:,} samples, seeds {study['seeds']}"
 viz.show(
     viz.curves_figure(
@@ -416,7 +414,7 @@ exercises.check("09.3", sides)
 # %% sides tags=["hide-input"]
 poses, size = testsets.florence.grid, {"ci": 15, "cpu": 60, "gpu": 240}[profile]
 sums, cases = {yaw: torch.zeros(2, 2) for yaw in yaws}, {}
-for start, batch in enumerate(testsets.florence(face, size, preset=preset)):
+for start, batch in enumerate(testsets.florence(face, size).batches(preset)):
     chances = iter_probabilities(
         networks[1],
         batch.images,
@@ -500,7 +498,7 @@ viz.show(
 # The third ablation: frontal faces with the six expressions of BU-4DFE. The paper's numbers lie between 0.047 and 0.058, and it concludes that its method copes with expressions. In whose favour does this comparison speak? The *mean face* is neutral. How far an expression moves the face can be read off its error.
 
 # %% expressions
-first = next(iter(testsets.six_expressions(face, 6, preset=preset)))
+first = next(testsets.six_expressions(face, 6).batches(preset))
 led = {
     "detected<br>landmarks": landmarks_in(detector, first.images, test_time_augmentation=False),
     "true<br>landmarks": first.landmarks,

@@ -66,7 +66,7 @@ source = face.name
 guided, detector = vrn.load("guided"), vrn.load("landmarks")
 grid = guided.preset.grid
 many = {"ci": 4, "cpu": 8, "gpu": 16}[profile]
-pairs = next(iter(vrn.heldout(face, many, preset=guided.preset)))
+pairs = next(vrn.heldout(face, many).batches(guided.preset))
 
 
 def guided_answers(images):
@@ -240,7 +240,7 @@ viz.show(
 # %% failures tags=["hide-input"]
 crowd = {"ci": 8, "cpu": 48, "gpu": 128}[profile]
 seen = []  # (error, image, answer, truth, landmarks, yaw, pitch, landmark error)
-for batch in vrn.heldout(face, crowd, preset=guided.preset):
+for batch in vrn.heldout(face, crowd).batches(guided.preset):
     for i in range(len(batch)):
         # one at a time: a volume of 128 voxels a side takes 8 MB
         answer, points = guided_answers(batch.images[i : i + 1])

@@ -30,12 +30,12 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from vrn_lite.align import rigid
-from vrn_lite.datasets.real import RealSet, files_in
 from vrn_lite.datasets.surfaces import read_surface, without_gz
 from vrn_lite.evaluation.testsets import (
     CHUNK,
     STREAM,
     Rendered,
+    TestSet,
     bu4dfe as rendered_bu4dfe,
     florence as rendered_florence,
     heldout_seed,
@@ -43,8 +43,10 @@ from vrn_lite.evaluation.testsets import (
 )
 from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.faces.patch import face_region, facing, open_patch
+from vrn_lite.files import files_in
 from vrn_lite.frame import Grid, InputError, Triangles, require
 from vrn_lite.mesh import boundary_edges
+from vrn_lite.presets import Preset
 from vrn_lite.samples import FacePairs, draw_pairs
 from vrn_lite.synth.appearance import Appearance, Rng
 from vrn_lite.volume import voxelize
@@ -78,42 +80,41 @@ class Scan(NamedTuple):
     parts: tuple[Int[Tensor, "_ 3"], ...] = ()
 
 
-def florence(folder: str | Path, face: MorphableFace) -> RealSet:
+def florence(folder: str | Path, face: MorphableFace, seed: int = 2017) -> TestSet:
     """MICC Florence, or any folder of neutral scans, in the paper's three pitches and five yaws.
 
     Parameters
     ----------
     folder : of scans with their landmarks (see above).
     face : any face model; its mean shows what the front is, and is the bound "mean face".
+    seed : of light and background.
     """
-    return _rendered("florence", "Florence", folder, face, rendered_florence)
+    return _rendered("Florence", folder, face, rendered_florence, seed)
 
 
-def bu4dfe(folder: str | Path, face: MorphableFace) -> RealSet:
+def bu4dfe(folder: str | Path, face: MorphableFace, seed: int = 2017) -> TestSet:
     """BU-4DFE, or any folder of happy and surprised scans, in the paper's three pitches and seven yaws.
 
     The expression must stand in the file's or in a folder's name: ``F001/Happy/012.wrl``, ``F001_Surprise.obj``.
     Parameters as in `florence`.
     """
-    return _rendered("bu4dfe", "BU-4DFE", folder, face, rendered_bu4dfe)
+    return _rendered("BU-4DFE", folder, face, rendered_bu4dfe, seed)
 
 
-def _rendered(protocol: str, source: str, folder: str | Path, face: MorphableFace, rendered: Rendered) -> RealSet:
+def _rendered(source: str, folder: str | Path, face: MorphableFace, rendered: Rendered, seed: int) -> TestSet:
     """Scans in the poses of a rendered test set."""
     paths, front = files_in(folder, SCANS, "scans"), levelled(face)
     tags = [expression_of(path.relative_to(folder), rendered.expressions) for path in paths]
     poses = list(product(rendered.pitches, rendered.yaws))
 
-    def batches(grid: Grid, seed: int) -> Iterator[FacePairs]:
+    def make(preset: Preset) -> Iterator[FacePairs]:
         for number, (path, tag) in enumerate(zip(paths, tags, strict=True)):
             scan = read_scan(path, front)
             for start in range(0, len(poses), CHUNK):
-                generator = torch.Generator().manual_seed(
-                    heldout_seed(seed, STREAM * rendered.stream + 2 * number + start // CHUNK)
-                )
-                yield shown(scan, poses[start : start + CHUNK], grid, generator, tag)
+                generator = torch.Generator().manual_seed(heldout_seed(seed, STREAM * rendered.stream + 2 * number + start // CHUNK))
+                yield shown(scan, poses[start : start + CHUNK], preset.grid, generator, tag)
 
-    return RealSet(protocol, source, front, len(paths) * len(poses), batches)
+    return TestSet(rendered.name, source, front, len(paths) * len(poses), make)
 
 
 def expression_of(path: Path, expressions: Sequence[str]) -> str:
@@ -150,22 +151,16 @@ def levelled(face: MorphableFace) -> MorphableFace:
     )
 
 
-def shown(
-    scan: Scan, poses: Sequence[tuple[float, float]], grid: Grid, generator: torch.Generator, tag: str = ""
-) -> FacePairs:
+def shown(scan: Scan, poses: Sequence[tuple[float, float]], grid: Grid, generator: torch.Generator, tag: str = "") -> FacePairs:
     """A scan in a batch of poses (pitch, yaw), under the light and before the background of the rendered test sets."""
     device = scan.face.mean.device
     pitch, yaw = torch.tensor(poses, dtype=torch.float32, device=device).T
     mesh = scan.face.mesh()
-    colours = torch.cat(
-        (scan.colours, scan.colours.new_zeros(len(mesh.vertices) - len(scan.colours), 3))
-    )  # the closing is never seen
+    colours = torch.cat((scan.colours, scan.colours.new_zeros(len(mesh.vertices) - len(scan.colours), 3)))  # the closing is never seen
     mesh = replace(mesh, vertices=mesh.vertices.expand(len(poses), -1, -1), colours=colours.expand(len(poses), -1, -1))
     view = straight(mesh.landmark_points(), scan.face, grid, yaw, pitch)
     pairs = draw_pairs(mesh, view, scan.face, grid, Rng.of(generator, len(poses), device), Appearance.plain())
-    for (
-        part
-    ) in scan.parts:  # what lies mostly in the face belongs to it, wherever it comes out; crumbs beside it do not
+    for part in scan.parts:  # what lies mostly in the face belongs to it, wherever it comes out; crumbs beside it do not
         solid = voxelize(pairs.truth.vertices, part, grid.shape, grid.depth_scale)
         within = 2 * (solid & pairs.volumes).sum((1, 2, 3)) > solid.sum((1, 2, 3))
         pairs = replace(pairs, volumes=pairs.volumes | (solid & within[:, None, None, None]))
@@ -188,10 +183,7 @@ def read_scan(path: str | Path, front: MorphableFace) -> Scan:
     path = Path(path)
     landmarks, surface = read_landmarks(path), read_surface(path)
     goal = front.mean[front.landmarks].double().cpu()
-    points, colours, triangles = (
-        torch.from_numpy(np.ascontiguousarray(values))
-        for values in (surface.points, surface.colours, surface.triangles)
-    )
+    points, colours, triangles = (torch.from_numpy(np.ascontiguousarray(values)) for values in (surface.points, surface.colours, surface.triangles))
     middle, unit = landmarks.mean(0), (landmarks[36] - landmarks[45]).norm()
     require(float(unit) > 0, f"{path}: its landmarks 37 and 46, the outer corners of the eyes, are the same point")
     marks = (landmarks - middle) / unit

@@ -21,9 +21,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from vrn_lite.camera import Similarity, crop_camera, rotation_matrix
-from vrn_lite.datasets.real import RealSet, files_in
-from vrn_lite.evaluation.testsets import CHUNK, part
+from vrn_lite.evaluation.testsets import CHUNK, TestSet, part
 from vrn_lite.faces.basel import BaselFace, array, read_mat
+from vrn_lite.files import files_in
 from vrn_lite.frame import Grid, InputError, require
 from vrn_lite.mesh import Mesh
 from vrn_lite.photo.crop import window
@@ -240,7 +240,7 @@ def augmented(batch: Sequence[Sample], interocular: float, grid: Grid, generator
     return pairs
 
 
-def aflw2000(folder: str | Path, face: BaselFace) -> RealSet:
+def aflw2000(folder: str | Path, face: BaselFace) -> TestSet:
     """AFLW2000-3D, or any folder of photographs with such .mat files, as a test set; tags are the photographs' names.
 
     Parameters
@@ -250,12 +250,12 @@ def aflw2000(folder: str | Path, face: BaselFace) -> RealSet:
     """
     paths = photographs(folder)
 
-    def batches(grid: Grid, seed: int) -> Iterator[FacePairs]:
+    def make(preset: Preset) -> Iterator[FacePairs]:
         for start in range(0, len(paths), CHUNK):
             batch = [read_sample(path, face) for path in paths[start : start + CHUNK]]
-            yield paired(batch, face.interocular, grid)
+            yield paired(batch, face.interocular, preset.grid)
 
-    return RealSet("aflw2000", "AFLW2000-3D", face, len(paths), batches)
+    return TestSet("aflw2000", "AFLW2000-3D", face, len(paths), make)
 
 
 def pairs_from(

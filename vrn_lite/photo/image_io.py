@@ -81,7 +81,7 @@ def _one_line(name: str) -> Iterator[None]:
     except InputError as error:
         raise UnreadableError(str(error) if name in str(error) else f"{name}: {error}") from error
     except Exception as error:  # decoders raise all sorts: struct.error, RuntimeError, SyntaxError, MemoryError
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        reason = " ".join((getattr(error, "strerror", None) or str(error)).split())[:120] or type(error).__name__
         advice = "it is damaged or protected, save it again as JPEG or PNG"
         raise UnreadableError(f"cannot read {name} ({reason}): {advice}") from error
 

@@ -168,7 +168,7 @@ def _reconstructed(
     windows = torch.stack([window for window, _ in crops])  # [b, 3, h, w]
     volumes = iter_probabilities(network, windows, settings.test_time_augmentation, guides)
     for spot, (window, motion), answer in zip(spots, crops, volumes, strict=True):
-        volume = answer.cpu().clone()  # [d, h, w]
+        volume = answer.detach().cpu().clone()  # [d, h, w]
         try:
             surface = smooth_surface(volume, grid, settings.level, settings.smooth)  # voxel frame
         except InputError as error:

@@ -1,6 +1,7 @@
-"""How fast and how exact: `voxelize` beside VTK and trimesh, pairs a second, training beside the plain way; `vrn-lite bench` prints it."""
+"""How fast and how exact: `voxelize` beside VTK and trimesh, pairs a second, training beside the plain way."""
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +26,7 @@ from vrn_lite.presets import Preset, preset as preset_named
 from vrn_lite.samples import make_pairs
 from vrn_lite.training.loop import train
 from vrn_lite.training.optim import OPTIMS
+from vrn_lite.training.runtime import default_device
 from vrn_lite.volume import voxelize
 
 GRID = Grid(*AUTHORS_SHAPE, AUTHORS_DEPTH_SCALE)
@@ -55,7 +57,12 @@ class Measurement:
 
 
 def run(
-    faces: tuple[MorphableFace, ...] = (), repeats: int = 9, slow_repeats: int = 3, batch: int = 16, preset: Preset | str = "lite", steps: int = 8
+    faces: tuple[MorphableFace, ...] = (),
+    repeats: int = 9,
+    slow_repeats: int = 3,
+    batch: int = 16,
+    preset: Preset | str = "lite",
+    steps: int = 8,
 ) -> Iterator[Measurement]:
     """All measurements, one by one as they are ready; threads as torch has them.
 
@@ -67,13 +74,14 @@ def run(
     batch : samples a call of `make_pairs`, and a step of training.
     preset, steps : what is trained, and for how many steps a run.
     """
-    require(min(repeats, slow_repeats, batch) >= 1, f"repeats and batch must be at least 1, got {repeats}, {slow_repeats} and {batch}")
+    numbers = f"{repeats}, {slow_repeats} and {batch}"
+    require(min(repeats, slow_repeats, batch) >= 1, f"repeats and batch must be at least 1, got {numbers}")
     faces, preset = faces or (procedural(),), preset_named(preset)
     yield from voxelizers(*head(procedural()), repeats, slow_repeats)
     for face in faces:
         for name in PRESETS:
             yield pair_rate(face, name, repeats, batch)
-    yield from training_lines(faces[0], preset, rounds=slow_repeats, steps=steps, batch=batch)
+    yield from training_rates(faces[0], preset, rounds=slow_repeats, steps=steps, batch=batch)
 
 
 def head(face: MorphableFace, pose: tuple[float, float, float] = (14.0, 9.0, 4.0)) -> tuple[Vertices, Triangles]:
@@ -85,25 +93,38 @@ def head(face: MorphableFace, pose: tuple[float, float, float] = (14.0, 9.0, 4.0
     placed = crop_camera(mesh.landmark_points()[None], yaw, pitch, roll, face.interocular, GRID)(mesh.vertices[None])[0]
     split, faces = trimesh.remesh.subdivide(placed.numpy(), mesh.solid_triangles().numpy())
     used, numbers = np.unique(faces, return_inverse=True)
-    vertices, size = torch.from_numpy(split[used]).float(), torch.tensor([GRID.width, GRID.height, GRID.depth / GRID.depth_scale])
+    vertices = torch.from_numpy(split[used]).float()
+    size = torch.tensor([GRID.width, GRID.height, GRID.depth / GRID.depth_scale])
     low, high = vertices.amin(0), vertices.amax(0)
-    require(bool((high - low < size).all()), "the benchmark's head must fit into the grid: choose a source with a shallower wall")
+    fits = bool((high - low < size).all())
+    require(fits, "the benchmark's head must fit into the grid: choose a source with a shallower wall")
     return vertices + (size - low - high) / 2, torch.from_numpy(numbers.reshape(-1, 3)).long()
 
 
 def voxelizers(vertices: Vertices, triangles: Triangles, repeats: int, slow_repeats: int) -> list[Measurement]:
     """`voxelize`, VTK and trimesh filling the same grid with the same closed mesh, in alternating runs."""
     exact = float(signed_volume(vertices, triangles)) * GRID.depth_scale  # voxels are 1 / depth_scale deep
-    fillers = {"vrn_lite": partial(_ours, vertices, triangles), "VTK (pyvista)": _vtk(vertices, triangles), "trimesh": _trimesh(vertices, triangles)}
-    times, counts = _alternating(fillers, {"trimesh": slow_repeats}, repeats)
-    task = f"fill {GRID.depth} x {GRID.height} x {GRID.width} with {len(triangles):,} triangles"
-    notes = {"trimesh": "fewer runs: each takes seconds"}
-    return [
-        Measurement(task, name, 1000 * median(times[name]), "ms", len(times[name]), counts[name] / exact - 1, notes.get(name, ""))
-        if name in times
-        else Measurement(task, name, None, "ms", note="not installed: pip install 'vrn_lite[bench]'")
-        for name in fillers
-    ]
+    fillers = {
+        "vrn_lite": partial(_ours, vertices, triangles),
+        "VTK (pyvista)": _vtk(vertices, triangles),
+        "trimesh": _trimesh(vertices, triangles),
+    }
+    present = {name: fill for name, fill in fillers.items() if fill is not None}
+    counts = {name: fill() for name, fill in present.items()}  # a warm-up, too
+    times: dict[str, list[float]] = {name: [] for name in present}
+    for turn in range(repeats):  # turn by turn, so that a busy moment hits all alike
+        for name, fill in present.items():
+            if name != "trimesh" or turn < slow_repeats:
+                times[name].append(_seconds(fill))
+    task, lines = f"fill {GRID.depth} x {GRID.height} x {GRID.width} with {len(triangles):,} triangles", []
+    for name in fillers:
+        if name not in present:
+            lines.append(Measurement(task, name, None, "ms", note="not installed: pip install 'vrn_lite[bench]'"))
+            continue
+        note, runs = "fewer runs: each takes seconds" if name == "trimesh" else "", len(times[name])
+        error = counts[name] / exact - 1
+        lines.append(Measurement(task, name, 1000 * median(times[name]), "ms", runs, error, note))
+    return lines
 
 
 Filler = Callable[[], int]
@@ -132,18 +153,6 @@ def _trimesh(vertices: Vertices, triangles: Triangles) -> Filler:
     return lambda: int(mesh.voxelized(1).fill().filled_count)
 
 
-def _alternating(fillers: dict[str, Filler | None], fewer: dict[str, int], repeats: int) -> tuple[dict[str, list[float]], dict[str, int]]:
-    """Seconds of every run and voxels inside, by name; one warm-up each, then turn by turn, so that a busy moment hits all alike."""
-    present = {name: fill for name, fill in fillers.items() if fill is not None}
-    counts = {name: fill() for name, fill in present.items()}
-    times: dict[str, list[float]] = {name: [] for name in present}
-    for turn in range(repeats):
-        for name, fill in present.items():
-            if turn < fewer.get(name, repeats):
-                times[name].append(_seconds(fill))
-    return times, counts
-
-
 def _seconds(work: Callable[[], object]) -> float:
     began = time.perf_counter()
     work()
@@ -161,26 +170,12 @@ def pair_rate(face: MorphableFace, preset: str, repeats: int = 9, batch: int = 1
 
     work()
     rate = batch / median(_seconds(work) for _ in range(repeats))
-    return Measurement(f"make_pairs, preset {preset}", f"{face.name} faces", rate, "pairs/s", repeats, note=f"batch {batch}")
+    task, by = f"make_pairs, preset {preset}", f"{face.name} faces"
+    return Measurement(task, by, rate, "pairs/s", repeats, note=f"batch {batch}")
 
 
-@dataclass(frozen=True)
-class TrainingRates:
-    """Samples a second of training, pairs included.
-
-    Attributes
-    ----------
-    ours : `training.loop.train`: batches of pairs made on the training device while the step before runs, bfloat16, channels last, fused loss.
-    plain : `PlainTrainer`.
-    """
-
-    ours: float
-    plain: float
-
-    @property
-    def ratio(self) -> float:
-        """How many times as fast ours is."""
-        return self.ours / self.plain
+PLAIN = "plain (DataLoader, 2 workers, float32, NCHW)"
+"""What the plain way is called."""
 
 
 class SinglePairs(Dataset[tuple[Tensor, Tensor]]):
@@ -199,21 +194,19 @@ class SinglePairs(Dataset[tuple[Tensor, Tensor]]):
 
 
 class PlainTrainer:
-    """The way most would train the same network: a DataLoader, float32, channels first, cross-entropy of the enlarged logits.
+    """The way most would train the same network: DataLoader, float32, channels first, loss of the enlarged logits.
 
-    Network, pairs' rasterizer, optimiser and clipping are those of `training.loop.train`.
-
-    Parameters
-    ----------
-    steps, batch : of one run; every run sees the same samples.
-    workers : processes that make pairs, with one thread each; 0 makes them in the training process.
+    Network, pairs' rasterizer, optimiser and clipping are those of `training.loop.train`. A run has `steps` of `batch`
+    samples, the same in every run; `workers` processes make them, with 0 the training process itself.
     """
 
-    def __init__(self, face: MorphableFace, preset: Preset, *, steps: int, batch: int, workers: int = 2, seed: int = 0, device: str = "cpu") -> None:
+    def __init__(
+        self, face: MorphableFace, preset: Preset, *, steps: int, batch: int, workers: int, seed: int = 0, device: str
+    ) -> None:
         self.device, self.optim = device, OPTIMS["fast"]
         self.network = build("vrn", preset, seed).to(device).train()
         self.optimiser = self.optim.optimiser_of(self.network)
-        # Spawned, since a fork would copy a process whose threads are at work; kept from run to run, so that starting them is not timed.
+        # Spawned, since a fork would copy a process whose threads are at work; kept, so that starting is not timed.
         several: dict = {"multiprocessing_context": "spawn", "persistent_workers": True} if workers else {}
         self.loader = DataLoader(SinglePairs(face, preset, steps * batch, seed), batch, num_workers=workers, **several)
 
@@ -241,49 +234,42 @@ def training_rates(
     warm_up: int = 3,
     batch: int = 16,
     workers: int = 2,
-    seed: int = 0,
-    device: torch.device | str = "cpu",
-) -> TrainingRates:
-    """Samples a second of our training step with its pairs, and of the plain way, in alternating runs.
+) -> list[Measurement]:
+    """Samples a second of our training step with its pairs, of the plain way, and the ratio; on a GPU if there is one.
+
+    Ours is `training.loop.train`: pairs are made on the training device while the step before runs, bfloat16, channels
+    last, fused loss. The plain way is `PlainTrainer`, which makes its pairs on the CPU. Runs alternate; medians count.
 
     Parameters
     ----------
     face : source of the pairs.
-    rounds : runs of each; the medians count.
+    rounds, batch : runs of each, samples a step.
     steps, warm_up : timed steps of a run, and steps before them, which fill what runs ahead.
-    batch : samples a step.
-    workers : processes of the plain way's DataLoader. They are spawned: a script that calls this needs ``if __name__ == "__main__":``.
-    device : where both train; the plain way makes its pairs on the CPU in any case. Threads are as torch has them.
+    workers : of the plain way's DataLoader, spawned: a script that calls this needs ``if __name__ == "__main__":``.
 
     Raises
     ------
     InputError : nothing to time.
     """
-    require(min(rounds, steps, batch) >= 1, f"rounds, steps and batch must be at least 1, got {rounds}, {steps} and {batch}")
-    preset, run_length = preset_named(preset), warm_up + steps
-    network = build("vrn", preset, seed).to(device)
-    ours = train(network, face, samples=rounds * run_length * batch, batch=batch, seed=seed, device=device)
-    plain = PlainTrainer(face, preset, steps=run_length, batch=batch, workers=workers, seed=seed, device=str(device))
-    rates: dict[str, list[float]] = {"ours": [], "plain": []}
+    numbers = f"{rounds}, {steps} and {batch}"
+    require(min(rounds, steps, batch) >= 1, f"rounds, steps and batch must be at least 1, got {numbers}")
+    preset, run_length, device = preset_named(preset), warm_up + steps, default_device()
+    network = build("vrn", preset).to(device)
+    ours = train(network, face, samples=rounds * run_length * batch, batch=batch, device=device)
+    plain = PlainTrainer(face, preset, steps=run_length, batch=batch, workers=workers, device=device)
+    rates: dict[str, list[float]] = {"vrn_lite": [], PLAIN: []}
     for _ in range(rounds):
-        rates["ours"].append(_rate(islice(ours, run_length), warm_up, batch))
-        rates["plain"].append(_rate(plain.records(), warm_up, batch))
-    return TrainingRates(median(rates["ours"]), median(rates["plain"]))
+        rates["vrn_lite"].append(_rate(islice(ours, run_length), warm_up, batch))
+        rates[PLAIN].append(_rate(plain.records(), warm_up, batch))
+    task, note = f"train vrn, preset {preset.name}", f"{face.name} faces, batch {batch}, {device}"
+    found = {name: median(values) for name, values in rates.items()}
+    lines = [Measurement(task, name, rate, "samples/s", rounds, note=note) for name, rate in found.items()]
+    ratio = found["vrn_lite"] / found[PLAIN]
+    return [*lines, Measurement(task, "vrn_lite / plain", ratio, "times", rounds, note=note)]
 
 
 def _rate(run: Iterator, warm_up: int, batch: int) -> float:
     """Samples a second of a run's steps after the warm-up."""
-    for _ in islice(run, warm_up):
-        pass
+    deque(islice(run, warm_up), maxlen=0)
     began = time.perf_counter()
     return batch * sum(1 for _ in run) / (time.perf_counter() - began)
-
-
-def training_lines(face: MorphableFace, preset: Preset | str = "lite", *, rounds: int = 3, steps: int = 8, batch: int = 16) -> list[Measurement]:
-    """`training_rates` as lines of the benchmark: ours, the plain way, and the ratio; on a GPU where there is one."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    rates = training_rates(face, preset, rounds=rounds, steps=steps, batch=batch, device=device)
-    task, note = f"train vrn, preset {preset_named(preset).name}", f"{face.name} faces, batch {batch}, {device}"
-    ways = {"vrn_lite": rates.ours, "plain (DataLoader, 2 workers, float32, NCHW)": rates.plain}
-    lines = [Measurement(task, by, rate, "samples/s", rounds, note=note) for by, rate in ways.items()]
-    return [*lines, Measurement(task, "vrn_lite / plain", rates.ratio, "times", rounds, note=note)]

@@ -6,106 +6,96 @@
 import json
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
-from typing import Any
+from typing import Any, NamedTuple
 
-from vrn_lite.studies.ablations import spread
+import pandas as pd
+
+from vrn_lite.evaluation.evaluate import Scores, markdown
 
 RESULTS = files("vrn_lite") / "results"
 """Where the published numbers are: `results.json` (ours), `paper.json` (the paper's, with their source)."""
 
-PAPER_NAMES = {
-    "vrn": "VRN",
-    "multitask": "VRN-Multitask",
-    "guided": "VRN-Guided",
-    "unaligned": "VRN without alignment",
-    "parameters": "3DDFA-like",
-    "vertices": "vertex regression",
-    "eos": "EOS",
-}
-"""What the methods are called in tables."""
-
 PAPER_SETS = {"florence": "Florence", "bu4dfe": "BU-4DFE", "aflw2000": "AFLW2000-3D"}
-"""What the protocols are called in the paper."""
+"""The protocols of the paper's table 1, and what they are called there."""
 
-PROTOCOLS = ("florence", "bu4dfe", "aflw2000")
-"""The protocols of the paper's table 1."""
+
+class Row(NamedTuple):
+    """What a predictor is called: in our tables, in the results file by model and method, and in the paper's tables."""
+
+    title: str
+    model: str
+    method: str
+    paper: str = ""
+
+
+METHODS = {
+    "guided, detected landmarks": Row("VRN-Guided, detected landmarks", "guided", "network", "VRN-Guided"),
+    "guided, true landmarks": Row("VRN-Guided, true landmarks", "guided", "true landmarks"),
+    "multitask": Row("VRN-Multitask", "multitask", "network", "VRN-Multitask"),
+    "vrn": Row("VRN", "vrn", "network", "VRN"),
+    "unaligned, frontal frame": Row("", "unaligned", "network"),  # judged in a frame of its own: not in the table
+    "unaligned, true pose": Row("VRN without alignment, put back with the true pose", "unaligned", "put back"),
+    "parameters": Row("3DDFA-like regression of parameters", "parameters", "network", "3DDFA"),
+    "vertices": Row("direct regression of vertices", "vertices", "network"),
+    "eos, detected landmarks": Row("EOS, detected landmarks", "eos", "network", "EOS"),
+    "eos, true landmarks": Row("EOS, true landmarks", "eos, true landmarks", "network"),
+    "mean face": Row("mean face, told the true pose", "vrn", "mean face"),
+    "oracle": Row("true volume", "vrn", "oracle"),
+}
+"""The predictors of table 1, in its order."""
 
 
 def results(name: str = "results") -> dict[str, Any]:
     """The published numbers: "results", our own, or "paper", those of the paper."""
-    return json.loads((RESULTS / f"{name}.json").read_text())
+    text = (RESULTS / f"{name}.json").read_text()
+    return json.loads(text.replace('"nme_levelled"', '"nme_depth_aligned"'))  # its first edition's word
 
 
-def paper_nme(model: str, protocol: str, rigid: bool = False) -> float | None:
-    """The paper's number for a method on a protocol, where it has one; rigid: the supplement's, after rigid alignment."""
+def paper_nme(predictor: str, protocol: str, rigid: bool = False) -> float | None:
+    """The paper's number for a predictor on a protocol, where it has one; rigid: the supplement's, after rigid ICP."""
     table = results("paper")["nme_after_rigid_icp_alignment" if rigid else "nme"]
-    return table.get(PAPER_SETS.get(protocol, ""), {}).get(PAPER_NAMES.get(model, "").removesuffix("-like"))
+    known = METHODS.get(predictor)
+    return table.get(PAPER_SETS.get(protocol), {}).get(known.paper) if known else None
 
 
-def markdown(lines: Sequence[Mapping[str, Any]]) -> str:
-    """A Markdown table of `protocols.summary`'s lines, with the paper's NME where the line has a counterpart there."""
-    columns = {"iou": "IoU", "iou_front": "IoU front", "nme": "NME", "nme_rigid": "NME rigid", "nme_levelled": "NME levelled", "landmark_nme": "landmark NME"}
-    heads = ["model", "protocol", "faces", "landmarks", "n", *columns.values(), "paper's NME"]
-    rows = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
-    for line in lines:
-        numbers = ["" if line[key] != line[key] else f"{line[key]:.4f}" for key in columns]  # NaN, the only number unlike itself: has none
-        paper = None if line["landmarks"] == "true" else paper_nme(line["model"], line["protocol"])
-        cells = [line["model"], line["protocol"], line["faces"], line["landmarks"], str(line["n"]), *numbers, "" if paper is None else f"{paper:.4f}"]
-        rows.append("| " + " | ".join(cells) + " |")
-    return "\n".join(rows)
-
-
-METHODS = (
-    ("VRN-Guided, detected landmarks", "guided", "network"),
-    ("VRN-Guided, true landmarks", "guided", "true landmarks"),
-    ("VRN-Multitask", "multitask", "network"),
-    ("VRN", "vrn", "network"),
-    ("VRN without alignment, put back with the true pose", "unaligned", "put back"),
-    ("3DDFA-like regression of parameters", "parameters", "network"),
-    ("direct regression of vertices", "vertices", "network"),
-    ("EOS, detected landmarks", "eos", "network"),
-    ("EOS, true landmarks", "eos, true landmarks", "network"),
-    ("mean face, told the true pose", "vrn", "mean face"),
-    ("true volume", "vrn", "oracle"),
-)
-"""Rows of table 1: what they are called, model and method."""
+def summary(scores: Scores) -> str:
+    """The means in Markdown, with the paper's NME where a predictor has a counterpart there."""
+    table = scores.table()
+    numbers = [
+        paper_nme(predictor, protocol) for predictor, protocol in zip(table.predictor, table.protocol, strict=True)
+    ]
+    return markdown(table.assign(**{"paper's NME": ["" if number is None else f"{number:.4f}" for number in numbers]}))
 
 
 def table_1(lines: Sequence[Mapping[str, Any]], faces: str, score: str = "nme") -> str:
-    """The paper's table 1 in Markdown, from the lines of a table part: one row a method that they have, ours and, in brackets, the paper's.
+    """The paper's table 1 in Markdown, from a table part's lines: a row a method, ours and, in brackets, the paper's.
 
     Parameters
     ----------
     faces : the source of the test faces.
-    score : "nme", "nme_rigid" or "nme_levelled"; the paper's numbers stand beside the first two alone.
+    score : "nme", "nme_rigid" or "nme_depth_aligned"; the paper's numbers stand beside the first two alone.
     """
     found = {(line["model"], line["method"], line["protocol"]): line[score] for line in lines if line["faces"] == faces}
-    rows = ["| | " + " | ".join(PAPER_SETS.values()) + " |", "|---" * (1 + len(PAPER_SETS)) + "|"]
-    for name, model, method in METHODS:
-        if (model, method, PROTOCOLS[0]) not in found:
-            continue
-        cells = []
-        for protocol in PAPER_SETS:
-            theirs = paper_nme(model, protocol, score == "nme_rigid") if method == "network" and score != "nme_levelled" else None
-            cells.append(f"{found[model, method, protocol]:.3f}" + ("" if theirs is None else f" ({theirs:.3f})"))
-        rows.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(rows)
+    rows = []
+    for name, (title, model, method, _) in METHODS.items():
+        if title and (model, method, "florence") in found:
+            row = {"": title}
+            for protocol, heading in PAPER_SETS.items():
+                theirs = None if score == "nme_depth_aligned" else paper_nme(name, protocol, score == "nme_rigid")
+                ours = f"{found[model, method, protocol]:.3f}"
+                row[heading] = ours if theirs is None else f"{ours} ({theirs:.3f})"
+            rows.append(row)
+    return markdown(pd.DataFrame(rows))
 
 
 def spread_table(lines: Sequence[Mapping[str, Any]], keys: Sequence[str], scores: Mapping[str, str]) -> str:
-    """Means and sample standard deviations over seeds in Markdown: a row for each combination of `keys`, a column for each score.
+    """Means and sample standard deviations over seeds in Markdown: a row for each combination of `keys`.
 
     Parameters
     ----------
     keys : what tells the rows apart: "method", or "sigma" and "landmarks".
     scores : score -> heading: {"nme": "NME"}.
     """
-    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
-    for line in lines:
-        groups.setdefault(tuple(line[key] for key in keys), []).append(line)
-    rows = ["| " + " | ".join([*keys, *scores.values()]) + " |", "|---" * (len(keys) + len(scores)) + "|"]
-    for group, members in groups.items():
-        found = [spread([line[score] for line in members]) for score in scores]
-        cells = [f"{values['mean']:.3f}" + (f" ± {values['std']:.3f}" if "std" in values else "") for values in found]
-        rows.append("| " + " | ".join([*map(str, group), *cells]) + " |")
-    return "\n".join(rows)
+    groups = pd.DataFrame(lines).groupby(list(keys), sort=False)[list(scores)]
+    spread = groups.std().map(lambda value: "" if pd.isna(value) else f" ± {value:.3f}")
+    return markdown((groups.mean().map("{:.3f}".format) + spread).rename(columns=scores).reset_index())

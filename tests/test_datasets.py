@@ -9,13 +9,12 @@ import torch
 
 import vrn_lite as vrn
 from licensed import bald, pose, write_model, write_photo, write_ply
-from vrn_lite.datasets.real import RealSet, files_in
-from vrn_lite.datasets.scans import levelled
-from vrn_lite.evaluation.evaluate import compare, evaluate, summary
-from vrn_lite.evaluation.testsets import florence
+from vrn_lite.evaluation.evaluate import evaluate
+from vrn_lite.evaluation.predictors import default_predictors, oracle_predictor
 from vrn_lite.faces import procedural
 from vrn_lite.frame import InputError
 from vrn_lite.networks.base import build
+from vrn_lite.presets import PRESETS
 
 
 @pytest.fixture(scope="module")
@@ -34,76 +33,49 @@ def photos(data):
     return vrn.datasets.aflw2000(data / "aflw", vrn.faces.basel(data / "basel"))
 
 
-def test_evaluate_takes_a_real_set_in_place_of_a_face_model(photos):
-    table = evaluate(build("vrn", "tiny").eval(), photos)
-    assert (table.source, table.protocol) == ("AFLW2000-3D", "aflw2000")
-    assert table.methods == ("network", "oracle", "mean face")
-    rows = table.of("oracle").rows
-    assert [row.tag for row in rows] == ["image00000", "image00001", "image00002"]
-    assert [row.sample for row in rows] == [0, 1, 2]
-    assert all(row.iou == 1 for row in rows)
+def test_a_real_set_is_measured_like_a_rendered_one(photos):
+    scores = evaluate(build("vrn", "tiny").eval(), photos)
+    assert scores.predictors == ("vrn", "oracle", "mean face")
+    frame = scores.of("oracle").frame
+    assert set(zip(frame.protocol, frame.faces, strict=True)) == {("aflw2000", "AFLW2000-3D")}
+    assert frame.tag.tolist() == ["image00000", "image00001", "image00002"]
+    assert frame["sample"].tolist() == [0, 1, 2]
+    assert (frame.iou == 1).all()
 
 
 def test_samples_of_unequal_batches_are_numbered_through(data):
     """Fifteen poses a scan, whatever the size of a rendered set's batches."""
     write_ply(data / "two" / "a.ply")
     write_ply(data / "two" / "b.ply")
-    table = evaluate(None, vrn.datasets.florence(data / "two", procedural()), preset="tiny")
-    assert [row.sample for row in table.of("oracle").rows] == list(range(30))
-    assert [row.yaw for row in table.of("oracle").rows] == 6 * [-80, -40, 0, 40, 80]
+    frame = evaluate({"oracle": oracle_predictor(PRESETS["tiny"])}, vrn.datasets.florence(data / "two", procedural())).frame
+    assert frame["sample"].tolist() == list(range(30))
+    assert frame.yaw.tolist() == 6 * [-80, -40, 0, 40, 80]
 
 
-def test_compare_measures_every_kind_of_network_on_scans(data):
+def test_every_kind_of_network_is_measured_on_scans(data):
     networks = {name: build(name, "tiny").eval() for name in ("vrn", "guided", "unaligned")}
-    test = vrn.datasets.florence(data / "scans", procedural())
-    seen = []
-    tables = compare(networks, test, detector=build("landmarks", "tiny").eval(), n=4, progress=lambda done, total: seen.append((done, total)))
-    assert tables["guided"].methods == ("network", "true landmarks", "oracle", "mean face")
-    assert tables["unaligned"].methods == ("network", "put back", "oracle", "mean face")
-    assert seen[-1][0] == seen[-1][1] == 4 * (1 + 2 + 2 + 2)
-    assert {line["faces"] for line in summary(tables)} == {"Florence"}
-    assert all(row.tag == "Neutral" for row in tables["vrn"].rows)
+    test = vrn.datasets.florence(data / "scans", procedural()).first(4).seen_by(build("landmarks", "tiny").eval())
+    scores = evaluate(default_predictors(networks, test), test)
+    assert scores.frame.groupby("predictor").size().eq(4).all()
+    assert len(scores.predictors) == 1 + 2 + 2 + 2
+    assert set(scores.frame.faces) == {"Florence"}
+    assert set(scores.frame.tag) == {"Neutral"}
 
 
 def test_a_real_set_is_cut_at_n_and_refuses_more(photos):
-    assert len(evaluate(None, photos, n=2, preset="tiny", bounds=True).of("oracle").rows) == 2
+    assert len(evaluate({"oracle": oracle_predictor(PRESETS["tiny"])}, photos.first(2)).frame) == 2
     with pytest.raises(InputError, match="AFLW2000-3D has 3 samples here, got n = 4"):
-        evaluate(None, photos, n=4, preset="tiny")
-
-
-def test_a_set_ends_where_it_is_cut():
-    """Batches after the last sample are not made."""
-    face, made = procedural(), []
-
-    def batches(grid, seed):
-        for start in range(3):
-            made.append(start)
-            yield next(florence(face, 5, seed, preset="tiny"))
-
-    test = RealSet("florence", "toy", levelled(face), 15, batches)
-    assert [len(part) for part in test(7, preset="tiny")] == [5, 2]
-    assert made == [0, 1]
-    assert sum(len(part) for part in test(preset="tiny")) == 15
-
-
-def test_files_in_the_folder_itself_come_before_those_further_down(tmp_path):
-    for name in ("b.PLY", "a.ply", "deep/c.ply", "deep/d.txt"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    assert [path.name for path in files_in(tmp_path, (".ply",), "scans")] == ["a.ply", "b.PLY"]
-    assert [path.name for path in files_in(tmp_path, (".txt",), "notes")] == ["d.txt"]
-    with pytest.raises(InputError, match=r"no meshes \(.obj\) in"):
-        files_in(tmp_path, (".obj",), "meshes")
+        photos.first(4)
 
 
 def test_the_command_line_evaluates_photographs_end_to_end(run, data, tiny):
     code, out, _ = run("evaluate", tiny, "--protocol", "aflw2000", "--data", data / "aflw", "--basel", data / "basel", "--json", "found.json")
     assert code == 0
     assert "| aflw2000 | AFLW2000-3D |" in out
-    found = json.loads(Path("found.json").read_text())["aflw2000"][str(tiny)]
-    assert found["methods"]["oracle"]["n"] == found["methods"]["network"]["n"] == 3
-    assert found["methods"]["oracle"]["nme"] < 0.06
-    assert {row["tag"] for row in found["rows"]} == {"image00000", "image00001", "image00002"}
+    found = json.loads(Path("found.json").read_text())
+    assert [row["predictor"] for row in found] == 3 * [str(tiny)] + 3 * ["oracle"] + 3 * ["mean face"]
+    assert max(row["nme"] for row in found[3:6]) < 0.06
+    assert {row["tag"] for row in found} == {"image00000", "image00001", "image00002"}
 
 
 def test_the_command_line_evaluates_scans_end_to_end(run, data, tiny):
