@@ -496,11 +496,12 @@ def stale() -> dict[Path, str]:
 
 
 def kept(path: Path) -> str | None:
-    """Text of a file on the disk, a notebook's without its outputs; None if there is no such file."""
-    if not path.exists():
+    """Text of a file on the disk, a notebook's without its outputs; None if there is none, or a merge broke it."""
+    try:
+        value = path.read_text(encoding="utf-8")
+        return stripped(value) if path.suffix == ".ipynb" else value
+    except (FileNotFoundError, json.JSONDecodeError):
         return None
-    value = path.read_text(encoding="utf-8")
-    return stripped(value) if path.suffix == ".ipynb" else value
 
 
 def teachers(folder: Path) -> list[Path]:

@@ -243,3 +243,19 @@ def test_nbgrader_export_hides_the_tests_and_grades_every_exercise(tmp_path):
         assert path.parent == tmp_path / "source" / "vrn_lite"
     assert points == len(EXERCISES)
     compile((tmp_path / "nbgrader_config.py").read_text(), "nbgrader_config.py", "exec")
+
+
+def test_links_to_the_glossary_meet_its_words_and_every_word_is_linked():
+    words = re.findall(r"^### (.*)$", (editions.NOTEBOOKS / "GLOSSARY.md").read_text(encoding="utf-8"), re.M)
+    anchors = [re.sub(r"[^\w\- ]", "", word.lower()).replace(" ", "-") for word in words]
+    linked = {link for path in SOURCES for link in re.findall(r"GLOSSARY\.md#([\w-]+)", path.read_text(encoding="utf-8"))}
+    assert linked == set(anchors)
+    assert len(anchors) == len(linked)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_every_notebook_has_a_question_to_discuss_and_the_teacher_an_answer(path):
+    source = editions.read(path)
+    assert "**Discuss:**" in editions.text(source["cells"][-1])
+    for made, answered in ((editions.student, False), (editions.teacher, True)):
+        assert ("On the question to discuss:" in editions.text(made(source, path.stem)["cells"][-1])) == answered

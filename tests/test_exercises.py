@@ -154,6 +154,12 @@ def test_blanks_of_all_kinds_are_not_yet():
         assert "⬜" in book.check("01.2", blank)._repr_markdown_()
 
 
+def test_a_forgotten_return_gets_a_hint_of_its_own():
+    feedback = book.check("01.2", lambda dx, dy: None)
+    assert (feedback.kind, feedback.right) == ("not yet", None)
+    assert "`return`" in feedback.text
+
+
 def test_writing_into_the_arguments_is_noticed_and_does_no_harm():
     assert book.check("01.1", lambda depths, slices, depth_scale: depths.zero_()).right is False
 

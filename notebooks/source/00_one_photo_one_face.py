@@ -11,13 +11,13 @@
 # [![Open in Binder](https://mybinder.org/badge_logo.svg)](https://mybinder.org/v2/gh/OWNER/vrn_lite/main?urlpath=lab/tree/notebooks/00_one_photo_one_face.ipynb)
 #
 # **What you will see.** One photograph goes in, a 3D face comes out, and you can turn it with the mouse. Then you open the
-# network's answer, a *volume*, and leaf through it slice by slice. At the end you take the face home as a file.
+# network's answer, a *volume*, and leaf through it slice by [slice](GLOSSARY.md#slice). At the end you take the face home as a file.
 #
 # **You need** nothing but this page. **Time:** the cells take about one minute, on a CPU or a GPU.
 #
 # The method is that of Jackson, Bulat, Argyriou and Tzimiropoulos, *Large Pose 3D Face Reconstruction from a Single Image via
 # Direct Volumetric CNN Regression*, ICCV 2017 ([arXiv:1703.07834](https://arxiv.org/abs/1703.07834)), below "the paper".
-# The network was trained for this package, on drawn faces only. It has never seen a photograph of a person.
+# The network was trained for this package, on rendered faces only. It has never seen a photograph of a person.
 
 # %% set-up
 # Set-up: run me first. On Colab this installs the package (20 s); elsewhere it is there already.
@@ -51,6 +51,8 @@ print(f"vrn_lite, profile {profile}, PyTorch {torch.__version__}")
 #
 # All figures are live. In JupyterLab a figure first shows as a still picture; point at it and wait a second to wake it.
 # Then it can be turned, zoomed, or moved through with its slider.
+#
+# The cell above printed a [running profile](GLOSSARY.md#running-profile), `cpu` or `gpu`: how much the notebooks compute on this machine.
 
 # %% photo
 photo = skimage.data.astronaut()  # [height, width, 3], bytes
@@ -63,7 +65,7 @@ viz.show(
 # %% reconstruct-text [markdown]
 # ## 2. One line
 #
-# `reconstruct` finds the face, crops it, asks the network which points of space lie inside the head, and draws the surface
+# `reconstruct` finds the face, [crops](GLOSSARY.md#crop) it, asks the network which points of space lie inside the head, and draws the surface
 # between inside and outside.
 
 # %% reconstruct
@@ -125,7 +127,7 @@ viz.show(
 # %% volume-text [markdown]
 # ## 4. What the network answers
 #
-# The answer is a volume: a stack of slices, from near the camera to behind the face. Each voxel (a pixel with depth) holds
+# The answer is a [volume](GLOSSARY.md#volume): a stack of slices, from near the camera to behind the face. Each [voxel](GLOSSARY.md#voxel) (a pixel with depth) holds
 # the probability that this point lies inside the head: dark is 0, bright is 1. Move the slider. The tip of the nose comes first, then the forehead and the cheeks, then
 # the chin and the whole outline of the face. Hair, ears and neck are left out. Towards the back the slices fade: behind the face
 # the network is less sure.
@@ -189,7 +191,12 @@ viz.show(figure, f"The face from your photograph; {len(mine.mesh.vertices):,} ve
 #
 # ## Summary
 #
-# A photograph became a crop, the crop a volume of probabilities, the volume a surface. No model of a face was fitted, no landmark was
+# A photograph became a crop, the crop a volume of probabilities, the volume a surface. No model of a face was fitted, no [landmark](GLOSSARY.md#landmark) was
 # needed: the network answers for every point of space directly. That is the idea of the paper.
 #
-# **Next:** [01_volumetric_encoding.ipynb](01_volumetric_encoding.ipynb) builds such a volume from a mesh, and answers the question about the wall.
+# **Discuss:** Reconstructions of this kind are shown to courts and doctors. What would have to be printed beside such a surface?
+#
+# **Next:** [01_volumetric_encoding.ipynb](01_volumetric_encoding.ipynb) builds such a volume from a [mesh](GLOSSARY.md#mesh), and answers the question about the wall.
+#
+# <!-- teacher -->
+# On the question to discuss: Which part was seen and which was guessed, what the network was trained on, and how large its error is on faces with known truth. A confident look is no evidence: the surface is as smooth where it is guessed.

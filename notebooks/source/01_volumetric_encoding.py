@@ -54,7 +54,7 @@ print(f"vrn_lite, profile {profile}, PyTorch {torch.__version__}")
 # for each voxel of a fixed grid, one question: is its centre inside the head? To have an inside, the surface must be closed.
 #
 # The face below comes from a model that is built into the package (notebook 02 is about it). Its face patch is open: at the eyes, at the mouth, and all around
-# its rim. So the holes are closed, and the rim is drawn straight back to a flat wall behind the face. This is the wall
+# its rim there are [boundary edges](GLOSSARY.md#boundary-edge). So the holes are closed, and the rim is drawn straight back to a flat wall behind the face. This is the wall
 # that you saw in notebook 00: nobody measured it. It is the paper's convention, too.
 
 # %% face
@@ -67,8 +67,8 @@ print(f"solid:      {len(solid):,} triangles, {len(boundary_edges(solid))} bound
 assert len(boundary_edges(solid)) == 0
 
 # %% place-text [markdown]
-# A camera places the head in the **voxel frame**: x to the right, y down, z away from the viewer. One unit is one pixel of the network's input.
-# The camera is orthographic: all rays run along z. So one pixel of the image is one column of the volume. With perspective it would not be. The head
+# A camera places the head in the [**voxel frame**](GLOSSARY.md#voxel-frame): x to the right, y down, z away from the viewer. One unit is one pixel of the network's input.
+# The camera is [orthographic](GLOSSARY.md#orthographic): all rays run along z. So one pixel of the image is one column of the volume. With perspective it would not be. The head
 # is turned by 20 degrees, so that nothing lines up with the grid by accident.
 #
 # Point at the figure to wake it, turn it and move its slider to the closed solid. *Predict first:* how does the solid look from behind?
@@ -100,8 +100,8 @@ viz.show(
 # %% fragments-text [markdown]
 # ## 2. One ray
 #
-# Send a ray through the centre of a pixel, away from the viewer. Each time it crosses the surface, it enters or leaves the head. We call such a crossing a *fragment*. The
-# package's rasterizer lists all fragments of a mesh at once. Here are those of one pixel, on the cheek beside the nose.
+# Send a ray through the centre of a pixel, away from the viewer. Each time it crosses the surface, it enters or leaves the head. We call such a crossing a [*fragment*](GLOSSARY.md#fragment). The
+# package's [rasterizer](GLOSSARY.md#rasterization) lists all fragments of a mesh at once. Here are those of one pixel, on the cheek beside the nose.
 
 # %% fragments
 fragments = rasterize(points[None], solid, grid.height, grid.width)
@@ -146,7 +146,7 @@ except ValueError as error:
 # ### Exercise 1: fill a column
 #
 # Slice d has its centre at depth **(d + 1/2) / depth_scale**. A centre lies inside if the ray has crossed the surface an *odd* number of times before it. Write the
-# function. It gets the depths of the fragments (in pixels, in any order), the number of slices and the depth scale (slices per pixel), and gives one True or False per slice.
+# function. It gets the depths of the fragments (in pixels, in any order), the number of slices and the [depth scale](GLOSSARY.md#depth-scale) (slices per pixel), and gives one True or False per slice.
 
 
 # %% ex1
@@ -165,7 +165,7 @@ exercises.check("01.1", fill_column)
 # `voxelize` does this for all columns at once. Each fragment toggles all voxels behind it. What is toggled an odd number of times is inside. This is
 # the *exclusive or* along the depth axis, and it needs no test of any point against any triangle. The result holds True or False for each voxel: `volume[d, r, c]`.
 #
-# Is it right? The number of voxels inside, times the size of a voxel, must be the volume of the mesh. That one is known exactly: the divergence theorem gives it from the triangles alone.
+# Is it right? The number of voxels inside, times the size of a voxel, must be the volume of the mesh. That one is known exactly: the [divergence theorem](GLOSSARY.md#divergence-theorem) gives it from the triangles alone.
 # Then move through the slices. A hole in a slice is a hollow of the surface: an eye socket, or the gap between the lips.
 
 # %% voxelize
@@ -271,7 +271,7 @@ exercises.check("01.2", is_top_left)
 # %% surface-text [markdown]
 # ## 5. Back to a mesh
 #
-# The surface is where the volume changes from 0 to 1: marching cubes finds it. Its output is in indices (d, r, c). To get points (x, y, z), reverse the axes, add the
+# The surface is where the volume changes from 0 to 1: [marching cubes](GLOSSARY.md#marching-cubes) finds it. Its output is in indices (d, r, c). To get points (x, y, z), reverse the axes, add the
 # half voxel, and divide by the depth scale. It sounds trivial. Forget the half voxel, and every reconstruction is shifted by half a pixel.
 #
 # A ball tells at once whether all of this is right. We know its centre and its radius. (Roughness, in the print, is the standard deviation of the distance from the centre.)
@@ -309,8 +309,8 @@ exercises.check("01.3", to_points)
 # %% figure3-text [markdown]
 # ## 6. What the grid costs: the paper's figure 3
 #
-# From mesh to volume and back, something is lost. The paper measures it as a normalised mean error (NME): the mean distance between a vertex of the true face and its partner on the
-# reconstructed surface, divided by the distance between the outer corners of the eyes. No network takes part. This is the floor that no network on this grid can get below.
+# From mesh to volume and back, something is lost. The paper measures it as a normalised mean error ([NME](GLOSSARY.md#nme)): the mean distance between a [vertex](GLOSSARY.md#vertex) of the true face and the [corresponding](GLOSSARY.md#correspondence) point of the
+# reconstructed surface, divided by the [distance between the outer corners of the eyes](GLOSSARY.md#interocular-distance). No network takes part: it is the error of the grid, and it is there before a network errs. (Soft values can lower it a little on coarse grids: notebook 09, section 6.)
 #
 # We repeat the measurement, on our own faces, for grids of growing size, and draw the paper's curve beside it. Both axes are logarithmic.
 
@@ -386,7 +386,7 @@ viz.show(
 
 # %% figure3-after [markdown]
 # All three curves fall like 1/n, n being the cube root of the number of voxels: NME * n is nearly the same at every size. Half the voxel, half the error.
-# Ours lie about a quarter to a third above the paper's. Two things can explain that, and the paper settles neither: how large its faces were inside these grids, and how its iso-surface was sampled.
+# Ours lie about a quarter to a third above the paper's. Two things can explain that, and the paper settles neither: how large its faces were inside these grids, and how its [iso-surface](GLOSSARY.md#iso-surface) was sampled.
 #
 # The second one matters, because this measure pairs *vertices*. A true vertex looks for the nearest vertex of the surface, and that is a fraction of a voxel away even if the surface itself is perfect.
 # At a depth scale of 1.5 voxels are longer than at 2.0, so the error is a little larger. In return the grid is deeper: section 8 shows what this buys.
@@ -412,9 +412,9 @@ print(
 assert roughness_soft < float(radius.std()) / 2
 
 # %% soft-network-text [markdown]
-# We let the shipped network answer for a drawn face, and take two surfaces from the same answer: from the probabilities, and from the same probabilities rounded to 0 and 1. *Predict:* which one is smoother? Which one is nearer to the truth?
+# We let the shipped network answer for a rendered face, and take two surfaces from the same answer: from the probabilities, and from the same probabilities rounded to 0 and 1. *Predict:* which one is smoother? Which one is nearer to the truth?
 #
-# The numbers are means over a few drawn faces. The pictures show the one with the smallest error. (Drawn faces are made difficult on purpose: notebook 02 says why.)
+# The numbers are means over a few rendered faces. The pictures show the one with the smallest error. (Rendered faces are made difficult on purpose: notebook 02 says why.)
 
 # %% soft-predict [markdown]
 # Which surface is smoother, the one of the probabilities or the one of the rounded volume? Which one is nearer to the truth?
@@ -466,7 +466,7 @@ assert sum(map(roughness, soft)) < sum(map(roughness, hard))
 # %% soft-face
 viz.show(
     viz.images_figure({"image": pairs.images[best]}, "The face of the next figures"),
-    "A drawn face, as the network gets it.",
+    "A rendered face, as the network gets it.",
 )
 
 # %% soft-figure
@@ -519,7 +519,7 @@ viz.show(
 # %% depth-text [markdown]
 # ## 8. A grid that is too shallow
 #
-# The authors' grid has 200 slices at a depth scale of 2: 100 pixels deep. Our crop makes a face about 90 pixels large. Seen from the front, most heads fit. Seen from the side, the head is scaled up (its profile is narrow), and its
+# The authors' grid has 200 slices at a depth scale of 2: 100 pixels deep. Our crop makes a face about 90 pixels large. Seen from the front, most heads fit. Seen from the side, the head is scaled up (its [profile](GLOSSARY.md#profile-view) is narrow), and its
 # width now runs along the depth: it no longer fits. What is outside the grid is cut off, and the network is trained on the stump.
 #
 # We turn many random faces to each yaw, and count the vertices of the face that fall outside, at depth scale 2.0 (the authors') and 1.5 (ours; 133 pixels deep).
@@ -600,9 +600,14 @@ viz.show(
 # ## Summary
 #
 # * A closed mesh becomes a volume by counting: odd is inside. Image and volume come from the same list of fragments.
-# * A pixel centre on a shared edge must count once. The top-left rule does that, and an odd column proves that a mesh is open.
+# * A pixel centre on a shared edge must count once. The [top-left rule](GLOSSARY.md#top-left-rule) does that, and an odd column proves that a mesh is open.
 # * The way back is marching cubes, a half voxel and a depth scale. What is lost falls with the size of the grid, as in the paper's figure 3.
 # * Probabilities carry more than bits: surfaces from soft answers are smoother than their grid.
-# * A grid must be deep enough for the pose, not only for the face.
+# * A grid must be deep enough for the [pose](GLOSSARY.md#pose), not only for the face.
+#
+# **Discuss:** A volume says inside or outside. What of a face can it not say, however fine the grid?
 #
 # **Next:** [02_faces_and_images.ipynb](02_faces_and_images.ipynb). Where do thousands of faces with their true shape come from?
+#
+# <!-- teacher -->
+# On the question to discuss: Anything thinner than a voxel (lids, lips, hair), anything without an inside (an open mouth has to be filled), and colour. Two surfaces in one voxel are one.

@@ -50,13 +50,13 @@ print(f"vrn_lite, profile {profile}, PyTorch {torch.__version__}")
 # %% model-text [markdown]
 # ## 1. A face from numbers
 #
-# A *morphable face* is a mean face and two lists of displacements, one vector for each vertex:
+# A [*morphable face*](GLOSSARY.md#morphable-model) is a [mean face](GLOSSARY.md#mean-face) and two lists of displacements, one vector for each vertex:
 #
 # $$\text{face} = \text{mean} + \sum_i a_i\,\text{identity}_i + \sum_j b_j\,\text{expression}_j$$
 #
 # The $a_i$ say who it is. They are drawn from a normal distribution, N(0, 1). The $b_j$ say what the face does. They lie between 0 and 1.
 #
-# The package has a face of its own, sculpted in code: `vrn.faces.procedural()`. If you have fetched ICT-FaceKit, a model from real scans (`vrn-lite fetch ict`), write `vrn.faces.ict()` instead.
+# The package has a face of its own, sculpted in code: `vrn.faces.procedural()`. If you have fetched [ICT-FaceKit](GLOSSARY.md#ict-facekit), a model from real scans (`vrn-lite fetch ict`), write `vrn.faces.ict()` instead.
 # All cells work with either. (Figures wake when you point at them.)
 
 # %% model
@@ -270,7 +270,7 @@ exercises.check("02.3", mirror)
 # ## 6. From fragments to an image
 #
 # Notebook 01 listed all crossings of all rays. For the image, only the nearest one of each pixel counts. It knows its triangle and its place in it (three weights), so that
-# any property of the vertices can be read off: depth, normal, colour. Brightness is the product of the normal and the direction of the light, never below zero.
+# any property of the vertices can be read off: depth, [normal](GLOSSARY.md#normal), colour. Brightness is the product of the normal and the direction of the light, never below zero.
 
 # %% render
 turned = posed(mean.vertices[None], yaw=35, pitch=5)
@@ -306,9 +306,9 @@ viz.show(
 # %% appearance-text [markdown]
 # ## 7. Make them all different
 #
-# The network must learn shape. If all drawn faces had the same skin, the same light and a black background, it would learn to rely on these, and fail on the first photograph. So everything but the geometry
+# The network must learn shape. If all rendered faces had the same skin, the same light and a black background, it would learn to rely on these, and fail on the first photograph. So everything but the geometry
 # is drawn at random: skin, lips, brows, iris, hair, beard, lamps or light from all round and the shadows that they throw, background, clothes, things in front of the face, blur, noise, and the gain of each
-# colour channel. Three pictures in four are meant to look like snapshots. The fourth is a poor one, with strong faults and the paper's gains (0.6 to 1.4).
+# colour [channel](GLOSSARY.md#channel). Three pictures in four are meant to look like snapshots. The fourth is a poor one, with strong faults and the paper's gains (0.6 to 1.4).
 #
 # How often a thing is drawn stands in one dataclass, `vrn_lite.synth.appearance.Appearance`. With `make_pairs(..., appearance=Appearance(glasses=1.0))` everybody wears glasses, and nothing else changes.
 
@@ -337,16 +337,17 @@ rows = [torch.cat(list(row), dim=-1) for row in pairs.images.split(8)]
 sheet = torch.cat(rows, dim=-2)  # [3, rows * h, 8 * w]
 viz.show(
     viz.images_figure({"drawn at random": sheet}, f"{count} faces"),
-    f"A sheet of {count} small drawn faces with different skin, hair, light, pose and background.",
+    f"A sheet of {count} small rendered faces with different skin, hair, light, pose and"
+    " background.",
 )
 
 # %% appearance-after [markdown]
-# Look for yourself: would you call these faces? Which of them could you not reconstruct? The paper's augmentation is in there as well: turns in the image plane up to 45 degrees, shifts, scales, and one face in five mirrored.
+# Look for yourself: would you call these faces? Which of them could you not reconstruct? The paper's [augmentation](GLOSSARY.md#augmentation) is in there as well: turns in the image plane up to 45 degrees, shifts, scales, and one face in five mirrored.
 #
 # Photographed skins, eyes and hair make them more like people. They are not in the package; `vrn-lite fetch skins` fetches them (MakeHuman's assets, CC0), and then the cell above wears them.
 # The shipped networks were trained on pictures like these 64, made of ICT-FaceKit's shapes by `vrn-lite preview --faces ict --skins --seed 3`:
 #
-# ![Sixty-four drawn heads in photographed skin, with many poses, expressions, haircuts, lights and backgrounds](images/people.jpg)
+# ![Sixty-four rendered heads in photographed skin, with many poses, expressions, haircuts, lights and backgrounds](images/people.jpg)
 
 # %% pairs-text [markdown]
 # ## 8. Aligned by construction
@@ -354,7 +355,7 @@ viz.show(
 # This is the point of the whole exercise. Image and volume come from the same list of fragments, so they fit to the pixel. Below, the outline of the volume, seen along the rays, is drawn over
 # the image, and the landmarks over both. The outline is that of the face without ears and neck: the solid of notebook 01, drawn back to its wall.
 #
-# The network's task is thus local: what is at this pixel, and how deep? The paper shows what happens without this alignment, in an ablation that a later notebook repeats.
+# The network's task is thus local: what is at this pixel, and how deep? The paper shows what happens without this alignment, in an [ablation](GLOSSARY.md#ablation) that a later notebook repeats.
 
 # %% pairs
 one = int(pairs.yaw.abs().argsort()[count // 2])  # a face of middling yaw
@@ -374,8 +375,8 @@ figure = viz.images_figure(
 )
 viz.show(
     figure,
-    "A drawn face, the same face with the outline of its volume and its landmarks, and the depth at"
-    " which the volume begins behind each pixel.",
+    "A rendered face, the same face with the outline of its volume and its landmarks, and the depth"
+    " at which the volume begins behind each pixel.",
 )
 
 # %% pairs-check
@@ -416,4 +417,9 @@ viz.show(
 # * The nearest fragment makes the image, the parity of all fragments makes the volume. They fit because they are the same fragments.
 # * Only the shape must be learnable. All else is random.
 #
+# **Discuss:** The training images have random skin, light and background. What else would have to vary before you trusted such a network with everybody's face?
+#
 # **Next:** [03_hourglass.ipynb](03_hourglass.ipynb) looks at the network that turns one into the other.
+#
+# <!-- teacher -->
+# On the question to discuss: Age, illness, make-up, face coverings, and above all who was scanned for the face model: its modes can only mix the people in it. This is a question of fairness as well as of accuracy.

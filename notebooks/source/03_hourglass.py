@@ -10,11 +10,11 @@
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/OWNER/vrn_lite/blob/main/notebooks/03_hourglass.ipynb)
 # [![Open in Binder](https://mybinder.org/badge_logo.svg)](https://mybinder.org/v2/gh/OWNER/vrn_lite/main?urlpath=lab/tree/notebooks/03_hourglass.ipynb)
 #
-# **What you will learn.** How the network is built: a residual module, an hourglass made of such modules by one recursion, and the whole volumetric network.
+# **What you will learn.** How the network is built: a [residual module](GLOSSARY.md#residual-module), an [hourglass](GLOSSARY.md#hourglass) made of such modules by one recursion, and the whole volumetric network.
 # What it costs, part by part. How much of the image one cell of its answer can see. Why it gives a volume although it is a network for images.
 # What a trained one holds inside, and what happens if the recursion hangs on the wrong branch.
 #
-# **You need** notebook 01, and you should have met convolutions before. **Time:** about 40 minutes of reading; the cells take one to two minutes on a CPU, with or without a GPU.
+# **You need** notebook 01, and you should have met [convolutions](GLOSSARY.md#convolution) before. **Time:** about 40 minutes of reading; the cells take one to two minutes on a CPU, with or without a GPU.
 #
 # Cells that only measure and draw are folded: click on ··· to read one.
 #
@@ -55,7 +55,7 @@ print(f"vrn_lite, profile {profile}, PyTorch {torch.__version__}")
 # ## 1. Shapes by hand
 #
 # The network takes a colour image of 192 x 192 pixels and gives a volume of 200 x 192 x 192 voxels. It works on a quarter of the image's size (48 x 48 cells) and, inside the hourglass, on half of that,
-# four times over. A convolution or a pooling with kernel k, stride s and padding p turns n cells into
+# four times over. A convolution or a [pooling](GLOSSARY.md#pooling) with kernel k, stride s and padding p turns n cells into
 #
 # $$n' = \left\lfloor \frac{n + 2p - k}{s} \right\rfloor + 1$$
 #
@@ -109,13 +109,8 @@ names = [
 ]
 names += [inside + 2 * "below." + "merge", inside + "merge", "head", ""]
 for (step, guess), name in zip(mine.items(), names, strict=True):
-    verdict = (
-        "not yet"
-        if guess is ...
-        else "right"
-        if tuple(guess) == shapes[name]
-        else f"you have {guess}"
-    )
+    right = str(guess).strip("()[]") == str(shapes[name]).strip("()")
+    verdict = "not yet" if guess is ... else "right" if right else f"you have {guess}"
     print(f"{step:48} {'?' if guess is ... else shapes[name]!s:16} {verdict}")
 assert shapes[inside + 3 * "below." + "below"] == (256, 3, 3)
 
@@ -130,7 +125,7 @@ assert shapes[inside + 3 * "below." + "below"] == (256, 3, 3)
 #
 # $$y = x + W_3\,\rho(\beta_3(W_2\,\rho(\beta_2(W_1\,\rho(\beta_1(x))))))$$
 #
-# W are the convolutions, β batch norms, ρ is ReLU. Norm and ReLU come *before* each convolution: this is called pre-activation. The squeeze in the middle is called a bottleneck; it makes the expensive 3 x 3 convolution four times cheaper. Here it is in full, beside the package's.
+# W are the convolutions, β [batch norms](GLOSSARY.md#batch-norm), ρ is [ReLU](GLOSSARY.md#relu). Norm and ReLU come *before* each convolution: this is called pre-activation. The squeeze in the middle is called a bottleneck; it makes the expensive 3 x 3 convolution four times cheaper. Here it is in full, beside the package's.
 
 
 # %% residual
@@ -297,7 +292,7 @@ print(
 # ## 5. The hourglass: one recursion
 #
 # A face cannot be understood through a keyhole. To say how deep a cheek is, the network must know where the nose points. So the image is made smaller, until a few cells hold all of it, and then larger again. On the way back, each
-# size meets its partner from the way down over a *skip* branch, which has kept the details.
+# size meets its partner from the way down over a [*skip* branch](GLOSSARY.md#skip), which has kept the details.
 #
 # ```text
 # x --+-------------- m modules (skip) -----------------------(+)-- 1 module -- y
@@ -413,7 +408,7 @@ viz.show(
 # %% cost-text [markdown]
 # ## 7. What it costs
 #
-# Two prices: parameters (memory, and what has to be learned) and multiply-adds (time). A convolution multiplies each of its weights once for each cell of its output, so hooks on all convolutions are enough to count both.
+# Two prices: [parameters](GLOSSARY.md#parameter) (memory, and what has to be learned) and [multiply-adds](GLOSSARY.md#multiply-add) (time). A convolution multiplies each of its weights once for each cell of its output, so hooks on all convolutions are enough to count both.
 # *Predict:* where are most of the parameters, and where is most of the work?
 
 
@@ -507,7 +502,7 @@ viz.show(
 # %% cost-after [markdown]
 # A module costs the same number of parameters on every size, but a quarter of the work one level further down: compare 24 x 24, 12 x 12 and 6 x 6, which have 20 modules each. (At 48 x 48 there are only eight: the skips and the modules after the sums.) So the deep levels, which see most, are nearly free.
 #
-# The total must agree with a closed form: the stem, two hourglasses of 13 m + 4 modules with two projections each (1 x 1 convolution, batch norm, ReLU), and the head.
+# The total must agree with a closed form: the [stem](GLOSSARY.md#stem), two hourglasses of 13 m + 4 modules with two projections each (1 x 1 convolution, batch norm, ReLU), and the [head](GLOSSARY.md#head).
 
 
 # %% cost-check
@@ -542,7 +537,7 @@ assert guided == 24_975_944
 # %% field-text [markdown]
 # ## 8. What one cell can see
 #
-# One cell of the output depends on a part of the image: its *receptive field*. It can be measured. Take the derivative of one output cell with respect to every pixel: where it is not zero, the cell sees.
+# One cell of the output depends on a part of the image: its [*receptive field*](GLOSSARY.md#receptive-field). It can be measured. Take the derivative of one output cell with respect to every pixel: where it is not zero, the cell sees.
 #
 # We compare three networks with random weights: the stem alone, the stem with one level of hourglass, and with four levels (one module in each place). The derivative is averaged over eight images of noise and drawn over a photograph, on a logarithmic scale.
 # *Predict:* how many pixels wide is each of them?
@@ -620,7 +615,7 @@ viz.show(
 # The stem sees a keyhole, four levels see the whole image. By hand: a layer of kernel k makes the field larger by k - 1 cells of *its own input*, and after every stride one cell is that many pixels wider. For the stem this gives 29 px.
 # One level adds 4 px for pooling, 3 x 16 px for the three modules on the pooled branch, where a cell is 8 px wide, and 8 px for the module after the sum: 89 px.
 #
-# Most of the derivative comes from a smaller square in the middle, though: that is the second number of each line. Nobody has told these random networks where to look. Section 10 shows where a trained one looks.
+# Most of the derivative comes from a smaller square in the middle, though: that is the second number of each line. Nothing has taught these random networks where to look. Section 10 shows where a trained one looks.
 #
 # ### Exercise 4: the receptive field
 #
@@ -734,7 +729,7 @@ viz.show(
 # %% inside-text [markdown]
 # ## 10. Inside a trained network
 #
-# The shipped network is smaller than the paper's (preset `colab`: images of 128 x 128 pixels, 32 x 32 cells, one hourglass of 128 channels, m = 2), but its shape is the same. We show it the photograph and keep what passes through: each row below is one size, each column one channel. All
+# The shipped network is smaller than the paper's ([preset](GLOSSARY.md#preset) `colab`: images of 128 x 128 pixels, 32 x 32 cells, one hourglass of 128 channels, m = 2), but its shape is the same. We show it the photograph and keep what passes through: each row below is one size, each column one channel. All
 # channels are there; the slider turns the pages. *Look for:* which rows still show a face? Is there a channel that finds the eyes, the outline, the background?
 
 # %% maps tags=["hide-input"]
@@ -793,7 +788,7 @@ viz.show(
 )
 
 # %% cut-text [markdown]
-# Looking is not proof. To learn what a size contributes, take it away: put zeros in place of what comes up from below a level (then all smaller sizes are lost, too), or in place of a skip branch, and compare the answer with the truth, on drawn faces. IoU is the share of voxels that two volumes have in common: 1 is perfect.
+# Looking is not proof. To learn what a size contributes, take it away: put zeros in place of what comes up from below a level (then all smaller sizes are lost, too), or in place of a skip branch, and compare the answer with the truth, on rendered faces. [IoU](GLOSSARY.md#iou) is the share of voxels that two volumes have in common: 1 is perfect.
 # A network that was trained with a part does not expect it to be missing; so this tells what the answer *rests* on, not what a network trained without it could do. In the pictures, an empty field is an answer, too: no voxel is above one half.
 
 # %% cut
@@ -851,8 +846,8 @@ viz.show(
 )
 
 # %% rays-text [markdown]
-# The skips carry little of this answer, and what comes up from below carries nearly all of it. Cutting from 8 x 8 down is even worse than cutting from 16 x 16 down, although less is taken away:
-# the modules after the cut get a mixture that they have never met. Without the smallest size, 2 x 2, little changes.
+# Compare the two kinds of lines: how much do the skips carry of this answer, and how much comes up from below? A smaller cut can be worse than a larger one, although less is taken away:
+# the modules after the cut get a mixture that they have never met.
 #
 # Which slice answers where? Follow three rays into the volume: through the point that is nearest to the viewer, through a point of the face farther to the side, and past the head. A ray is one pixel's list of slices, so it is simply `chances[:, row, column]`.
 
@@ -1030,4 +1025,9 @@ viz.show(
 # * Depth slices are channels. That makes a volume as cheap as an image, and it needs image and volume to be aligned.
 # * The same modules, wired differently, cost 2.6 times as much and see less.
 #
+# **Discuss:** A network for images answers with a volume, because depth slices are channels. Which other three-dimensional tasks could be put this way, and which could not?
+#
 # **Next:** [04_train_vrn.ipynb](04_train_vrn.ipynb) trains such a network on faces made on the fly, while you watch.
+#
+# <!-- teacher -->
+# On the question to discuss: It works where each answer belongs to one ray of the image: depth, layers, occupancy in front of a camera. It does not where things must turn or move between rays, or where the output has another frame than the image: notebook 08.

@@ -10,11 +10,11 @@
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/OWNER/vrn_lite/blob/main/notebooks/04_train_vrn.ipynb)
 # [![Open in Binder](https://mybinder.org/badge_logo.svg)](https://mybinder.org/v2/gh/OWNER/vrn_lite/main?urlpath=lab/tree/notebooks/04_train_vrn.ipynb)
 #
-# **What you will learn.** What the network is shown, and what it is asked for: one pair. What its loss is, written by hand. Two recipes that move the weights, the
+# **What you will learn.** What the network is shown, and what it is asked for: one pair. What its [loss](GLOSSARY.md#loss) is, written by hand. Two recipes that move the weights, the
 # paper's and a faster one. Then you train a network from nothing, watch faces appear, and measure it on faces it has never seen:
 # beside answers that need no training at all, and beside the weights that come with this package.
 #
-# **You need** notebooks 01 to 03. **Time:** about 25 minutes of reading; the training takes 6 to 10 minutes on two CPU cores, a few minutes on a GPU.
+# **You need** notebooks 01 to 03. **Time:** about 25 minutes of reading; the training takes 6 to 10 minutes on two CPU cores, less on a GPU (not measured).
 #
 # Cells that only measure and draw are folded: click on ··· to read one.
 #
@@ -49,7 +49,7 @@ print(f"vrn_lite, profile {profile}, PyTorch {torch.__version__}")
 # %% pair-text [markdown]
 # ## 1. One pair
 #
-# The network learns from pairs: an image, and the volume that it should answer with. They are made on the fly, a new batch for each step, and no face comes twice. (The paper has 60,000 photographs, each with a face model
+# The network learns from pairs: an image, and the volume that it should answer with. They are made on the fly, a new [batch](GLOSSARY.md#batch) for each step, and no face comes twice. (The paper has 60,000 photographs, each with a face model
 # fitted to it, and shows each of them 40 times before it slows down.)
 #
 # The faces come from ICT-FaceKit, if you have fetched it (`vrn-lite fetch ict`), otherwise from the model that is built in. The first line below decides; change it to compare.
@@ -84,16 +84,16 @@ viz.show(
         },
         "Eight pairs",
     ),
-    "Eight drawn faces, turned, shifted and tilted, each beside its volume, which is drawn as a lit"
-    " surface.",
+    "Eight rendered faces, turned, shifted and tilted, each beside its volume, which is drawn as a"
+    " lit surface.",
 )
 
 
 # %% loss-text [markdown]
 # ## 2. The loss
 #
-# Every voxel is a question with two answers: inside or not. The network gives a number for it, the *logit* x. The sigmoid makes it a probability, p = 1 / (1 + exp(-x)).
-# The loss is the cross-entropy of all these answers, and all voxels count alike (the paper's equation 1, with V for the true volume; the paper adds up, we take the mean, so that the number
+# Every voxel is a question with two answers: inside or not. The network gives a number for it, the [*logit*](GLOSSARY.md#logit) x. The sigmoid makes it a probability, p = 1 / (1 + exp(-x)).
+# The loss is the [cross-entropy](GLOSSARY.md#cross-entropy) of all these answers, and all voxels count alike (the paper's equation 1, with V for the true volume; the paper adds up, we take the mean, so that the number
 # does not depend on the grid's size):
 #
 # $$\ell = -\frac{1}{N}\sum_{d, r, c}\; V_{drc}\,\log p_{drc} + (1 - V_{drc})\,\log(1 - p_{drc})$$
@@ -151,8 +151,8 @@ assert abs(float(by_hand - by_package)) < 1e-4
 # %% recipes-text [markdown]
 # ## 3. Two recipes
 #
-# A recipe says how the gradient moves the weights. The **paper's** (section 3.4): RMSProp, learning rate 1e-4, after 40 epochs 1e-5. How many epochs came after that is not published; we assume 40, so the drop is half-way. It is made for millions of
-# samples. **Ours** is for minutes: AdamW with a twenty times higher rate, which rises slowly at first (at full rate, fresh weights would be thrown far off) and falls
+# A recipe says how the [gradient](GLOSSARY.md#gradient) moves the weights. The **paper's** (section 3.4): [RMSProp](GLOSSARY.md#rmsprop), [learning rate](GLOSSARY.md#learning-rate) 1e-4, after 40 [epochs](GLOSSARY.md#epoch) 1e-5. How many epochs came after that is not published; we assume 40, so the drop is half-way. It is made for millions of
+# samples. **Ours** (all numbers of networks from scratch in this package) is for minutes: AdamW with a twenty times higher rate, which rises slowly at first (at full rate, fresh weights would be thrown far off) and falls
 # towards the end (so that the last batches no longer shake what was learnt).
 #
 # A second thing is for minutes, too: the paper turns every crop by up to 45 degrees in the image plane, moves it by up to 15 px and scales it by up to 15 % (`PAPER_JITTER`). That makes a network ready for bad
@@ -225,7 +225,7 @@ viz.show(
 # %% bounds-text [markdown]
 # ## 4. What can be had without learning
 #
-# Before training, know what a number is worth. The **held-out** faces are faces with seeds that no training uses. *Intersection over union* (IoU) says how well two solids agree: the voxels inside both, over those inside at least one.
+# Before training, know what a number is worth. The [**held-out**](GLOSSARY.md#held-out) faces are faces with [seeds](GLOSSARY.md#seed) that no training uses. *Intersection over union* (IoU) says how well two solids agree: the voxels inside both, over those inside at least one.
 # Three answers that need no image at all:
 #
 # * the same probability everywhere: the share of voxels that are inside;
@@ -434,12 +434,12 @@ viz.show(
 # %% evaluate-text [markdown]
 # ## 6. How good is it?
 #
-# The package's test: held-out faces, the oracle (the true volume, so only the grid's error is left) and the mean face at the *true* pose and size. The mean face knows what no network is told, and is
+# The package's test: held-out faces, the [oracle](GLOSSARY.md#oracle) (the true volume, so only the grid's error is left) and the mean face at the *true* pose and size. The mean face is given what no network knows, and is
 # hard to beat in a few minutes. NME is the paper's measure (notebook 01); the IoU of the front half leaves out the flat wall, which is easy.
 
 # %% evaluate
 count = {"ci": 4, "cpu": 64, "gpu": 256}[profile]
-shown = ["iou", "iou_front", "nme", "nme_depth_aligned"]  # the last: NME without depth offset
+shown = ["iou", "iou_front", "nme", "nme_depth_aligned"]  # the last: depth-aligned NME
 testset = vrn.heldout(face, count)
 mine = vrn.evaluate(network.eval(), testset)
 mine.mean()[shown].round(4)
@@ -448,7 +448,7 @@ mine.mean()[shown].round(4)
 # ## 7. With more time
 #
 # The package ships weights with the same architecture at 128 pixels, trained for hours on ICT faces. The same held-out faces, drawn at its size. If your faces are the built-in ones, it meets another
-# source than it was trained on; the two put the origin of depth in different places, so look at the NME without depth offset.
+# source than it was trained on; the two put the origin of depth in different places, so look at the [depth-aligned NME](GLOSSARY.md#depth-aligned-nme).
 
 # %% shipped
 shipped = vrn.load("vrn")
@@ -493,7 +493,7 @@ cases = {
 }
 panels = {
     title: {name: by_yaw(*case, score) for name, case in cases.items()}
-    for title, score in (("IoU", "iou"), ("NME without depth offset", "nme_depth_aligned"))
+    for title, score in (("IoU", "iou"), ("depth-aligned NME", "nme_depth_aligned"))
 }
 viz.show(
     viz.panels_figure(panels, "yaw (degrees)", f"{count} held-out faces by pose"),
@@ -508,4 +508,9 @@ viz.show(
 # * A number means little alone: everything inside, the mean volume, the mean face at the true pose and the oracle tell what it is worth.
 # * Pose is learnt first, details last, and more time buys details.
 #
+# **Discuss:** You may have ten times the training time, or ten times the variety of faces. Which do you take, and how would you find out?
+#
 # **Next:** [05_train_multitask.ipynb](05_train_multitask.ipynb) asks the same network for the landmarks as well.
+#
+# <!-- teacher -->
+# On the question to discuss: Look at training and held-out numbers: if they lie together, more time; if they part, more variety. Here faces are made anew for each step, so they hardly part, and the variety that lacks is real photographs.

@@ -13,7 +13,7 @@
 # **What you will learn.** Why one network is asked two questions. How it forks. How 68 landmarks become 68 maps, and how a map gives its landmark back, finer than its own cells.
 # How two losses become one. Then you train it, watch the landmarks find their places, and compare the shipped network with plain VRN on the same faces.
 #
-# **You need** notebook 04. **Time:** about 20 minutes of reading; the training takes 6 to 12 minutes on two CPU cores, a few minutes on a GPU.
+# **You need** notebook 04. **Time:** about 20 minutes of reading; the training takes 6 to 12 minutes on two CPU cores, less on a GPU (not measured).
 #
 # Cells that only measure and draw are folded: click on ··· to read one.
 #
@@ -139,12 +139,12 @@ figure = viz.images_figure(
 )
 viz.show(
     figure,
-    "A drawn face with its 68 landmarks, the heat-map of the tip of its nose, and all heat-maps in"
-    " one picture.",
+    "A rendered face with its 68 landmarks, the heat-map of the tip of its nose, and all heat-maps"
+    " in one picture.",
 )
 
 # %% decode-text [markdown]
-# And back? The brightest cell is off by up to half a cell, which is one or two pixels. The mean over all cells, each weighted by its probability, falls *between* them. *Predict:* how much more accurate is it?
+# And back? The brightest cell is off by up to half a cell in each direction, so by up to 0.71 of a cell in the plane. The mean over all cells, each weighted by its probability, falls *between* them. *Predict:* how much more accurate is it?
 
 # %% decode-predict [markdown]
 # How much more accurate is the weighted mean than the brightest cell?
@@ -192,11 +192,11 @@ exercises.check("05.1", decode)
 # %% loss-text [markdown]
 # ## 3. Two losses, one sum
 #
-# The volume's loss is that of notebook 04. For the landmarks, each map is one question with many answers (in which cell?), so the loss compares two distributions: the Kullback-Leibler divergence of the network's map q from the target t,
+# The volume's loss is that of notebook 04. For the landmarks, each map is one question with many answers (in which cell?), so the loss compares two distributions: the [Kullback-Leibler divergence](GLOSSARY.md#kullback-leibler-divergence) of the network's map q from the target t,
 #
 # $$D = \sum_\text{cells} t\,(\log t - \log q)$$
 #
-# averaged over the 68 maps. It is 0 if, and only if, they are equal.
+# averaged over the 68 maps. It is 0 if, and only if, they are equal. (This loss of the maps is this package's choice, not the paper's.)
 
 # %% ex2-text [markdown]
 # ### Exercise 2: the divergence of a map
@@ -346,8 +346,8 @@ viz.show(
 # %% shipped-text [markdown]
 # ## 5. Does it help?
 #
-# The shipped networks `multitask` and `vrn`, both at 128 pixels, on the same held-out faces. In the paper, Multitask is *not* better than plain VRN on photographs (NME 0.0698 against 0.0676 on AFLW2000-3D, 0.0625 against 0.0600 on BU-4DFE), but it is on
-# Florence (0.0542 against 0.0568). What do you find? (On the built-in faces, look at the NME without depth offset: the shipped networks were trained on ICT faces.)
+# The shipped networks `multitask` and `vrn`, both at 128 pixels, on the same held-out faces. In the paper, Multitask is *not* better than plain VRN on photographs (NME 0.0698 against 0.0676 on [AFLW2000-3D](GLOSSARY.md#aflw2000-3d), 0.0625 against 0.0600 on BU-4DFE), but it is on
+# Florence (0.0542 against 0.0568). What do you find? (On the built-in faces, look at the depth-aligned NME: the shipped networks were trained on ICT faces.)
 
 # %% shipped
 count = {"ci": 4, "cpu": 64, "gpu": 256}[profile]
@@ -356,7 +356,7 @@ testset = vrn.heldout(face, count)
 scores_of_all = vrn.evaluate(default_predictors(shipped, testset), testset)
 multitask, vrn_alone = (scores_of_all.of(name).frame.nme.to_numpy() for name in shipped)
 print(f"multitask has the smaller NME on {(multitask < vrn_alone).sum()} of {count} faces")
-# the last column is the NME without depth offset
+# the last column: depth-aligned
 scores_of_all.mean()[["iou", "iou_front", "nme", "nme_depth_aligned"]].round(4)
 
 # %% shipped-figure
@@ -399,4 +399,9 @@ viz.show(
 # * A landmark is asked for as a map. The weighted mean of the map gives it back, finer than the map's cells.
 # * The two answers come from the same features, but nothing makes them agree. Feeding the landmarks *into* the volume's network would.
 #
+# **Discuss:** When should two tasks share a network, and when not?
+#
 # **Next:** [06_train_guided.ipynb](06_train_guided.ipynb) does just that.
+#
+# <!-- teacher -->
+# On the question to discuss: When what helps one helps the other, and when their gradients do not pull in opposite directions; equal weights are one choice. Sharing also saves time in use. Ask for an experiment that would tell (same budget, several seeds, one task each).

@@ -13,7 +13,7 @@
 # **What you will learn.** How landmarks guide the volume: 68 more channels in the network's input. Why they are drawn anew, from true points in training and from found points at test time. Then you train it, and
 # put it to the test with landmarks that are true, found, wrong by a few pixels, or missing. At the end it reconstructs a photograph.
 #
-# **You need** notebooks 04 and 05. **Time:** about 25 minutes of reading; the training takes 6 to 10 minutes on two CPU cores, a few minutes on a GPU; the tests after it two or three more.
+# **You need** notebooks 04 and 05. **Time:** about 25 minutes of reading; the training takes 6 to 10 minutes on two CPU cores, less on a GPU (not measured); the tests after it two or three more.
 #
 # Cells that only measure and draw are folded: click on ··· to read one.
 #
@@ -52,7 +52,7 @@ print(f"vrn_lite, profile {profile}, PyTorch {torch.__version__}")
 # ## 1. Landmarks go in
 #
 # VRN-Multitask gives landmarks and volume side by side, and nothing makes them agree (notebook 05). VRN-Guided solves the easier task first, and shows the result to the network for the harder one. The input gets 68 more channels, one for each landmark,
-# each empty but for a small Gaussian (sigma: one pixel) where the landmark is. The rest of the network is plain VRN.
+# each empty but for a small Gaussian (sigma: one pixel of the network's own input, at every preset) where the landmark is. The rest of the network is plain VRN.
 #
 # Below: one input in all its 71 channels. The landmark channels are so empty that we add the 68 up to look at them.
 
@@ -90,8 +90,8 @@ viz.show(
         "What VRN-Guided is given",
         landmarks={"channels 0 to 2": pairs.landmarks[0]},
     ),
-    "A drawn face with its landmarks, the channel of its chin with one small bright spot, and all"
-    " 68 landmark channels in one picture.",
+    "A rendered face with its landmarks, the channel of its chin with one small bright spot, and"
+    " all 68 landmark channels in one picture.",
 )
 
 
@@ -116,7 +116,7 @@ exercises.check("06.1", draw)
 # %% redraw-text [markdown]
 # ## 2. Why drawn anew
 #
-# At test time a *detector* finds the landmarks: a stacked hourglass that gives heat-maps, as in notebook 05. Why not feed its heat-maps in directly? Because they look different: coarser, and with shapes that tell how sure the detector is. A network trained on clean Gaussians has never seen that.
+# At test time a [*detector*](GLOSSARY.md#detector) finds the landmarks: a stacked hourglass that gives [heat-maps](GLOSSARY.md#heat-map), as in notebook 05. Why not feed its heat-maps in directly? Because they look different: coarser, and with shapes that tell how sure the detector is. A network trained on clean Gaussians has never seen that.
 # So the heat-maps are decoded to points, and the points are drawn as the same clean Gaussians as in training. Input in training and input at test time look alike; only the *places* can be wrong.
 #
 # The package's detector works on the very same held-out faces, drawn at its own size.
@@ -335,7 +335,7 @@ viz.show(
     viz.guided_figure(
         shipped, large.images[middle], wrong, "The jaw's landmarks, moved and scaled"
     ),
-    "A drawn face with displaced landmarks of the jaw, the Gaussians drawn from them, and the"
+    "A rendered face with displaced landmarks of the jaw, the Gaussians drawn from them, and the"
     " guided network's answer.",
 )
 
@@ -344,12 +344,12 @@ viz.show(
 # ## 5. Landmarks that are a little wrong
 #
 # A detector errs by a pixel or two, not by an eighth of the image. So the question that matters is how the reconstruction suffers from small errors. Each coordinate gets normal noise of a given standard deviation, in pixels of a 192-pixel image (the paper's size; at smaller sizes,
-# proportionally less). After that, a share of the landmarks is taken away. The plain VRN that ships stands beside it: it needs no landmarks, so its line is flat. Where the curves cross it, guidance begins to harm. (The NME is taken without the offset in depth between the two sources of faces, see section 6.)
+# proportionally less). After that, a share of the landmarks is taken away. The plain VRN that ships stands beside it: it needs no landmarks, so its line is flat. Where the curves cross it, guidance begins to harm. (The NME is taken without the offset in depth (depth-aligned) between the two sources of faces, see section 6.)
 
 
 # %% measure tags=["hide-input"]
 def score(chances, pairs, depth_scale):
-    """Mean IoU and mean NME (without depth offset) over the faces; no surface, no NME."""
+    """Mean IoU and mean depth-aligned NME over the faces; no surface, no NME."""
     meshes = [
         vrn.isosurface(chance, depth_scale=depth_scale) if chance.max() > 0.5 else None
         for chance in chances
@@ -392,7 +392,7 @@ def against(x, disturbances, title):
             ),
         )
     panels = {}
-    for which, quantity in enumerate(("IoU", "NME without depth offset")):
+    for which, quantity in enumerate(("IoU", "depth-aligned NME")):
         panels[quantity] = {
             name: (x, [pair[which] for pair in found]) for name, found in results.items()
         }
@@ -445,20 +445,20 @@ viz.show(
 # The test that counts: shipped `guided` with the landmarks of the shipped detector, on held-out faces. In the paper this is the best of the three networks on all three test sets (NME 0.0637 on AFLW2000-3D, against 0.0676 of plain VRN and 0.0698 of Multitask). The rows "true landmarks" tell what a perfect detector would bring.
 #
 # One thing differs from the paper: it trains with true landmarks alone. The shipped network got the detector's landmarks in every second sample (`vrn.train(..., detector=...)`), so that it has met errors like those that it will be given.
-# (On the built-in faces, look at the NME without depth offset: the shipped networks were trained on ICT faces.)
+# (On the built-in faces, look at the depth-aligned NME: the shipped networks were trained on ICT faces.)
 
 # %% shipped
 count = {"ci": 4, "cpu": 64, "gpu": 256}[profile]
 testset = vrn.heldout(face, count).seen_by(detector)
 predictors = default_predictors({"guided": shipped, "vrn": cases["vrn"]}, testset)
 means = vrn.evaluate(predictors, testset).mean()
-# the last column is the NME without depth offset
+# the last column: depth-aligned
 means[["iou", "iou_front", "nme", "nme_depth_aligned"]].round(4)
 
 # %% photo-text [markdown]
 # ## 7. A photograph
 #
-# The last test has no truth. The detector was trained on drawn faces, and so was the network. `reconstruct` finds the face, crops it, finds the landmarks, crops once more around them, draws them, and asks VRN-Guided.
+# The last test has no truth. The detector was trained on rendered faces, and so was the network. `reconstruct` finds the face, crops it, finds the landmarks, crops once more around them, draws them, and asks VRN-Guided.
 
 # %% photo
 photo = skimage.data.astronaut()
@@ -521,4 +521,9 @@ viz.show(
 # * Pose and size are given away by the landmarks, so the network can attend to the shape sooner.
 # * It trusts what it was trained to trust, and a detector's errors can be a part of the training. Noise and missing landmarks show how much that costs, and plain VRN where it stops to pay.
 #
+# **Discuss:** Guidance makes the network depend on a detector. What is gained, and who answers for an error?
+#
 # **Next:** [07_evaluation.ipynb](07_evaluation.ipynb) puts all of them through the paper's tests.
+#
+# <!-- teacher -->
+# On the question to discuss: Pose and place are gained; a fault of the detector now shows as a wrong face, not as a missing one. Training with the detector's errors, or a measure of its confidence, are remedies.

@@ -11,7 +11,7 @@
 # [![Open in Binder](https://mybinder.org/badge_logo.svg)](https://mybinder.org/v2/gh/OWNER/vrn_lite/main?urlpath=lab/tree/notebooks/07_evaluation.ipynb)
 #
 # **What you will learn.** How far a reconstruction is from the truth, in one number that you build yourself, and in which ways this number flatters. Which three tests the paper uses, and where its text contradicts itself. How our networks and four
-# other methods do on them, beside the paper's own table and curves. Which differences are real and which are chance. What the best and the worst reconstructions look like, and what drawn faces can say about photographs.
+# other methods do on them, beside the paper's own table and curves. Which differences are real and which are chance. What the best and the worst reconstructions look like, and what rendered faces can say about photographs.
 #
 # **You need** notebooks 01 and 06. **Time:** about 40 minutes of reading; the cells take about two minutes on two CPU cores, less on a GPU.
 #
@@ -36,7 +36,7 @@ from statistics import fmean
 
 import torch
 import trimesh
-from IPython.display import Markdown
+from IPython.display import Markdown, display
 from scipy.spatial import cKDTree
 from scipy.stats import wilcoxon
 
@@ -87,23 +87,23 @@ seen = {
 }
 viz.show(
     viz.images_figure(seen, "A held-out face"),
-    "A drawn face, the surface that the network finds in its picture, and the true surface.",
+    "A rendered face, the surface that the network finds in its picture, and the true surface.",
 )
 
 # %% pairs-text [markdown]
-# Distances are taken between *partners*: which point of the found surface belongs to the tip of the true nose? Nothing says so. The two meshes have different vertices, in different number, and the found one has a wall, too. There are two ways out.
+# Distances are taken between *corresponding* points: which point of the found surface belongs to the tip of the true nose? Nothing says so. The two meshes have different vertices, in different number, and the found one has a wall, too. There are two ways out.
 #
 # * **The nearest point.** For each true vertex, take the nearest found one. But if the whole face is 6 px too far to the right, the nearest point of the cheek is another point of the cheek, 2 px away: the error looks smaller than it is.
-# * **ICP** (iterative closest points). Take the nearest points, move the found surface rigidly (turn and shift) so that these partners come together, take the nearest points again, and so on until nothing changes. Now the two surfaces lie on
-#   each other, and the nearest point of the nose is the nose. The paper uses ICP *only* for this: the partners are kept, the motion is thrown away, and the distances are taken on the surface where the network had put it. An error of pose
+# * [**ICP**](GLOSSARY.md#icp) (iterative closest points). Take the nearest points, move the found surface rigidly (turn and shift) so that these pairs come together, take the nearest points again, and so on until nothing changes. Now the two surfaces lie on
+#   each other, and the nearest point of the nose is the nose. The paper uses ICP *only* for this: the correspondences are kept, the motion is thrown away, and the distances are taken on the surface where the network had put it. An error of pose
 #   or place is an error.
 #
-# Which is right can be tested where the partners are *known*: we take the true mesh itself and disturb it, so that vertex k still belongs to vertex k. *Predict* for each disturbance below: does the number come out too small, and with which partners?
+# Which is right can be tested where the correspondences are *known*: we take the true mesh itself and disturb it, so that vertex k still belongs to vertex k. *Predict* for each disturbance below: does the number come out too small, and with which correspondences?
 
 # %% pairs-predict [markdown]
-# For each disturbance (shift to the right, shift in depth, turn, larger, mean face): is the number too small with nearest points? And with ICP's partners?
+# For each disturbance (shift to the right, shift in depth, turn, larger, mean face): is the number too small with nearest points? And with ICP's correspondences?
 #
-# Nearest points are too kind in every row. ICP finds the true partners where the truth was only moved, so that NME is right there. A larger or another face cannot be brought to lie on the truth: its partners slide, and both numbers are off.
+# Nearest points are too kind in every row. ICP finds the true correspondences where the truth was only moved, so that NME is right there. A larger or another face cannot be brought to lie on the truth: its correspondences slide, and both numbers are off.
 #
 # <!-- teacher -->
 # Asserted: nearest points are too small in all five rows, and a shift of 6 px in depth gives exactly 6 / d. The rigid NME of the three motions is nearly 0: it forgives them.
@@ -126,9 +126,9 @@ disturbed = {
     "mean face": means[one],
 }
 bars = {
-    "known partners": {},
+    "known correspondences": {},
     "nearest points": {},
-    "partners by ICP: NME": {},
+    "ICP: NME": {},
     "rigid NME: after ICP's motion": {},
 }
 for name, vertices in disturbed.items():
@@ -146,8 +146,8 @@ for name, vertices in disturbed.items():
         f"{name:11} known {values[0]:.4f}   nearest {values[1]:.4f}   NME {values[2]:.4f}   rigid"
         f" NME {values[3]:.4f}"
     )
-assert abs(bars["partners by ICP: NME"]["6 px away"] - 6 / d) < 1e-6
-assert all(bars["nearest points"][name] < bars["known partners"][name] for name in disturbed)
+assert abs(bars["ICP: NME"]["6 px away"] - 6 / d) < 1e-6
+assert all(bars["nearest points"][name] < bars["known correspondences"][name] for name in disturbed)
 
 # %% known-plot
 viz.show(
@@ -157,15 +157,15 @@ viz.show(
         "mean distance / interocular distance",
         "Four ways to pair, where the truth is known",
     ),
-    "Nearest points underestimate every disturbance; ICP's partners are right for motions, and"
-    " wrong for a larger or another face.",
+    "Nearest points underestimate every disturbance; ICP's correspondences are right for motions,"
+    " and wrong for a larger or another face.",
 )
 
 # %% known-after [markdown]
-# For a face that is only moved or turned, ICP finds the true partners: a shift of 6 px gives exactly 6 / d. (It is a search, and may stop early, a vertex or two aside. On the built-in faces you may see that in the first row: then even NME says less than the truth.) The rigid NME forgives the motion
+# For a face that is only moved or turned, ICP finds the true correspondences: a shift of 6 px gives exactly 6 / d. (It is a search, and may stop early, a vertex or two aside. On the built-in faces you may see that in the first row: then even NME says less than the truth.) The [rigid NME](GLOSSARY.md#rigid-nme) forgives the motion
 # altogether. Nearest points are too kind every time.
 #
-# The last two rows are another matter. A face that is too large, or another person's, cannot be brought to lie on the truth. ICP turns and shifts it to wherever the gaps are small, and the partners **slide along the smooth wrong surface**: cheeks and forehead say nothing against that. What does it do to the numbers? Here is
+# The last two rows are another matter. A face that is too large, or another person's, cannot be brought to lie on the truth. ICP turns and shifts it to wherever the gaps are small, and the correspondences **slide along the smooth wrong surface**: cheeks and forehead say nothing against that. What does it do to the numbers? Here is
 # the mean face in the place of each of our held-out faces.
 
 # %% slide
@@ -194,22 +194,22 @@ print(
 for name, true, by_icp in (("NME", known, slid), ("rigid NME", known_rigid, slid_rigid)):
     below, above = int((by_icp < true).sum()), int((by_icp > true).sum())
     print(
-        f"{name:9} with known partners {true.mean():.4f}, with ICP's {by_icp.mean():.4f}: too small"
-        f" on {below}, too large on {above}"
+        f"{name:9} with known correspondences {true.mean():.4f}, with ICP's {by_icp.mean():.4f}:"
+        f" too small on {below}, too large on {above}"
     )
 assert slid_rigid.mean() < known_rigid.mean()
 
 
 # %% slide-after [markdown]
-# **The rigid NME flatters**, every time: partners and motion are chosen so that it is small. On a smooth face it can be half of what the known partners give. **The NME errs both ways.** Its partners are those that lie nearest *after* ICP's motion. Where that motion was a slide and no correction, the partner of the nose is a point beside the nose,
+# **The rigid NME flatters**, every time: correspondences and motion are chosen so that it is small. On a smooth face it can be half of what the known correspondences give. **The NME errs both ways.** It pairs the points that lie nearest *after* ICP's motion. Where that motion was a slide and no correction, the nose is paired with a point beside the nose,
 # and on the unmoved surface the slide is counted as an error. On some faces this outweighs the flattery. So one face's NME is rough, a mean over many is better, and a difference of a few thousandths says little. That holds for every number on this page: ours, and the paper's.
 #
 # **The normaliser** d is the distance of the outer corners of the eyes (landmarks 37 and 46) *in space*. Taken in the image, it would shrink as the head turns, to almost nothing in profile, and the same error would look
 # larger and larger.
 #
-# ### Exercise 1: NME, once the partners are known
+# ### Exercise 1: NME, once the correspondences are known
 #
-# `predicted` is [n, 3], `truth` is [m, 3], and the partner of true vertex k is `predicted[pairs[k]]`. `landmarks` [68, 3] are the true ones. Give the mean distance over d.
+# `predicted` is [n, 3], `truth` is [m, 3], and true vertex k corresponds to `predicted[pairs[k]]`. `landmarks` [68, 3] are the true ones. Give the mean distance over d.
 
 
 # %% ex1
@@ -225,7 +225,7 @@ exercises.check("07.1", mean_error)
 # %% steps-text [markdown]
 # ### Step by step on the real reconstruction
 #
-# `vrn.icp` gives the motion and the partners. Three numbers come from one run of it: the **NME** as in the paper; the **rigid NME**, after ICP's motion, as in the paper's supplement; and the **depth-aligned NME**, without the mean difference in depth. Why the last one? A picture does not show how far
+# `vrn.icp` gives the motion and the correspondences. Three numbers come from one run of it: the **NME** as in the paper; the **rigid NME**, after ICP's motion, as in the paper's supplement; and the **depth-aligned NME**, without the mean difference in depth. Why the last one? A picture does not show how far
 # away a head is, so each source of faces puts the origin of depth where it likes. A network that was trained on one source and tested on another is off by that difference, and this is no fault of its shape. Between sources we quote the depth-aligned number, and say so.
 
 # %% steps
@@ -258,8 +258,8 @@ steps = {f"error {name}": [name] for name in at} | {
 look = {"intensity_name": "error / d", "intensity_range": (0, 0.2), "most_vertices": 5000}
 viz.show(
     viz.meshes_figure(parts, "Where the error is", slider="shown", steps=steps, **look),
-    "The true face, coloured by the distance to its partners: as reconstructed, after the rigid"
-    " motion, and with the found surface over it.",
+    "The true face, coloured by the distance to the corresponding points: as reconstructed, after"
+    " the rigid motion, and with the found surface over it.",
 )
 
 # %% trimesh-text [markdown]
@@ -297,8 +297,8 @@ assert rigid_by_trimesh(disturbed["10 % larger"]) < 0.5 * plain["10 % larger"]
 # %% bounds-text [markdown]
 # ### A floor and a bound
 #
-# Two answers need no network, and stand beside every result. The **oracle** returns the true volume: what is left is the error of the grid, and no volume network can be better. The **mean face at the true pose** always returns the same face, but is *told* pose, place and scale. It
-# knows nothing of the person; a network that loses to it has not yet found the pose as well as it was told here.
+# Two answers need no network, and stand beside every result. The **oracle** returns the true volume: what is left is the error of the grid, and a network can hardly be better (only soft values go below it, and on coarse grids only: notebook 09, section 6). The **mean face at the true pose** always returns the same face, but is *told* pose, place and scale. It
+# knows nothing of the person; a network that loses to it has not yet found the pose as well as it was given here.
 
 # %% bounds
 for size in {
@@ -384,7 +384,7 @@ viz.show(
 )
 
 # %% protocols-after [markdown]
-# The poses are the paper's, the pictures are not: these are drawn faces, and the networks learned from drawn faces of the same kind (notebook 02). This makes the test easier than the paper's in one way, and the smaller grid and the shorter training make the networks weaker in another. So compare the *order* of the methods with the paper's, and the
+# The poses are the paper's, the pictures are not: these are rendered faces, and the networks learned from rendered faces of the same kind (notebook 02). This makes the test easier than the paper's in one way, and the smaller grid and the shorter training make the networks weaker in another. So compare the *order* of the methods with the paper's, and the
 # shape of curves. Do not compare the numbers as if they came from the same pictures.
 #
 # **If you hold the real sets,** the same tests run on your copy, for example `vrn-lite evaluate vrn --protocol aflw2000 --data AFLW2000 --basel MODELS`; the README says which files go where, and that nobody here has been able to try it.
@@ -403,7 +403,7 @@ predictors = default_predictors(
 scores = vrn.evaluate(predictors, testset)
 oracle = scores.of("oracle").frame.nme.to_numpy()
 for name in predictors:
-    # no volume beats the true one, on no face
+    # at this size no network beats the true volume, on no face
     assert name == "oracle" or (oracle < scores.of(name).frame.nme.to_numpy()).all()
 Markdown(summary(scores))
 
@@ -420,7 +420,7 @@ Markdown(summary(scores))
 # The others, all real:
 #
 # * **3DDFA-like**: a network that regresses pose, identity and expression of a face *model*, and improves its own estimate a few times. After 3DDFA (Zhu et al., 2016), which the paper compares with.
-# * **EOS**: fits the same face model to landmarks, without a network (Huber et al., 2016); the paper's second rival. Its landmarks come from our detector, and once from the truth.
+# * [**EOS**](GLOSSARY.md#eos): fits the same face model to landmarks, without a network (Huber et al., 2016); the paper's second rival. Its landmarks come from our detector, and once from the truth.
 # * **vertex regression**: all vertices from one network, which the paper's section 3.2 argues against.
 #
 # On ICT-FaceKit faces, 3DDFA-like and EOS have an advantage that the paper's rivals did not have: the test faces come from **the very model that they fit**. Somewhere among its parameters, the truth is exact. Section 5 takes that away.
@@ -481,7 +481,7 @@ rows += [
 Markdown("\n".join(rows))
 
 # %% verdict-text [markdown]
-# Bold: the best of the methods that are told nothing. The last four rows are bounds: they are told the landmarks, the pose, or all.
+# Bold: the best of the methods that see the picture alone. The last four rows are bounds: they are given the landmarks, the pose, or all.
 #
 # The paper's findings are an order. Does it hold here? *Predict* before you run the cell; think of the budgets of the shipped networks, and of the model that the rivals know.
 
@@ -649,13 +649,13 @@ exercises.check("07.2", area)
 # %% yaw-text [markdown]
 # ## 5. By pose, and on faces of another source
 #
-# **Large pose** is in the paper's title. It reports the NME of VRN-Guided on Florence for each yaw (section 5): from 0.0434 at 0 to 0.0635 at -80 degrees. In profile half of the face is not seen, so all of it has to be guessed. *Predict:* whose curve bends most?
+# **Large pose** is in the paper's title. It reports the NME of VRN-Guided on Florence for each yaw (section 6): from 0.0434 at 0 to 0.0635 at -80 degrees. In profile half of the face is not seen, so all of it has to be guessed. *Predict:* whose curve bends most?
 
 
 # %% yaw-predict [markdown]
 # Whose curve bends most from the front to the profile?
 #
-# Methods that have to find the pose by themselves: plain VRN from scratch, and the regressions. VRN-Guided is told where things are, and the mean face is told the pose: theirs are flat.
+# Methods that have to find the pose by themselves: plain VRN from scratch, and the regressions. VRN-Guided is given the places of the landmarks, and the mean face the pose: theirs are flatter.
 #
 # <!-- teacher -->
 # The last number of each printed line, profile over frontal, says it. In the paper it is 1.46 for VRN-Guided. Where ours is near 1, it is not because profiles are easy, but because pose was most of the difficulty and is given away.
@@ -714,7 +714,7 @@ viz.show(
 
 
 # %% yaw-after [markdown]
-# The mean face is told the pose, so its line is flat: it is turned together with the truth, and a turn changes no distance. Where another line bends, it pays for *finding* the pose, or for guessing what it cannot see.
+# The mean face is given the pose, so its line is flat: it is turned together with the truth, and a turn changes no distance. Where another line bends, it pays for *finding* the pose, or for guessing what it cannot see.
 #
 # **Cross-database.** All networks here, and the face model of EOS and 3DDFA-like, come from ICT-FaceKit faces. Now the test faces are procedural ones: another head, sculpted by code, with other proportions and another way of smiling. No method has seen one. The true model class is of no use any more; a rival can only answer with an
 # ICT face. A volume can be anything. This is what the paper's rivals always face with real people. Depth origins differ, so the number is the depth-aligned NME.
@@ -722,7 +722,7 @@ viz.show(
 
 # %% cross tags=["hide-input"]
 def everywhere(name, faces):
-    """Mean depth-aligned NME of a shipped network over the three tests; None without results."""
+    """Mean depth-aligned NME over the three tests; None without results."""
     found = [line("shipped", name, protocol, faces) for protocol in PAPER_SETS]
     return None if None in found else fmean(one["nme_depth_aligned"] for one in found)
 
@@ -763,23 +763,24 @@ viz.show(
         bars,
         "method",
         "depth-aligned NME, mean of the three tests",
-        "At home and abroad (shipped networks)",
+        "Within a database and across databases (shipped networks)",
     ),
-    "Depth-aligned NME of every method on faces of the source it was trained on, and of another one.",
+    "Depth-aligned NME of each method on faces of its training source, and of another one.",
 )
 
 # %% cross-claims
+display(claims(("shipped", "from scratch"), home, "nme_depth_aligned"))
 claims(("shipped", "from scratch"), abroad, "nme_depth_aligned")
 
 # %% cross-after [markdown]
-# Compare this table with the one of section 4. Claims that turn from **no** to yes were lost at home to the known model alone. Those that stay **no** have another reason. (The mean face of this figure is each source's own, so it stays strong abroad: it is told more there than anyone.)
+# Both tables use the depth-aligned NME, so only the faces differ. Claims that turn from **no** to yes were lost to the known model alone. Those that stay **no** have another reason. (The mean face of this figure is each source's own, so it stays strong on both: it is given more than anyone.)
 #
 # ## 6. Are the differences real?
 #
 # One mean is smaller than another. Would it still be on other faces? Both methods met the *same* faces, so look at the difference of their errors face by face: what makes a face hard is hard for both, and falls out.
 #
-# * The **Wilcoxon signed-rank test** asks whether the differences lie around zero, from their ranks alone. A small p says: if the methods were alike, a result like this would be rare.
-# * The **bootstrap** draws the faces again, with replacement, a few thousand times, and looks how much the mean difference moves. The middle 95 % are the interval. If it does not hold 0, we believe the sign.
+# * The [**Wilcoxon signed-rank test**](GLOSSARY.md#wilcoxon-signed-rank-test) asks whether the differences lie around zero, from their ranks alone. A small p says: if the methods were alike, a result like this would be rare.
+# * The [**bootstrap**](GLOSSARY.md#bootstrap) draws the faces again, with replacement, a few thousand times, and looks how much the mean difference moves. The middle 95 % are the interval. If it does not hold 0, we believe the sign.
 #
 # Both take the pictures for independent. They are not: the pictures of Florence show a few people in fifteen poses each. Whether a method likes a *person* is decided once for each of them, not fifteen times. The last column draws *people* again instead of pictures.
 
@@ -1004,7 +1005,7 @@ viz.show(
 # The printed numbers are the stored error, the one of now (they should agree), the rigid one, and the detector's landmark error on this picture. Look at the worst ones. Is the *shape* of the face wrong, or its pose, place or size? Compare the error with its rigid part, printed above: what a rigid motion takes away was a matter of pose and place. Is something before the face, a hand, hair, glasses? And does VRN-Guided fail on the same pictures as VRN,
 # or on those where the detector failed?
 #
-# ## 8. What drawn faces can say about photographs
+# ## 8. What rendered faces can say about photographs
 #
 # All pictures of this page are drawn. What may you conclude from them?
 #
@@ -1012,17 +1013,22 @@ viz.show(
 # that exclude 0, have a good chance to hold on a third. And on photographs the networks do find place, size and overall shape (notebook 00), though they have never seen one.
 #
 # **What does not.** The *absolute numbers*: our test pictures come from the same drawing code as the training pictures. On photographs every network here will do worse than its row, and we cannot say by how much, for there is no photograph with a known truth in this package. *Appearance*: real skin, hair, beards, light and cameras vary in ways that no
-# drawing code foresees. *Identity*: a hundred modes of one face model, or the sculpted head, are not mankind. And *any comparison with a method that knows the model* (EOS, 3DDFA-like at home). Look at the procedural faces for that.
+# drawing code foresees. *Identity*: a hundred modes of one face model, or the sculpted head, are not mankind. And *any comparison with a method that knows the model* (EOS, 3DDFA-like on ICT-FaceKit faces). Look at the procedural faces for that.
 #
-# **What the paper had and we do not.** About 60,000 training images made from real photographs (300W-LP), with 3D faces fitted to them; the networks' larger grid and longer training; a landmark detector trained on photographs; and test sets from real scans. One thing to know about those, too: the "truth" of 300W-LP and AFLW2000-3D
+# **What the paper had and we do not.** About 60,000 training images made from real photographs ([300W-LP](GLOSSARY.md#300w-lp)), with 3D faces fitted to them; the networks' larger grid and longer training; a landmark detector trained on photographs; and test sets from real scans. One thing to know about those, too: the "truth" of 300W-LP and AFLW2000-3D
 # is itself a fitted face model, not a measurement. On these, a method that learned from such fits is judged by more of the same. BU-4DFE and Florence are scans, and there the paper's advantage over its rivals is larger.
 
 # %% summary [markdown]
 # ## Summary
 #
-# * NME is the mean distance between partners, over the 3D distance of the eyes. ICP finds the partners and is then forgotten; on a smooth wrong surface they slide, so that the rigid NME flatters and the NME is rough. Scale and reflection must be off.
+# * NME is the mean distance of corresponding points, over the 3D distance of the eyes. ICP finds the correspondences and is then forgotten; on a smooth wrong surface they slide, so that the rigid NME flatters and the NME is rough. Scale and reflection must be off.
 # * The oracle and the mean face at the true pose tell what a number is worth.
 # * A table gives means, a curve gives failures, a paired test tells a difference from chance. Count people, not pictures.
 # * On faces of their own model, EOS and 3DDFA-like know what others must learn. Faces of another source take that away.
 #
+# **Discuss:** A paper reports one mean NME for each method. Which three more numbers would you ask for?
+#
 # **Next:** [08_ablation_alignment.ipynb](08_ablation_alignment.ipynb) takes the alignment of image and volume away, and looks what is left.
+#
+# <!-- teacher -->
+# On the question to discuss: The spread over people and over trainings, the share of failures, and a baseline such as the mean face at the true pose. Also the rigid part, and what landmarks or models each method was given.

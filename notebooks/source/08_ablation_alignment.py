@@ -17,7 +17,7 @@
 #
 # Cells that only measure and draw are folded: click on ··· to read one.
 #
-# The paper is Jackson et al., ICCV 2017 ([arXiv:1703.07834](https://arxiv.org/abs/1703.07834)). This notebook follows its section 3.2, the first ablation of its section 5, and the claims of its section 1.
+# The paper is Jackson et al., ICCV 2017 ([arXiv:1703.07834](https://arxiv.org/abs/1703.07834)). This notebook follows its section 5 (the importance of spatial alignment), and the claims of its section 1.
 
 # %% set-up
 # Set-up: run me first. On Colab this installs the package (20 s); elsewhere it is there already.
@@ -109,8 +109,8 @@ straight = frontal.mesh(int(some[0]))  # for the next figure
 del frontal, target  # sixteen volumes, no longer needed
 viz.show(
     viz.image_grid(columns, "Two volumes for one image"),
-    "Four drawn faces in rows: the image, the aligned volume, which covers the face in it, and the"
-    " frontal volume, which does not.",
+    "Four rendered faces in rows: the image, the aligned volume, which covers the face in it, and"
+    " the frontal volume, which does not.",
 )
 
 
@@ -256,7 +256,7 @@ viz.show(
 # * **put back with the true pose** to where the image shows the face: a generous bound, for nobody knows the true pose;
 # * **put back with a pose that was found**: a landmark detector finds 68 points in the image, and the mean face is turned until its landmarks lie on them.
 #
-# Beside them: the mean face, told the true pose and size; the oracle, which is told everything but the grid's error; and the aligned network that gets the same found landmarks as the third way, VRN-Guided.
+# Beside them: the mean face, given the true pose and size; the oracle, which is given everything but the grid's error; and the aligned network that gets the same found landmarks as the third way, VRN-Guided.
 
 # %% seeds tags=["hide-input"]
 ours, paper, study = results(), results("paper"), results()["study"]
@@ -392,7 +392,7 @@ viz.show(
 # ### A surprise
 #
 # In the paper, alignment wins by far: its dashed curves lie wide apart, with the frontal network to the right. (We know them at five errors.) Look at ours, and at the verdicts printed above. Where the frontal network has the *smaller* error on your screen, that is no slip of the pen. It came out so with our
-# drawn faces and budgets, and it deserves a proper look before anybody concludes that alignment is useless. Three looks follow. Each tests one explanation:
+# rendered faces and budgets, and it deserves a proper look before anybody concludes that alignment is useless. Three looks follow. Each tests one explanation:
 #
 # 1. The frontal frame gives the pose away, and pose is the larger part of the error.
 # 2. The frontal network hardly looks at the person: it gives everybody about the same face, and on these faces that is a good answer.
@@ -442,7 +442,7 @@ viz.show(
 
 
 # %% same-text [markdown]
-# **Second look: whose face is it?** The mean face, told the pose and nothing of the person, has a small NME. So on these faces a network can get far by knowing nobody. To see what a network knows of the *person*, pose, place and size must be out of the way, and so must everything that all people have in common:
+# **Second look: whose face is it?** The mean face, given the pose and nothing of the person, has a small NME. So on these faces a network can get far by knowing nobody. To see what a network knows of the *person*, pose, place and size must be out of the way, and so must everything that all people have in common:
 #
 # * Every surface is brought to the frontal frame (the aligned network's with the *true* pose) and moved rigidly onto the mean face. What remains is shape.
 # * There, its depth is compared with the mean face's, pixel by pixel: a map of how much this face stands out or lies back. (Nearest points would not do: they slide, see notebook 07.)
@@ -613,7 +613,7 @@ viz.show(
 #
 # So NME, in a frame of one's own, rewards the network that ignores the picture, until the picture shows something unusual. This is why the mean face stands beside every result in this package.
 #
-# **Third look: who finds the pose?** In the picture, a face from the front is of no use. With landmarks found in the image its pose can be put back. The same landmarks can be told to an aligned network, and this is VRN-Guided. So compare these two: both know the same. The seeds of section 3 have the numbers for equal budgets (*put back, found pose* against
+# **Third look: who finds the pose?** In the picture, a face from the front is of no use. With landmarks found in the image its pose can be put back. The same landmarks can be given to an aligned network, and this is VRN-Guided. So compare these two: both know the same. The seeds of section 3 have the numbers for equal budgets (*put back, found pose* against
 # *aligned, guided*); here are the shipped networks.
 
 # %% found tags=["hide-input"]
@@ -654,7 +654,7 @@ viz.show(
 # Where does this leave the paper's finding? Not refuted: its test has photographs of people, ours has drawings of a face model; its networks have seen each of 60,000 images dozens of times, ours a few thousand to a hundred thousand, each once. And the published numbers do not say in which frame, and with which pose, the frontal answers were judged. What we can say is what
 # our frontal network has learnt, and that its number alone would have misled us.
 #
-# What alignment is for can be seen in this last figure, too: what a picture shows at some place, an aligned answer can *keep* at that place. A frontal one has to be told where to go.
+# What alignment is for can be seen in this last figure, too: what a picture shows at some place, an aligned answer can *keep* at that place. A frontal one has to be put in its place.
 #
 # **With more samples?** One longer training of the aligned network, measured on its way. How far is the frontal network's number, and how fast does the curve come down? (Mind the first points: a small NME with a small IoU is a surface that is everywhere, see notebook 04.)
 
@@ -853,4 +853,9 @@ viz.show(
 # * Three seeds tell a difference from the luck of one training.
 # * Crops may miss by about as much as training let them miss. Hidden parts are filled with a plausible face, and pose and place suffer first.
 #
+# **Discuss:** A measure rewarded a network that ignores the picture. Where else have you met a number that rewards the wrong thing?
+#
 # **Next:** [09_ablation_gaussian_pose_expression.ipynb](09_ablation_gaussian_pose_expression.ipynb) takes the other ablations: the size of the Gaussians, pose, expression, and the grid.
+#
+# <!-- teacher -->
+# On the question to discuss: Accuracy on unbalanced classes, clicks, citations, benchmarks that leak into training. The remedy here is general: put the answer that knows nothing beside every result.

@@ -17,7 +17,7 @@
 #
 # Cells that only measure and draw are folded: click on ··· to read one.
 #
-# The paper is Jackson et al., ICCV 2017 ([arXiv:1703.07834](https://arxiv.org/abs/1703.07834)). This notebook follows the ablations of its section 5, and section 3.1 on the grid.
+# The paper is Jackson et al., ICCV 2017 ([arXiv:1703.07834](https://arxiv.org/abs/1703.07834)). This notebook follows the ablations of its section 6, and section 3.2 on the grid.
 
 # %% set-up
 # Set-up: run me first. On Colab this installs the package (20 s); elsewhere it is there already.
@@ -97,8 +97,8 @@ for sigma, network in networks.items():
     )
 viz.show(
     viz.images_figure(drawn, "The middle of a face, and its landmarks as VRN-Guided sees them"),
-    "The middle of a drawn face and its landmark channels in one picture, with Gaussians of one and"
-    " of two pixels.",
+    "The middle of a rendered face and its landmark channels in one picture, with Gaussians of one"
+    " and of two pixels.",
 )
 
 # %% sigma-slider-text [markdown]
@@ -125,8 +125,8 @@ viz.show(
         "Trained with sigma 1, given another",
         sigma=2.0,
     ),
-    "A drawn face with its landmarks, the Gaussians with a sigma of two pixels, and the answer of"
-    " the network that was trained with one pixel.",
+    "A rendered face with its landmarks, the Gaussians with a sigma of two pixels, and the answer"
+    " of the network that was trained with one pixel.",
 )
 
 
@@ -296,7 +296,7 @@ viz.show(
 # %% ex2-text [markdown]
 # The level lines belong to detected landmarks. Where one crosses its curve, read off the x-axis: this many pixels of *independent* error cost as much as the detector's errors.
 #
-# Now to the question. With seed 0, both networks have seen the same faces in the same order; seed 0 may be a lucky one for both. So take the difference seed by seed. With n differences of standard deviation s, their mean is uncertain by s / √n, the *standard error*. A mean difference that is not larger than about twice that may well be luck. With n = 3 even
+# Now to the question. With seed 0, both networks have seen the same faces in the same order; seed 0 may be a lucky one for both. So take the difference seed by seed. With n differences of standard deviation s, their mean is uncertain by s / √n, the [*standard error*](GLOSSARY.md#standard-error). A mean difference that is not larger than about twice that may well be luck. With n = 3 even
 # twice is not much: s itself is hardly known.
 #
 # ### Exercise 2: mean difference and standard error
@@ -342,7 +342,7 @@ print(f"\nThe paper: {paper['gaussian_size_sigma_2']}.")
 #
 # ## 4. Pose
 #
-# The paper's second ablation: VRN-Guided on Florence, by yaw. Its error is half as large again at 80 degrees as it is from the front. Ours beside it, with true landmarks, too, and with the two bounds.
+# The paper's first ablation: VRN-Guided on Florence, by yaw. Its error is half as large again at 80 degrees as it is from the front. Ours beside it, with true landmarks, too, and with the two bounds.
 
 # %% pose tags=["hide-input"]
 yaws = (-80, -40, 0, 40, 80)
@@ -495,7 +495,7 @@ viz.show(
 # %% expressions-text [markdown]
 # ## 5. Expression
 #
-# The third ablation: frontal faces with the six expressions of BU-4DFE. The paper's numbers lie between 0.047 and 0.058, and it concludes that its method copes with expressions. In whose favour does this comparison speak? The *mean face* is neutral. How far an expression moves the face can be read off its error.
+# The second ablation: frontal faces with the six expressions of BU-4DFE. The paper's numbers lie between 0.047 and 0.058, and it concludes that its method copes with expressions. In whose favour does this comparison speak? The *mean face* is neutral. How far an expression moves the face can be read off its error.
 
 # %% expressions
 first = next(testsets.six_expressions(face, 6).batches(preset))
@@ -562,11 +562,11 @@ viz.show(
 
 # %% expressions-after [markdown]
 # Compare the ratios at the end of the lines. If the network's is close to 1, its error depends little on the expression; if the mean face's is larger, then not because expressions are small. Sit the open mouths of *Surprise* in the truth and in the reconstructions above next to each other: does the network open the mouth, and as far? And are the hard
-# expressions of the paper also hard here? Its expressions are those of a hundred people, ours are a handful of blendshapes, each at one strength, so only the question is the same.
+# expressions of the paper also hard here? Its expressions are those of a hundred people, ours are a handful of [blendshapes](GLOSSARY.md#blendshape), each at one strength, so only the question is the same.
 #
 # ## 6. The grid
 #
-# A volume has a finite number of voxels. Section 3.1 of the paper asks how many are needed, and settles for 192 x 192 x 200. What is lost without any network: take the true volume, make a surface of it, and measure (the oracle). Its error should fall in proportion to the size of a voxel. The paper's own curve is behind ours.
+# A volume has a finite number of voxels. Section 3.2 of the paper asks how many are needed, and settles for 192 x 192 x 200. What is lost without any network: take the true volume, make a surface of it, and measure (the oracle). Its error should fall in proportion to the size of a voxel. The paper's own curve is behind ours.
 #
 # Two oracles: the *hard* one has voxels that are inside or outside. The *soft* one has the share of each voxel that is inside, so its surface can run anywhere between voxel centres. A trained network's probabilities are soft, too.
 
@@ -645,12 +645,12 @@ viz.show(
 # %% rough-text [markdown]
 # To the eye the soft one is clearly better: rounding makes terraces. Does the number printed above agree? If the *hard* surface has the smaller rigid NME, it is worth a test of the measure itself. A suspicion: the nearest vertex of a rough surface is a lucky one. Among vertices that lie now before, now behind the true surface, some is always near.
 #
-# So we roughen on purpose: each vertex of the soft surface is moved along its normal by a random amount. That makes the surface worse, and nothing else. We measure it twice: with partners chosen anew, as NME does, and with the partners that were chosen on the smooth surface. *Predict* both curves.
+# So we roughen on purpose: each vertex of the soft surface is moved along its normal by a random amount. That makes the surface worse, and nothing else. We measure it twice: with correspondences chosen anew, as NME does, and with the correspondences that were chosen on the smooth surface. *Predict* both curves.
 
 # %% rough-predict [markdown]
-# Roughness is added to a surface. What does the rigid NME do with partners chosen anew, and what with the partners of the smooth surface?
+# Roughness is added to a surface. What does the rigid NME do with correspondences chosen anew, and what with the correspondences of the smooth surface?
 #
-# With the old partners it rises, as it should. With partners chosen anew it stays, or even falls: among vertices that lie before and behind the surface, one is always near.
+# With the old correspondences it rises, as it should. With correspondences chosen anew it stays, or even falls: among vertices that lie before and behind the surface, one is always near.
 #
 # <!-- teacher -->
 # That the second curve rises is asserted. If the first falls, a measure has rewarded noise; a distance to the surface, or in both directions, would not.
@@ -659,8 +659,8 @@ viz.show(
 # %% rough tags=["hide-input"]
 amounts = (0.0, 0.25, 0.5, 1.0)
 sums = {
-    "partners chosen anew (as NME does)": [0.0] * len(amounts),
-    "partners of the smooth surface": [0.0] * len(amounts),
+    "correspondences chosen anew (as NME does)": [0.0] * len(amounts),
+    "correspondences of the smooth surface": [0.0] * len(amounts),
 }
 chances = iter_probabilities(networks[1], pairs.images[:few], False, pairs.landmarks[:few])
 for chance, truth in zip(chances, (pairs.mesh(i) for i in range(few)), strict=True):
@@ -691,7 +691,10 @@ for name, values in sums.items():
             f"{amount:g} px: {value:.4f}" for amount, value in zip(amounts, values, strict=True)
         )
     )
-assert sums["partners of the smooth surface"][-1] > sums["partners of the smooth surface"][0]
+assert (
+    sums["correspondences of the smooth surface"][-1]
+    > sums["correspondences of the smooth surface"][0]
+)
 viz.show(
     viz.curves_figure(
         {name: (amounts, values) for name, values in sums.items()},
@@ -699,8 +702,8 @@ viz.show(
         "rigid NME",
         "Does roughness pay?",
     ),
-    "Rigid NME over the roughness that is added to a surface: with partners chosen anew, and with"
-    " those of the smooth surface.",
+    "Rigid NME over the roughness that is added to a surface: with correspondences chosen anew, and"
+    " with those of the smooth surface.",
 )
 
 # %% rough-after [markdown]
@@ -711,8 +714,13 @@ viz.show(
 # ## Summary
 #
 # * Two sizes of the Gaussians: compare seed by seed, and ask whether the difference is larger than its standard error. The landmarks' own errors matter far more than how they are drawn, and errors that go together more than those that cancel.
-# * The error rises towards profiles. Split it: by what a rigid motion takes away, by true and found landmarks, by the side of the face.
+# * In the paper the error rises towards profiles, by half. Whether it does here, the printed ratios say. Split it: by what a rigid motion takes away, by true and found landmarks, by the side of the face.
 # * Expressions: compare with what they do to the neutral mean face.
 # * The grid's error falls with the size of a voxel. It is a floor, and a network may stand far above it. Soft values take the terraces off, which the eye sees and NME does not: it rewards rough surfaces.
 #
+# **Discuss:** Three seeds cost three trainings. When is one training enough to publish a difference?
+#
 # **Next:** [10_gallery.ipynb](10_gallery.ipynb) lets the networks loose on pictures.
+#
+# <!-- teacher -->
+# On the question to discuss: When the difference is much larger than any spread that was seen in similar trainings, and someone has measured that spread once. Otherwise it is a result about a seed.

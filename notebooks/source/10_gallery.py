@@ -88,13 +88,13 @@ for name, part in (("", slice(half)), (" (2)", slice(half, many))):
     }
 viz.show(
     viz.image_grid(columns, "Held-out faces"),
-    f"{many} drawn faces, each with the network's answer and the truth beside it, both drawn as lit"
-    " surfaces.",
+    f"{many} rendered faces, each with the network's answer and the truth beside it, both drawn as"
+    " lit surfaces.",
 )
 
 # %% close-text [markdown]
 # Look closer at one of them. Left: the network's surface, with the picture's colours. Middle: the same surface, coloured by its distance to the truth. Right: the truth. The slider below turns all three.
-# (Dragging turns one of them. In the page that section 6 writes, and on Colab, the others follow.)
+# (Dragging turns one of them. In the page that section 7 writes, and on Colab, the others follow.)
 
 # %% close
 one = int(overlap.argsort()[many // 2])  # a face of middling overlap
@@ -156,7 +156,7 @@ viz.show(
         {f"{yaw}°": rows_of(drawn) for yaw, drawn in zip(yaws, turned, strict=True)},
         "Yaw: image, answer, truth",
     ),
-    f"One drawn person at {len(yaws)} angles of yaw in columns; in rows the image, the network's"
+    f"One rendered person at {len(yaws)} angles of yaw in columns; in rows the image, the network's"
     " answer and the truth.",
 )
 
@@ -179,8 +179,8 @@ viz.show(
     viz.image_grid(
         {name: rows_of(drawn) for name, drawn in looks.items()}, "Expressions: image, answer, truth"
     ),
-    f"One drawn person with {len(names)} expressions in columns; in rows the image, the network's"
-    " answer and the truth.",
+    f"One rendered person with {len(names)} expressions in columns; in rows the image, the"
+    " network's answer and the truth.",
 )
 
 # %% variants-text [markdown]
@@ -191,7 +191,7 @@ viz.show(
 # %% variants-predict [markdown]
 # Where will the three variants differ most, in the middle of the face or at its sides?
 #
-# One expects the sides, where the picture shows least. On this photograph they are close everywhere: the summary has the numbers. Turn the slider to see it.
+# One expects the sides, where the picture shows least. On this photograph they are close everywhere. Turn the slider to see it.
 #
 # <!-- teacher -->
 # A good moment to ask what the three share: the same training pictures, hence the same habits. That three networks agree does not make them right.
@@ -297,7 +297,7 @@ viz.show(
 
 
 # %% failures-after [markdown]
-# Go through them with three questions. *Is the head turned far, or pitched?* Then half of the face is hidden, and the crop is small. *Are the landmarks off?* Then the guided network was led to a wrong place: it trusts its landmarks (notebook 06). *Is something in the way*: a hand, hair,
+# Go through them with three questions. *Is the head turned far, or pitched?* Then a part of the face is hidden. *Are the landmarks off?* Then the guided network was led to a wrong place: it trusts its landmarks (notebook 06). *Is something in the way*: a hand, hair,
 # hard light, glasses? Then the picture does not say what is there. Below, how far the first two explain the errors of the whole crowd: the correlation of the ranks.
 
 
@@ -427,9 +427,14 @@ FileLinks("out", recursive=False)
 # %% summary [markdown]
 # ## Summary
 #
-# * One network, trained on drawn faces, answers for faces in all poses and expressions, and for photographs, which it has never seen.
-# * Side by side under one camera the three variants are close: on this photograph their depths differ by one to three pixels in the mean, at the nose no less than at the sides.
+# * One network, trained on rendered faces, answers for faces in all poses and expressions, and for photographs, which it has never seen.
+# * Side by side under one camera the three variants are close on this photograph, and they share the pictures that they learned from.
 # * Failures have reasons: a pose that hides half of the face, landmarks that lead astray, things in the way, and pictures unlike those of the training. The surface does not tell which of its parts were guessed.
+#
+# **Discuss:** Nothing in the surface shows which part was seen. How could one draw a reconstruction so that it does?
 #
 # **Next:** this is the end of the course. `vrn-lite reconstruct me.jpg` does on the command line what you did here, `vrn-lite train` trains for as long as you like, and `vrn-lite reproduce` repeats every number of notebooks 07 to 09. The package itself is small enough to be read in an
 # evening: begin with `vrn_lite/samples.py` and `vrn_lite/photo/reconstruct.py`.
+#
+# <!-- teacher -->
+# On the question to discuss: Colour by the probability's steepness, by how much answers to slightly moved crops differ, or leave out what is turned away. Each is an estimate, not a proof: a network can be sure and wrong.

@@ -88,7 +88,7 @@ EXERCISES: dict[str, Exercise] = {
         (seeded(50, 3, scale=20.0), seeded(30, 3, scale=21.0), _PAIRS, LANDMARKS),
         (LANDMARKS + seeded(68, 3), LANDMARKS, torch.arange(68), LANDMARKS),
     ), {
-        "the pairs are not used: the partner of true vertex k is `predicted[pairs[k]]`.":
+        "the pairs are not used: true vertex k corresponds to `predicted[pairs[k]]`.":
             lambda p, t, i, m: _apart(p, t, torch.arange(len(t)), m),
         "landmarks 37 and 46 are counted from 1: in Python they are 36 and 45.": partial(_apart, corners=(37, 46)),
         "the eyes' distance is taken in the image: in profile it goes to zero. Take it in 3D.":

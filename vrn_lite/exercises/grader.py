@@ -74,8 +74,10 @@ class Exercise:
             values = [...]
         except Exception as error:  # whatever the learner's line raises is the news
             return Feedback("wrong", f"your function stopped with {type(error).__name__}: {error}")
-        if any(map(_is_blank, values)) or all(value is None for value in values):
+        if any(map(_is_blank, values)):
             return Feedback("not yet", "put your line in place of `...` and run the cell again.")
+        if all(value is None for value in values):
+            return Feedback("not yet", "your function returns nothing: does its last line begin with `return`?")
 
         # Are its values finite numbers of the right shapes?
         mine = []

@@ -28,17 +28,17 @@ def _residual(
 
 
 def _parameters(
-    bias: int = 1, norm: int = 2, kernel: int = 9, carry: Pair = (0, 1), of_input: bool = False
+    bias: int = 1, norm: int = 2, kernel: int = 9, shortcut: Pair = (0, 1), of_input: bool = False
 ) -> Callable[[int, int], int]:
     """Parameters of a residual module, right by default.
 
-    `carry` tells whether a convolution carries the input where widths are equal, and where not.
+    `shortcut` tells whether a convolution stands on the identity path where widths are equal, and where not.
     """
 
     def count(i: int, o: int) -> int:
         h = (i if of_input else o) // 2
-        carried = carry[i != o] * (i * o + bias * o)
-        return norm * (i + 2 * h) + i * h + kernel * h * h + h * o + bias * (2 * h + o) + carried
+        kept = shortcut[i != o] * (i * o + bias * o)
+        return norm * (i + 2 * h) + i * h + kernel * h * h + h * o + bias * (2 * h + o) + kept
 
     return count
 
@@ -121,8 +121,8 @@ EXERCISES: dict[str, Exercise] = {
         "running mean and variance are measured, not learned: they are no parameters.": _parameters(norm=4),
         "the 3 x 3 convolution has nine weights for each pair of channels.": _parameters(kernel=1),
         "the 3 x 3 convolution has nine weights for each pair of channels, not three.": _parameters(kernel=3),
-        "the 1 x 1 convolution on the identity path is missing, where the widths differ.": _parameters(carry=(0, 0)),
-        "where the widths are equal, the identity path has no convolution.": _parameters(carry=(1, 1)),
+        "the 1 x 1 convolution on the identity path is missing, where the widths differ.": _parameters(shortcut=(0, 0)),
+        "where the widths are equal, the identity path has no convolution.": _parameters(shortcut=(1, 1)),
         "the inner width is half of the *output* width.": _parameters(of_input=True),
         "the first batch norm stands before everything: it has the input's width.":
             lambda i, o: _parameters()(i, o) + 2 * (o - i),
