@@ -83,9 +83,8 @@ class FinderNetwork(nn.Module):
         self.before = Residual(width, width)
         self.hourglass = Hourglass(2, 1, width)
         self.after = Residual(width, width)
-        last = nn.Conv2d(width, 7, 1)
-        last.bias.data[0] = -4.0  # faces are rare
-        self.answer = nn.Sequential(nn.BatchNorm2d(width), nn.ReLU(), last)
+        self.answer = nn.Sequential(nn.BatchNorm2d(width), nn.ReLU(), nn.Conv2d(width, 7, 1))
+        self.answer.get_parameter("2.bias").data[0] = -4.0  # faces are rare
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 7 H W"]:
         """The seven maps."""
