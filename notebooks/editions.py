@@ -469,8 +469,13 @@ def classroom() -> str:
     """Say what thirty students need on one machine."""
     memory = {name: line["peak_mib"] for name, line in measured()["notebooks"].items()}
     most = max(memory, key=lambda name: memory[name])
-    need = f"so thirty students at once need about {30 * memory[most] / 1024:.0f} GiB."
-    return f"The largest notebook is {most[:2]} with {memory[most]:,} MiB, {need}"
+    open_ones = [value for name, value in memory.items() if name[:2] in dict(PLANS["ninety-minutes"])]
+    need = f"so thirty students at once need about {30 * memory[most] / 1024:.0f} GiB"
+    return (
+        f"The largest notebook is {most[:2]} with {memory[most]:,} MiB, {need}, if each kernel is shut down when its "
+        f"notebook is left. The {len(open_ones)} notebooks of the 90-minute plan, all left open, hold up to "
+        f"{sum(open_ones):,} MiB a student."
+    )
 
 
 def editions() -> dict[Path, str]:

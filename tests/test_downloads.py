@@ -10,7 +10,7 @@ import pooch
 import pytest
 
 from serving import serving
-from vrn_lite.downloads import Download, download, fetch_once, locked, write_whole
+from vrn_lite.downloads import Download, download, fetch_once, locked
 from vrn_lite.frame import InputError
 
 CONTENT = b"0123456789" * 1000
@@ -129,17 +129,3 @@ def test_unwritable_folder_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot write in"), locked(tmp_path / "file"):
         pass
-
-
-def test_file_is_written_whole_or_not_at_all(tmp_path):
-    target = tmp_path / "target"
-    write_whole(target, lambda file: file.write(b"first"))
-
-    def fail(file):
-        file.write(b"half")
-        raise OSError("full")
-
-    with pytest.raises(OSError, match="full"):
-        write_whole(target, fail)
-    assert target.read_bytes() == b"first"
-    assert list(tmp_path.iterdir()) == [target]

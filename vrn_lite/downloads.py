@@ -7,22 +7,20 @@
 """
 
 import logging
-import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-import numpy as np
 import pooch
 import requests
 from filelock import FileLock
 from platformdirs import user_cache_dir
 from tqdm import tqdm
 
+from vrn_lite.files import write_arrays
 from vrn_lite.frame import InputError
 
 
@@ -75,7 +73,9 @@ def locked(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def fetch_once(target: Path, source: Download, convert: Callable[[Path], Mapping[str, Any]], progress: str | None = None) -> Path:
+def fetch_once(
+    target: Path, source: Download, convert: Callable[[Path], Mapping[str, Any]], progress: str | None = None
+) -> Path:
     """The file `target`, made once from a source's files, which are then removed; a second call finds it.
 
     Parameters
@@ -93,11 +93,7 @@ def fetch_once(target: Path, source: Download, convert: Callable[[Path], Mapping
     with locked(target.parent):
         if not target.is_file():
             download(source, source.sums, folder, progress)
-            arrays = convert(folder)
-            try:
-                write_whole(target, lambda file: np.savez_compressed(file, **arrays))
-            except OSError as error:
-                raise InputError(f"cannot write {target}: {error}") from None
+            write_arrays(target, convert(folder))
             shutil.rmtree(folder)
     return target
 
@@ -138,7 +134,8 @@ def _one(store: pooch.Pooch, source: Download, name: str) -> Path:
     except OSError as error:
         raise InputError(f"cannot write {store.path}/{name}: {error}") from None
     except ValueError:
-        raise InputError(f"{url} is not the known file or is cut short (SHA-256 differs); it is removed: {again}") from None
+        reason = "is not the known file or is cut short (SHA-256 differs); it is removed"
+        raise InputError(f"{url} {reason}: {again}") from None
 
 
 @contextmanager
@@ -151,15 +148,3 @@ def _silent_pooch() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
-
-
-def write_whole(target: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write a file whole or not at all: `write` fills a neighbour, which then takes the name `target`."""
-    with tempfile.NamedTemporaryFile(dir=target.parent, suffix=".part", delete=False) as file:
-        try:
-            write(file)
-            file.close()
-            os.replace(file.name, target)
-        except BaseException:
-            Path(file.name).unlink()
-            raise

@@ -348,6 +348,9 @@ viz.show(
 # The shipped networks were trained on pictures like these 64, made of ICT-FaceKit's shapes by `vrn-lite preview --faces ict --skins --seed 3`:
 #
 # ![Sixty-four rendered heads in photographed skin, with many poses, expressions, haircuts, lights and backgrounds](images/people.jpg)
+#
+# <!-- teacher -->
+# There is no right answer. Ask which pictures a *person* could not reconstruct: those in which the face is hidden or the light is gone. For these the network can only learn the average.
 
 # %% pairs-text [markdown]
 # ## 8. Aligned by construction

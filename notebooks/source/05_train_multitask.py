@@ -235,6 +235,9 @@ del volume, maps, losses, loss, gradients  # and with them every activation that
 
 # %% equal-after [markdown]
 # With fresh weights the two losses differ in size, and so do their gradients: look at the two lines above. Equal weights are the authors' choice, and this package keeps it.
+#
+# <!-- teacher -->
+# Equal weights are not equal influence, and the ratio changes as the losses fall. Follow-up: scale one loss by ten, and look at both gradients again.
 
 # %% live-text [markdown]
 # ## 4. Train
@@ -342,6 +345,9 @@ viz.show(
 
 # %% both-text [markdown]
 # Compare the two sheets. Which task is ahead? Do the landmarks lie on the surface's own eyes, nose and chin, or does each task have its own opinion?
+#
+# <!-- teacher -->
+# Nothing in the loss makes the two agree; only the shared hourglass does. So the landmarks may lie a little beside the surface's own features, above all early in the training. It is one argument for VRN-Guided.
 
 # %% shipped-text [markdown]
 # ## 5. Does it help?

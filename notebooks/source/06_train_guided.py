@@ -264,6 +264,9 @@ viz.show(
 
 # %% live-after [markdown]
 # Compare with your run of notebook 04: how many samples did plain VRN need for the same IoU? The landmarks tell pose and size from the first step on, and these are most of the voxels.
+#
+# <!-- teacher -->
+# Read it off the two figures: take the held-out IoU that notebook 04 ended with, and find the number of samples at which the curve with true landmarks passes it.
 
 # %% obey-text [markdown]
 # ## 4. Does it look at the picture or at the landmarks?
@@ -438,6 +441,9 @@ viz.show(
 
 # %% missing-after [markdown]
 # Look at three things. How far do the curves fall at one or two pixels, which is a detector's error? Is half of the landmarks enough? And is a guided network without any landmarks better or worse than one that never had any?
+#
+# <!-- teacher -->
+# One or two pixels cost little, half of the landmarks are often enough, and without any landmarks a guided network has lost what it relied on: it has no reason to be as good as plain VRN, which learned to do without. The printed lines decide.
 
 # %% shipped-text [markdown]
 # ## 6. With the detector

@@ -584,6 +584,9 @@ viz.show(
 # again, as 3DDFA does, is one answer to that; landmarks as input are the paper's. (Section 5 shows at which yaw it goes astray.)
 #
 # A mean says nothing of how often a method fails. Figures 7 and 8 of the paper show the whole distribution: for each error, the share of faces that are at least as good.
+#
+# <!-- teacher -->
+# In the stored results the gap between VRN and 3DDFA-like does not close from 8,192 samples on, so the budget alone is not the reason; and a rigid motion takes most of VRN's error away, so pose and place are.
 
 # %% curves
 thresholds, points_of = (
@@ -628,6 +631,10 @@ viz.show(
 # Two things to look for. *Where a curve begins to rise* is a method's best case, and the oracle says that no volume of 128 voxels can begin at 0. *How slowly it arrives at the top* are its failures. In the paper, the curves of 3DDFA and EOS cross on AFLW2000-3D: EOS is better on easy faces, and fails more often. A
 # single mean hides that.
 #
+# <!-- teacher -->
+# A mean can be ruled by a few failures; a curve shows them as its slow end. Ask which of two methods they would ship: the better median, or the rarer failure.
+
+# %% curves-next [markdown]
 # ### Exercise 2: area under the curve
 #
 # The area under the cumulative curve, from 0 to a limit, divided by the limit, so that 1 is the best. There is an easy exact way: with one face of error e, the curve is 0 before e and 1 after it. What is its area up to the limit? And if e is above the limit? The curve of n faces is the mean of n such steps. `errors` is [n].
@@ -1005,6 +1012,10 @@ viz.show(
 # The printed numbers are the stored error, the one of now (they should agree), the rigid one, and the detector's landmark error on this picture. Look at the worst ones. Is the *shape* of the face wrong, or its pose, place or size? Compare the error with its rigid part, printed above: what a rigid motion takes away was a matter of pose and place. Is something before the face, a hand, hair, glasses? And does VRN-Guided fail on the same pictures as VRN,
 # or on those where the detector failed?
 #
+# <!-- teacher -->
+# Usually the rigid error of the worst cases is a fraction of their NME: the shape is a face, in the wrong place. VRN-Guided fails where its detector failed; the last number of each line shows it.
+
+# %% cases-next [markdown]
 # ## 8. What rendered faces can say about photographs
 #
 # All pictures of this page are drawn. What may you conclude from them?

@@ -248,6 +248,10 @@ viz.show(
 # %% answers-after [markdown]
 # Compare the two columns of answers. The frontal one looks much better, and so does its IoU. (The NME of the first looks says nothing: a surface that is everywhere is near everything, see notebook 04.) Is that not the *harder* task? Now go down its column and compare the answers with each other. Keep in mind what you see; section 4 comes back to it.
 #
+# <!-- teacher -->
+# All answers of the frontal column look alike. Let somebody find this out by covering the images: nobody can tell whose face it is.
+
+# %% answers-next [markdown]
 # ## 3. Three seeds, and the paper
 #
 # The package's results file holds the same comparison with more samples, for three seeds: networks trained from scratch with equal budgets, on the same held-out faces. The frontal answer is judged three times:
@@ -775,6 +779,10 @@ viz.show(
 #
 # In use, a miss need not stay: `vrn.reconstruct` finds landmarks in the first crop, and crops once more around them.
 #
+# <!-- teacher -->
+# Right up to what training has shown, and no further. A wrong size is worse than a wrong place.
+
+# %% crops-next [markdown]
 # ## 6. "Arbitrary occlusions"
 #
 # The abstract says that the method works "for arbitrary facial poses and expressions", and section 1 extends this to occlusions. Again there is no number. Our training pictures have hair, hats, glasses and hands before some faces (notebook 02), so the networks are not unprepared. The test is cruder: a patch of noise that hides a given
@@ -844,6 +852,9 @@ viz.show(
 # two networks: guidance comes from a detector that is blinded by the same patch, and may help all the same.
 #
 # "Arbitrary" is a large word. Read the factors, and say it in your own: up to which share would you trust a reconstruction?
+#
+# <!-- teacher -->
+# The rigid NME grows far less than the NME: the shape stays plausible, pose and place get lost. VRN-Guided loses less than plain VRN, although its detector is blinded by the same patch. A defensible limit is the share at which the NME has doubled.
 
 # %% summary [markdown]
 # ## Summary

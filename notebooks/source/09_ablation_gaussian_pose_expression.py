@@ -243,6 +243,10 @@ viz.show(
 # Look at the printed errors once more. A perturbed landmark errs on its own, so 68 errors nearly cancel: all together are off by little, and a network can average them away. A detector's errors go *together*: it takes the whole face to lie further left, or the chin and jaw to be lower. There is nothing to average. Compare the bars of *detected* and *4 px off* with
 # the two errors printed above them.
 #
+# <!-- teacher -->
+# If the bars of *detected* are higher than those of *4 px off* although the printed error is similar, errors that go together are the reason: an average over 68 landmarks removes independent ones only.
+
+# %% few-next [markdown]
 # ## 3. Is the difference real?
 #
 # The two shipped networks differ in more than sigma: in the number of samples, in the order of the faces. For a comparison the package's results hold trainings from scratch that differ in sigma alone, three seeds each, all on the same held-out faces.
@@ -340,6 +344,10 @@ print(f"\nThe paper: {paper['gaussian_size_sigma_2']}.")
 # So many lines, so many verdicts: with a threshold of two standard errors and three seeds, about one in five falls outside by luck alone. A real effect should show as a *pattern*: the same sign in all lines, or a difference that grows with the landmarks' error, as the second argument of section 1 has it. Is there one? Compare its size with the step from true to detected landmarks. Whatever sigma does, the
 # landmarks' own error does far more.
 #
+# <!-- teacher -->
+# In the stored results the sign is the same in all lines: the larger Gaussians are a little better, with true landmarks as well. So the argument of section 1 is not what is seen. The step from true to detected landmarks is several times larger than that of sigma.
+
+# %% verdict-next [markdown]
 # ## 4. Pose
 #
 # The paper's first ablation: VRN-Guided on Florence, by yaw. Its error is half as large again at 80 degrees as it is from the front. Ours beside it, with true landmarks, too, and with the two bounds.
@@ -564,6 +572,10 @@ viz.show(
 # Compare the ratios at the end of the lines. If the network's is close to 1, its error depends little on the expression; if the mean face's is larger, then not because expressions are small. Sit the open mouths of *Surprise* in the truth and in the reconstructions above next to each other: does the network open the mouth, and as far? And are the hard
 # expressions of the paper also hard here? Its expressions are those of a hundred people, ours are a handful of [blendshapes](GLOSSARY.md#blendshape), each at one strength, so only the question is the same.
 #
+# <!-- teacher -->
+# The mean face is neutral, so its error tells how far each expression moves the face; *Surprise* moves it most. The network's error depends on the expression much less.
+
+# %% expressions-next [markdown]
 # ## 6. The grid
 #
 # A volume has a finite number of voxels. Section 3.2 of the paper asks how many are needed, and settles for 192 x 192 x 200. What is lost without any network: take the true volume, make a surface of it, and measure (the oracle). Its error should fall in proportion to the size of a voxel. The paper's own curve is behind ours.

@@ -299,6 +299,9 @@ viz.show(
 # %% failures-after [markdown]
 # Go through them with three questions. *Is the head turned far, or pitched?* Then a part of the face is hidden. *Are the landmarks off?* Then the guided network was led to a wrong place: it trusts its landmarks (notebook 06). *Is something in the way*: a hand, hair,
 # hard light, glasses? Then the picture does not say what is there. Below, how far the first two explain the errors of the whole crowd: the correlation of the ranks.
+#
+# <!-- teacher -->
+# With few faces a correlation of ranks is a hint. Ask what else they see in the four pictures that the table does not list.
 
 
 # %% reasons
@@ -380,6 +383,9 @@ viz.show(
 # %% hard-after [markdown]
 # Each case fails in its own way. Turn the slider to 60 degrees, where it shows: from the front the picture's colours hide a wrong shape. What is covered is not left out: the network puts a *plausible* chin there. This is what a network that has learned faces does, and it looks as sure of it as of the rest.
 # That is the danger of such pictures: nothing in the surface says which part was seen.
+#
+# <!-- teacher -->
+# Each case is outside of what training has shown, in one respect. Ask which of them a system could notice by itself (the tilt, the darkness), and which it could not (the covered chin).
 
 # %% own-text [markdown]
 # ## 6. Your photograph

@@ -20,14 +20,15 @@ from torch import Tensor
 from vrn_lite.camera import Similarity, crop_camera
 from vrn_lite.evaluation.testsets import TestSet, part
 from vrn_lite.faces.morphable import MorphableFace
-from vrn_lite.frame import Grid, InputError, Volume, require
+from vrn_lite.frame import Grid, InputError, Triangles, Vertices, Volume, require
 from vrn_lite.inference import SHIFTS, iter_probabilities, landmarks_in, shift
 from vrn_lite.mesh import Mesh
 from vrn_lite.networks.base import FaceNetwork, device_of, finds_landmarks
 from vrn_lite.networks.regression import Estimate
 from vrn_lite.presets import Preset
+from vrn_lite.raster import rasterize
 from vrn_lite.samples import FacePairs
-from vrn_lite.volume import isosurface, voxelize
+from vrn_lite.volume import fill, isosurface
 
 
 class Prediction3D(NamedTuple):
@@ -208,9 +209,16 @@ def solid_of(mesh: Mesh | None, bounds: Tensor, grid: Grid, landmarks: Tensor | 
     """A closed mesh, the vertices that bound it, its landmarks if not others; an empty solid where there is none."""
     if mesh is None:
         return Prediction3D(torch.zeros(grid.shape, dtype=torch.bool), landmarks=landmarks)
-    solid = voxelize(mesh.vertices, mesh.solid_triangles(), grid.shape, grid.depth_scale).cpu()
+    solid = filled(mesh.vertices, mesh.solid_triangles(), grid).cpu()
     points = mesh.landmark_points()[:, :2].cpu() if landmarks is None else landmarks
     return Prediction3D(solid, mesh.vertices.cpu()[bounds], points)
+
+
+def filled(vertices: Vertices, triangles: Triangles, grid: Grid) -> Volume:
+    """`voxelize` without its warning: a predicted face may lie anywhere, beside the grid too."""
+    return fill(rasterize(vertices[None], triangles, grid.height, grid.width), grid.depth, grid.depth_scale, triangles)[
+        0
+    ]
 
 
 def surface_of(volume: Tensor, grid: Grid) -> Any:
@@ -254,7 +262,7 @@ def repose(frontal: Predictor, pose: Pose) -> Predictor:
             flip = bool(pairs.mirrored[index])
             sign, edge = points.new_tensor([[-1, 1, 1], [grid.width, 0, 0]] if flip else [[1, 1, 1], [0, 0, 0]])
             moved = edge + sign * part(way, slice(index, index + 1))((edge + sign * points)[None])[0]
-            solid = voxelize(moved, torch.tensor(answer.surface.faces), grid.shape, grid.depth_scale)
+            solid = filled(moved, torch.tensor(answer.surface.faces), grid)
             yield Prediction3D(solid, moved, answer.landmarks)
 
     return Predictor(frontal.preset, predict)

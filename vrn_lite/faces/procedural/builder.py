@@ -1,19 +1,18 @@
 """The sculpted head, put together and rounded: what the file of `vrn_lite.faces.procedural` holds."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from scipy.spatial import cKDTree
 from skimage.measure import points_in_poly
 
-from vrn_lite.downloads import write_whole
 from vrn_lite.faces.procedural import FILE, STEP, anatomy
 from vrn_lite.faces.procedural.anatomy import EYE, EYE_RADIUS, LID_COUNT, LIP_STEPS, Values
 from vrn_lite.faces.procedural.head import Head, both_halves
 from vrn_lite.faces.procedural.modes import expressions, identities
 from vrn_lite.faces.procedural.surface import Points, curve, smooth, to_plane
 from vrn_lite.faces.procedural.triangulate import Numbers
+from vrn_lite.files import write_arrays
 
 
 def build() -> dict[str, np.ndarray]:
@@ -36,8 +35,7 @@ def build() -> dict[str, np.ndarray]:
 
 def write(path: Path = FILE) -> None:
     """Build the head and write its file."""
-    arrays: dict[str, Any] = build()
-    write_whole(path, lambda file: np.savez_compressed(file, **arrays))
+    write_arrays(path, build())
 
 
 def _steps(values: Values | list[Values]) -> Numbers:
