@@ -25,9 +25,9 @@ without one, which the landmark network and `locate` had looked at: 97 % of the 
 DOUBT = 0.5
 """A confidence below this is refused."""
 
-LEVEL, TURNED = 15.0, 60.0
-"""Faces turned by fewer degrees stay as they are, as the networks know them; the landmarks may correct a finder's angle
-by no more than so many."""
+LEVEL, FITS = 15.0, 0.05
+"""Faces turned by fewer degrees stay as they are, as the networks know them; landmarks with a residual below this need
+no look at the face in quarter turns."""
 
 
 @lru_cache(maxsize=1)
@@ -64,14 +64,20 @@ def roll(landmarks: Float[np.ndarray, "68 2"]) -> float:
 
 
 def levelled(detector: LandmarkDetector, spots: Sequence[Spot]) -> list[Spot]:
-    """Faces whose angles are told by their landmarks, where a finder saw them turned; slight turns are left alone."""
-    tilted = [n for n, spot in enumerate(spots) if spot.confidence is not None and abs(spot.angle) > LEVEL]
-    told = [roll(points) for points in find_landmarks(detector, [spots[n] for n in tilted])]
-    angles = {n: 0.0 if spot.confidence is not None else spot.angle for n, spot in enumerate(spots)}
-    for n, angle in zip(tilted, told, strict=True):
-        change = (angle - spots[n].angle + 180) % 360 - 180
-        angles[n] = angle if abs(change) < TURNED else spots[n].angle
-    return [spot._replace(angle=angles[n]) for n, spot in enumerate(spots)]
+    """Faces that a finder saw, turned as their landmarks tell; slight turns are left alone.
+
+    Where the landmarks do not form a face, they are looked for in the quarter turns too, and the best count.
+    """
+    return [spot if spot.confidence is None else spot._replace(angle=_angle(detector, spot)) for spot in spots]
+
+
+def _angle(detector: LandmarkDetector, spot: Spot) -> float:
+    turns = [spot._replace(angle=spot.angle + quarter) for quarter in (0, 90, 180, -90)]
+    found = find_landmarks(detector, turns[:1])
+    if residual(found[0]) > FITS:
+        found += find_landmarks(detector, turns[1:])
+    angle = roll(min(found, key=residual))
+    return angle if abs(angle) > LEVEL else 0.0
 
 
 def confidence(score: float | None, landmarks: Float[np.ndarray, "68 2"] | None, zoom: float = 1.0) -> float:
