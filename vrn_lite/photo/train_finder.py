@@ -25,7 +25,7 @@ from vrn_lite.training.runtime import quick_in_bfloat16
 
 
 def targets(some: Scenes) -> tuple[Tensor, Tensor]:
-    """What the network should say ``[b, 7, H, W]``, faces' presence in [0, 1], and whether each cell's presence counts."""
+    """What the network should say ``[b, 7, H, W]``, presence in [0, 1], and whether each cell's presence counts."""
     cells = some.images.shape[-1] // STRIDE
     at = (torch.arange(cells) + 0.5) * STRIDE
     dx, dy = some.faces[..., 0, None, None] - at, some.faces[..., 1, None, None] - at[:, None]
