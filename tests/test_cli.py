@@ -189,10 +189,6 @@ def test_reproduce_goes_on_where_it_was(run, monkeypatch):
     assert "lacks crops" in error
 
 
-def test_photographs_of_one_name(run, tiny):
-    refused(run("reconstruct", "a/face.jpg", "b/face.png", "--model", tiny), "under one name")
-
-
 @pytest.mark.parametrize(
     "arguments", [("reconstruct", "--box", "1", "2"), ("frobnicate",), ("train", "--preset"), ("reconstruct", "--nonsense"), ("bench", "--repeats", "0")]
 )

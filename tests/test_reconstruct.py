@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from ramps import BOX, GRID, Ball, Surveyor, points_in, ramp_photo
-from vrn_lite.frame import FACE_SIZE, InputError
+from vrn_lite.frame import FACE_SIZE, Grid, InputError
 from vrn_lite.inference import probabilities
 from vrn_lite.networks.base import Prediction, build
 from vrn_lite.networks.vrn import VRN, GuidedVRN, UnalignedVRN

@@ -68,7 +68,7 @@ def test_bu4dfe_shows_both_expressions_in_twenty_one_poses(face, moved):
 
 
 def test_the_crop_follows_the_authors_rule(face, neutral):
-    for pairs in florence(neutral, face)(preset="lite"):
+    for pairs in florence(neutral, face).batches("lite"):
         low, high = pairs.landmarks[..., :2].amin(1), pairs.landmarks[..., :2].amax(1)
         torch.testing.assert_close((high - low).prod(-1).sqrt(), torch.full((15,), 90 / 192 * 64), atol=1e-3, rtol=0)
         torch.testing.assert_close((low + high) / 2, torch.full((15, 2), 32.0), atol=1e-3, rtol=0)
@@ -86,7 +86,7 @@ def test_a_scanners_axes_place_and_unit_do_not_matter(face, tmp_path):
 
 def test_frames_go_round(face, neutral):
     """From the voxel frame back to the model frame, every pose shows the one scan."""
-    pairs = next(florence(neutral, face)(preset="lite"))
+    pairs = next(florence(neutral, face).batches("lite"))
     back = pairs.camera.inverse()(pairs.truth.vertices)
     torch.testing.assert_close(back, back[:1].expand_as(back), atol=1e-4, rtol=0)
     torch.testing.assert_close(pairs.truth.landmark_points(), pairs.landmarks)

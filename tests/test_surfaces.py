@@ -81,7 +81,7 @@ def test_seams_that_differ_by_rounding_are_one(tmp_path):
     "named",
     [
         "C:\\Users\\maker\\scans\\a.png",
-        "/home/maker/a.png",
+        "/disk/maker/a.png",
         ".\\a.png",
         "A.PNG",
         "-s 1 1 1 -o 0 0 0 -clamp on a.png",

@@ -1,5 +1,8 @@
 """Photographs with fitted Basel faces, in the layout of 300W-LP and AFLW2000-3D."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -9,12 +12,16 @@ from scipy.io import loadmat, savemat
 from licensed import EXPRESSIONS, IDENTITIES, SIGMA, SIGMA_EXP, SPOTS, pose, projected, write_model, write_photo
 from shapes import scores_of
 from vrn_lite.camera import crop_camera, rotation_matrix
+from vrn_lite.cli import main
 from vrn_lite.datasets import aflw2000, pairs_from
 from vrn_lite.datasets.w300lp import angles_of, fitted_camera, paired, photographs, read_sample, samples
+from vrn_lite.evaluation import evaluate as evaluation
 from vrn_lite.evaluation.predictors import mean_face_predictor, oracle_predictor
 from vrn_lite.evaluation.testsets import CHUNK
 from vrn_lite.faces import basel
 from vrn_lite.frame import InputError
+from vrn_lite.networks.base import build
+from vrn_lite.networks.weights import save_weights
 from vrn_lite.presets import PRESETS
 from vrn_lite.samples import NO_JITTER, PoseRange, make_pairs
 from vrn_lite.volume import voxelize
@@ -64,13 +71,13 @@ def test_landmarks_lie_on_the_photograph_to_half_a_pixel(face, folder):
 
 @pytest.mark.parametrize("preset", ["lite", "paper"])
 def test_landmarks_lie_on_the_crop_to_half_a_pixel(face, folder, preset):
-    pairs = next(aflw2000(folder, face)(preset=preset))
+    pairs = next(aflw2000(folder, face).batches(preset))
     for image, points in zip(pairs.images, pairs.landmarks, strict=True):
         assert (spots(image) - points[list(SPOTS), :2]).norm(dim=-1).max() < 0.5
 
 
 def test_the_crop_follows_the_authors_rule(face, folder):
-    pairs = next(aflw2000(folder, face)(preset="paper"))
+    pairs = next(aflw2000(folder, face).batches("paper"))
     low, high = pairs.landmarks[..., :2].amin(1), pairs.landmarks[..., :2].amax(1)
     torch.testing.assert_close((high - low).prod(-1).sqrt(), torch.full((4,), 90.0), atol=1e-2, rtol=0)
     torch.testing.assert_close((low + high) / 2, torch.full((4, 2), 96.0), atol=1e-2, rtol=0)
@@ -174,7 +181,7 @@ def test_training_images_and_landmarks_move_together(face, folder):
 def test_grey_photographs_and_any_size(face, tmp_path):
     write_photo(tmp_path, "grey", pose(x=60, y=70, scale=5e-4), size=(150, 120))
     Image.open(tmp_path / "grey.png").convert("L").save(tmp_path / "grey.png")
-    image = next(aflw2000(tmp_path, face)(preset="tiny")).images[0]
+    image = next(aflw2000(tmp_path, face).batches("tiny")).images[0]
     assert image.shape == (3, 32, 32)
     assert torch.equal(image[0], image[1])
 
@@ -233,3 +240,80 @@ def test_a_damaged_photograph(face, tmp_path):
 )
 def test_wrong_parameters_are_named_with_their_file(face, tmp_path, name, value, text):
     refused(changed(tmp_path, name, value), face, "face.mat", text)
+
+
+# Folders with damage
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    return write_model(tmp_path_factory.mktemp("models") / "basel")
+
+
+def damaged(folder, count):
+    """A folder of photographs, of which seven are damaged in seven ways; gives their names."""
+    for number in range(count):
+        write_photo(folder, f"{number:03d}", pose(yaw=number % 60), size=(260, 260))
+    photo, numbers = (folder / "000.png").read_bytes(), loadmat(folder / "000.mat")
+    numbers = {key: values for key, values in numbers.items() if not key.startswith("__")}
+    names = [f"{count * k // 7:03d}" for k in range(7)]
+    (folder / f"{names[0]}.mat").unlink()
+    (folder / f"{names[1]}.png").write_bytes(b"")
+    (folder / f"{names[2]}.png").write_text("no picture")
+    (folder / f"{names[3]}.png").write_bytes(photo[: len(photo) // 2])
+    (folder / f"{names[4]}.mat").write_text("no MATLAB file")
+    savemat(folder / f"{names[5]}.mat", {"Shape_Para": numbers["Shape_Para"]})
+    savemat(folder / f"{names[6]}.mat", numbers | {"Exp_Para": np.full_like(numbers["Exp_Para"], np.nan)})
+    return names
+
+
+def test_what_cannot_be_read_is_left_out_and_told(face, tmp_path):
+    names = damaged(tmp_path, 21)
+    test = aflw2000(tmp_path, face)
+    assert sorted(Path(path).stem for path in test.left_out) == names
+    assert [tag for pairs in test.batches("tiny") for tag in pairs.tags] == [f"{k:03d}" for k in range(21) if f"{k:03d}" not in names]
+    kept = next(f"{k:03d}" for k in range(21) if f"{k:03d}" not in names)
+    (tmp_path / f"{kept}.png").write_text("broken since")
+    assert sum(len(pairs) for pairs in test.batches("tiny")) == 13
+    assert str(tmp_path / f"{kept}.png") in test.left_out
+
+
+def test_an_evaluation_is_told_of_damage_and_goes_on_where_it_was_killed(models, tmp_path, capsys, monkeypatch):
+    """Killed after the first batch of two: what it measured stands in the file, and is not measured again."""
+    names = damaged(tmp_path / "aflw", 30)
+    network = tmp_path / "vrn.safetensors"
+    save_weights(build("vrn", "tiny"), network)
+    arguments = ["evaluate", network, "--protocol", "aflw2000", "--data", tmp_path / "aflw", "--basel", models, "--no-average"]
+
+    def run(out):
+        with pytest.raises(SystemExit) as stopped:
+            main([str(argument) for argument in [*arguments, "--json", out]])
+        return stopped.value.code, capsys.readouterr().err
+
+    code, error = run(tmp_path / "whole.json")
+    assert code == 1
+    assert "7 files could not be read and were left out" in error
+    assert all(f"{name}." in error for name in names)
+    measured, real = [], evaluation.score
+
+    def counting(answer, pairs, index, grid):
+        measured.append(pairs.tags[index])
+        return real(answer, pairs, index, grid)
+
+    def killed(journal, rows, add=evaluation.Journal.add):
+        add(journal, rows)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(evaluation, "score", counting)
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluation.Journal, "add", killed)
+        assert run(tmp_path / "again.json")[0] == 130
+    first = json.loads((tmp_path / "again.json").read_text())
+    assert 0 < len(first) < len(json.loads((tmp_path / "whole.json").read_text()))
+    assert run(tmp_path / "again.json")[0] == 1
+    assert json.loads((tmp_path / "again.json").read_text()) == json.loads((tmp_path / "whole.json").read_text())
+    everything = len(json.loads((tmp_path / "whole.json").read_text()))
+    assert everything <= len(measured) <= everything + 16 * 3  # a batch under way when it was killed is measured again
+    save_weights(build("vrn", "tiny", 1), network)
+    assert run(tmp_path / "again.json")[0] == 1
+    assert len(measured) >= 2 * everything

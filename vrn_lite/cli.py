@@ -3,6 +3,7 @@
 What a user got wrong ends in one line on standard error and exit code 2.
 """
 
+import hashlib
 import json
 import os
 import sys
@@ -355,29 +356,39 @@ def evaluate(
 
     Those are rendered (--faces), or with --data those of a licensed set on disk (see the README).
 
+    With --json the numbers are written as they come; the same command goes on where it was stopped. Files that cannot
+    be read are told before, left out, and end in exit code 1.
+
     Guided networks are measured with the true landmarks, and with those of a detector where there is one. Baselines that
     need a face model (eos, and the regression networks) get ICT-FaceKit's, whatever faces they are tested on.
     """
     import pandas as pd
     from tqdm import tqdm
 
-    from vrn_lite.evaluation.evaluate import Scores, evaluate as measure
+    from vrn_lite.evaluation.evaluate import Journal, Scores, evaluate as measure
     from vrn_lite.evaluation.predictors import default_predictors
     from vrn_lite.evaluation.testsets import named_set
-    from vrn_lite.files import atomically
     from vrn_lite.frame import require
     from vrn_lite.studies.published import summary
     from vrn_lite.studies.reproduce import with_eos
 
-    require(data is not None or (basel is None and mask is None), "--basel and --mask tell about real data: pass --data too")
+    require(
+        data is not None or (basel is None and mask is None), "--basel and --mask tell about real data: pass --data too"
+    )
     if data is None:
         face = _source(faces, skins)
         testsets = [named_set(name, face, count, seed) for name in protocol or ["heldout"]]
     else:
         testset = _real(protocol or ["heldout"], data, faces, seed, basel, mask)
         testsets = [testset if count is None else testset.first(count)]
+    known = {path: why for testset in testsets for path, why in testset.left_out.items()}
+    for why in known.values():
+        _say(f"left out: {why}", 0)
     networks, model, eos = _competing(models)
     finder = _detector(detector)
+    depends = [{name: _digest(network) for name, network in networks.items()}, _digest(finder), average, seed, skins]
+    depends += [faces, *(str(path and path.resolve()) for path in (data, basel, mask))]
+    journal = None if out is None else Journal(out, hashlib.sha256(json.dumps(depends).encode()).hexdigest()[:12])
     require(not eos or finder is not None, "EOS needs landmarks: pass --detector landmarks or a .safetensors file")
     frames = []
     for testset in testsets:
@@ -386,11 +397,28 @@ def evaluate(
         predictors = default_predictors(networks, testset, test_time_augmentation=average)
         predictors = with_eos(predictors, model, finder.preset) if eos else predictors
         with tqdm(unit=" rows", smoothing=0.05, desc=testset.name, total=testset.size * len(predictors)) as bar:
-            frames.append(measure(predictors, testset, on_progress=partial(_advance, bar)).frame)
+            progress = partial(_advance, bar)
+            frames.append(measure(predictors, testset, on_progress=progress, journal=journal).frame)
     scores = Scores(pd.concat(frames))
     print(summary(scores))
-    if out is not None:
-        atomically(out, lambda part: part.write_text(json.dumps(scores.records(), indent=1)))
+    if journal is not None:
+        journal.write(scores.records())
+    lost = {path: why for testset in testsets for path, why in testset.left_out.items()}
+    for path in lost.keys() - known.keys():
+        _say(f"left out: {lost[path]}", 0)
+    if lost:
+        _say(f"{len(lost)} files could not be read and were left out", 0)
+        raise typer.Exit(1)
+
+
+def _digest(network: Any) -> str:
+    """A word for a network's weights; "" for none."""
+    if network is None:
+        return ""
+    digest = hashlib.sha256()
+    for name, values in network.state_dict().items():
+        digest.update(name.encode() + values.detach().cpu().float().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _advance(bar: Any, done: int, _total: int) -> None:
@@ -443,9 +471,7 @@ def reproduce(
     samples: Annotated[int, typer.Option(min=1, help="Of each training of the ablations.")] = 7500,
     longer: Annotated[int, typer.Option(min=1, help="Samples of each training of the table from scratch.")] = 30_000,
     seeds: Annotated[int, typer.Option(min=1, help="How often the trainings of the ablations are repeated.")] = 3,
-    count: Annotated[
-        int, typer.Option("--n", min=1, help="How many held-out faces the ablations use.")
-    ] = 96,
+    count: Annotated[int, typer.Option("--n", min=1, help="How many held-out faces the ablations use.")] = 96,
     table: Annotated[
         int, typer.Option(min=0, help="How many faces of each protocol the tables use; 0: each protocol's own number.")
     ] = 120,

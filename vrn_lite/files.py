@@ -2,15 +2,17 @@
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from safetensors import SafetensorError
 
 from vrn_lite.frame import InputError, require
+
+T = TypeVar("T")
 
 
 def atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -64,6 +66,15 @@ def _runs(process: int) -> bool:
     except (OSError, OverflowError):
         return True
     return True
+
+
+def readable(paths: Iterable[Path], read: Callable[[Path], T], left_out: dict[str, str]) -> Iterator[T]:
+    """What `read` gives of files, one by one; those that it refuses are told in `left_out`, with what is wrong."""
+    for path in paths:
+        try:
+            yield read(path)
+        except InputError as error:
+            left_out[str(path)] = str(error)
 
 
 def files_in(folder: str | Path, suffixes: tuple[str, ...], what: str) -> list[Path]:

@@ -422,7 +422,7 @@ viz.show(
 #
 # **Discuss:** The training images have random skin, light and background. What else would have to vary before you trusted such a network with everybody's face?
 #
-# **Next:** [03_hourglass.ipynb](03_hourglass.ipynb) looks at the network that turns one into the other.
+# **Next:** [03_hourglass.ipynb](03_hourglass.ipynb) looks at the network that turns an image into a volume.
 #
 # <!-- teacher -->
 # On the question to discuss: Age, illness, make-up, face coverings, and above all who was scanned for the face model: its modes can only mix the people in it. This is a question of fairness as well as of accuracy.

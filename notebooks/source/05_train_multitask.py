@@ -407,7 +407,7 @@ viz.show(
 #
 # **Discuss:** When should two tasks share a network, and when not?
 #
-# **Next:** [06_train_guided.ipynb](06_train_guided.ipynb) does just that.
+# **Next:** [06_train_guided.ipynb](06_train_guided.ipynb) feeds the landmarks into the network of the volume.
 #
 # <!-- teacher -->
 # On the question to discuss: When what helps one helps the other, and when their gradients do not pull in opposite directions; equal weights are one choice. Sharing also saves time in use. Ask for an experiment that would tell (same budget, several seeds, one task each).

@@ -111,7 +111,9 @@ def prepare(
     report = "".join(f"{why}\n" for why in left_out.values())
     atomically(out / "left_out.txt", lambda part: part.write_text(report))
     faces = len(names) - len(left_out)
-    require(faces > 0, f"none of the {len(names)} photographs in {folder} can be read: {next(iter(left_out.values()), '')}")
+    require(
+        faces > 0, f"none of the {len(names)} photographs in {folder} can be read: {next(iter(left_out.values()), '')}"
+    )
     return Prepared(faces, left_out, sum(shard.stat().st_size for _, shard in jobs))
 
 
@@ -328,7 +330,9 @@ class Photographs:
         return replace(self, face=face, poses=poses, target=network.target)
 
 
-def prepared(folder: str | Path, preset: Preset | str, *, poses: PoseRange = PAPER_JITTER, seed: int = 0) -> Photographs:
+def prepared(
+    folder: str | Path, preset: Preset | str, *, poses: PoseRange = PAPER_JITTER, seed: int = 0
+) -> Photographs:
     """A folder that `prepare` wrote, as a stream of pairs.
 
     Raises

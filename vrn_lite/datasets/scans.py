@@ -43,7 +43,7 @@ from vrn_lite.evaluation.testsets import (
 )
 from vrn_lite.faces.morphable import MorphableFace
 from vrn_lite.faces.patch import face_region, facing, open_patch
-from vrn_lite.files import files_in
+from vrn_lite.files import files_in, readable
 from vrn_lite.frame import Grid, InputError, Triangles, require
 from vrn_lite.mesh import boundary_edges
 from vrn_lite.presets import Preset
@@ -102,19 +102,26 @@ def bu4dfe(folder: str | Path, face: MorphableFace, seed: int = 2017) -> TestSet
 
 
 def _rendered(source: str, folder: str | Path, face: MorphableFace, rendered: Rendered, seed: int) -> TestSet:
-    """Scans in the poses of a rendered test set."""
-    paths, front = files_in(folder, SCANS, "scans"), levelled(face)
-    tags = [expression_of(path.relative_to(folder), rendered.expressions) for path in paths]
+    """Scans in the poses of a rendered test set; all are read once before, and what cannot be read is left out."""
+    left_out, front = dict[str, str](), levelled(face)
+
+    def read(path: Path) -> tuple[Path, str, Scan]:
+        return path, expression_of(path.relative_to(folder), rendered.expressions), read_scan(path, front)
+
+    paths = [path for path, _, _ in readable(files_in(folder, SCANS, "scans"), read, left_out)]
+    require(len(paths) > 0, f"no scan in {folder} can be read: {next(iter(left_out.values()), '')}")
     poses = list(product(rendered.pitches, rendered.yaws))
 
     def make(preset: Preset) -> Iterator[FacePairs]:
-        for number, (path, tag) in enumerate(zip(paths, tags, strict=True)):
-            scan = read_scan(path, front)
+        for path, tag, scan in readable(paths, read, left_out):
+            number = paths.index(path)
             for start in range(0, len(poses), CHUNK):
-                generator = torch.Generator().manual_seed(heldout_seed(seed, STREAM * rendered.stream + 2 * number + start // CHUNK))
+                generator = torch.Generator().manual_seed(
+                    heldout_seed(seed, STREAM * rendered.stream + 2 * number + start // CHUNK)
+                )
                 yield shown(scan, poses[start : start + CHUNK], preset.grid, generator, tag)
 
-    return TestSet(rendered.name, source, front, len(paths) * len(poses), make)
+    return TestSet(rendered.name, source, front, len(paths) * len(poses), make, left_out=left_out)
 
 
 def expression_of(path: Path, expressions: Sequence[str]) -> str:
@@ -141,7 +148,7 @@ def expression_of(path: Path, expressions: Sequence[str]) -> str:
 
 
 def levelled(face: MorphableFace) -> MorphableFace:
-    """A face model in the scans' frame: the mean's landmarks about the origin, its outer interocular distance the unit."""
+    """A face model in the scans' frame: its landmarks' mean the origin, its outer interocular distance the unit."""
     middle = face.mean[face.landmarks].mean(0)
     return replace(
         face,
@@ -151,16 +158,20 @@ def levelled(face: MorphableFace) -> MorphableFace:
     )
 
 
-def shown(scan: Scan, poses: Sequence[tuple[float, float]], grid: Grid, generator: torch.Generator, tag: str = "") -> FacePairs:
+def shown(
+    scan: Scan, poses: Sequence[tuple[float, float]], grid: Grid, generator: torch.Generator, tag: str = ""
+) -> FacePairs:
     """A scan in a batch of poses (pitch, yaw), under the light and before the background of the rendered test sets."""
     device = scan.face.mean.device
     pitch, yaw = torch.tensor(poses, dtype=torch.float32, device=device).T
     mesh = scan.face.mesh()
-    colours = torch.cat((scan.colours, scan.colours.new_zeros(len(mesh.vertices) - len(scan.colours), 3)))  # the closing is never seen
+    colours = torch.cat(
+        (scan.colours, scan.colours.new_zeros(len(mesh.vertices) - len(scan.colours), 3))
+    )  # the closing is never seen
     mesh = replace(mesh, vertices=mesh.vertices.expand(len(poses), -1, -1), colours=colours.expand(len(poses), -1, -1))
     view = straight(mesh.landmark_points(), scan.face, grid, yaw, pitch)
     pairs = draw_pairs(mesh, view, scan.face, grid, Rng.of(generator, len(poses), device), Appearance.plain())
-    for part in scan.parts:  # what lies mostly in the face belongs to it, wherever it comes out; crumbs beside it do not
+    for part in scan.parts:  # what lies mostly in the face belongs to it; crumbs beside it do not
         solid = voxelize(pairs.truth.vertices, part, grid.shape, grid.depth_scale)
         within = 2 * (solid & pairs.volumes).sum((1, 2, 3)) > solid.sum((1, 2, 3))
         pairs = replace(pairs, volumes=pairs.volumes | (solid & within[:, None, None, None]))
@@ -183,7 +194,10 @@ def read_scan(path: str | Path, front: MorphableFace) -> Scan:
     path = Path(path)
     landmarks, surface = read_landmarks(path), read_surface(path)
     goal = front.mean[front.landmarks].double().cpu()
-    points, colours, triangles = (torch.from_numpy(np.ascontiguousarray(values)) for values in (surface.points, surface.colours, surface.triangles))
+    points, colours, triangles = (
+        torch.from_numpy(np.ascontiguousarray(values))
+        for values in (surface.points, surface.colours, surface.triangles)
+    )
     middle, unit = landmarks.mean(0), (landmarks[36] - landmarks[45]).norm()
     require(float(unit) > 0, f"{path}: its landmarks 37 and 46, the outer corners of the eyes, are the same point")
     marks = (landmarks - middle) / unit

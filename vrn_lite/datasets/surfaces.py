@@ -25,7 +25,7 @@ PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif")
 """Endings of a texture that bears the scan's name."""
 
 SAME_PLACE = 1e-6
-"""Vertices closer than this share of the scan's extent are one: files have one for each corner, or each side of a seam."""
+"""Vertices closer than this share of the scan's extent are one: files have one for each corner, or side of a seam."""
 
 INSIDE = 0.1
 """A corner's colour is taken so far towards the triangle's middle: at a seam, the picture ends at its edge."""
@@ -93,7 +93,12 @@ def beside(path: Path, name: str, what: str = "texture") -> Path:
         if (folder / wanted).is_file() and (folder / wanted).resolve().is_relative_to(folder):
             return folder / wanted
     for file in sorted(folder.iterdir()):
-        if parts and file.name.lower() == parts[-1].lower() and file.resolve().is_relative_to(folder) and file.is_file():
+        if (
+            parts
+            and file.name.lower() == parts[-1].lower()
+            and file.resolve().is_relative_to(folder)
+            and file.is_file()
+        ):
             return file
     raise InputError(f"{path}: its {what} is missing: put {parts[-1] if parts else 'the file that it names'} beside it")
 
@@ -186,7 +191,11 @@ def _materials(path: Path, library: str) -> dict[str, Material]:
             found[name] = found[name]._replace(colour=[float(value) for value in rest.split()[:3]])
         elif word.lower() == "map_kd":
             options = [option.split() for option in OPTION.findall(rest)]
-            moves = {option[0]: np.array((option[1:3] * 2)[:2], dtype=float) for option in options if option[0] in ("-s", "-o")}
+            moves = {
+                option[0]: np.array((option[1:3] * 2)[:2], dtype=float)
+                for option in options
+                if option[0] in ("-s", "-o")
+            }
             picture = beside(path, OPTION.sub("", rest).strip())
             found[name] = found[name]._replace(picture=picture, scale=moves.get("-s", 1.0), offset=moves.get("-o", 0.0))
     return found
@@ -205,7 +214,9 @@ def _ply(path: Path, data: bytes) -> Corners:
     if getattr(visual, "uv", None) is not None:
         picture = beside(path, named[0]) if named else _own_picture(path)
         if picture is None:
-            raise InputError(f"{path}: its texture is missing: put {without_gz(path).with_suffix('.png').name} beside it")
+            raise InputError(
+                f"{path}: its texture is missing: put {without_gz(path).with_suffix('.png').name} beside it"
+            )
         return Corners(points, triangles, _sampled(np.asarray(visual.uv)[triangles], picture))
     require(not named, f"{path} names the texture {named[:1]} and has no texture coordinates: save it with them")
     coloured = visual.kind in ("vertex", "face")
@@ -234,7 +245,9 @@ def _vrml(path: Path, data: bytes) -> Corners:
     chosen = _numbers(text, "colorIndex", path).astype(int) if "colorIndex" in text else None
     if re.search(r"colorPerVertex\s+FALSE", text):
         polygon = np.cumsum(numbers < 0)[fans[:, 0]]
-        return Corners(points, numbers[fans], colours[polygon if chosen is None else chosen[polygon]][:, None].repeat(3, 1))
+        return Corners(
+            points, numbers[fans], colours[polygon if chosen is None else chosen[polygon]][:, None].repeat(3, 1)
+        )
     return Corners(points, numbers[fans], colours[(numbers if chosen is None else chosen)[fans]])
 
 

@@ -23,7 +23,7 @@ from torch import Tensor
 from vrn_lite.camera import Similarity, crop_camera, rotation_matrix
 from vrn_lite.evaluation.testsets import CHUNK, TestSet, part
 from vrn_lite.faces.basel import BaselFace, array, read_mat
-from vrn_lite.files import files_in
+from vrn_lite.files import files_in, readable
 from vrn_lite.frame import Grid, InputError, require
 from vrn_lite.mesh import Mesh
 from vrn_lite.photo.crop import window
@@ -184,7 +184,9 @@ def fitted_camera(pose: Float[Tensor, " 7"], height: int) -> tuple[Similarity, F
     flip = torch.tensor([1.0, -1.0, -1.0], dtype=turned.dtype)
     x, y, z, scale = pose[3:].double()
     shift = torch.stack((x - 0.5, height + 0.5 - y, -z))
-    return Similarity(scale[None].float(), (flip[:, None] * turned).float(), shift[None].float()), angles_of(turned)[0].float()
+    return Similarity(scale[None].float(), (flip[:, None] * turned).float(), shift[None].float()), angles_of(turned)[
+        0
+    ].float()
 
 
 def angles_of(rotation: Float[Tensor, "b 3 3"]) -> Float[Tensor, "b 3"]:
@@ -231,7 +233,9 @@ def paired(
     return flip_marked(FacePairs(images, volumes, points, truth, marks, yaw, pitch, camera, tags=names))
 
 
-def augmented(batch: Sequence[Sample], interocular: float, grid: Grid, generator: torch.Generator, poses: PoseRange) -> FacePairs:
+def augmented(
+    batch: Sequence[Sample], interocular: float, grid: Grid, generator: torch.Generator, poses: PoseRange
+) -> FacePairs:
     """Samples with the paper's augmentation: turned, moved, resized, mirrored, each colour channel scaled."""
     rng = Rng.of(generator, len(batch), batch[0].mesh.vertices.device)
     motion, mirrored = draw_jitter(poses, grid, rng.stream("view")), rng.stream("mirror").bernoulli(poses.mirror) > 0
@@ -243,19 +247,28 @@ def augmented(batch: Sequence[Sample], interocular: float, grid: Grid, generator
 def aflw2000(folder: str | Path, face: BaselFace) -> TestSet:
     """AFLW2000-3D, or any folder of photographs with such .mat files, as a test set; tags are the photographs' names.
 
+    All are read once before; what cannot be read is not among the samples, and told as `TestSet.left_out`.
+
     Parameters
     ----------
     folder : of NAME.jpg and NAME.mat.
     face : the model, `faces.basel`.
+
+    Raises
+    ------
+    InputError : no photographs, or none that can be read.
     """
-    paths = photographs(folder)
+    left_out = dict[str, str]()
+    paths = list(readable(photographs(folder), lambda path: read_sample(path, face) and path, left_out))
+    require(len(paths) > 0, f"no photograph in {folder} can be read: {next(iter(left_out.values()), '')}")
 
     def make(preset: Preset) -> Iterator[FacePairs]:
         for start in range(0, len(paths), CHUNK):
-            batch = [read_sample(path, face) for path in paths[start : start + CHUNK]]
-            yield paired(batch, face.interocular, preset.grid)
+            batch = list(readable(paths[start : start + CHUNK], lambda path: read_sample(path, face), left_out))
+            if batch:
+                yield paired(batch, face.interocular, preset.grid)
 
-    return TestSet("aflw2000", "AFLW2000-3D", face, len(paths), make)
+    return TestSet("aflw2000", "AFLW2000-3D", face, len(paths), make, left_out=left_out)
 
 
 def pairs_from(

@@ -6,12 +6,15 @@
                              +------------------------truth------------------^
 """
 
+import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from math import ceil, inf
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +23,7 @@ import torch
 
 from vrn_lite.evaluation.predictors import Prediction3D, Predictor, default_predictors
 from vrn_lite.evaluation.testsets import TestSet
+from vrn_lite.files import atomically
 from vrn_lite.frame import Grid, require
 from vrn_lite.metrics import iou, landmark_nme, vertex_errors
 from vrn_lite.networks.base import FaceNetwork
@@ -114,6 +118,7 @@ def evaluate(
     bounds: bool = True,
     test_time_augmentation: bool = True,
     on_progress: Callable[[int, int], object] = lambda done, total: None,
+    journal: "Journal | None" = None,
 ) -> Scores:
     """Every sample of a test set, as every predictor has it, against the truth.
 
@@ -125,6 +130,7 @@ def evaluate(
         number to quote: sources put their depth origin in different places.
     bounds, test_time_augmentation : of `default_predictors`.
     on_progress : called now and then with the number of rows done and the number of all.
+    journal : keeps the rows as they come; batches whose rows it has already are not measured again.
 
     Raises
     ------
@@ -148,21 +154,29 @@ def evaluate(
     rows: list[dict[str, Any]] = []
     for group in groups.values():
         batches = _numbered(testset.batches(next(iter(group.values())).preset))
-        for found in _side_by_side(partial(_rows, group, testset), batches):
+        for found in _side_by_side(partial(_rows, group, testset, journal), batches):
             rows += found
+            if journal is not None:
+                journal.add(found)
             on_progress(len(rows), testset.size * len(predictors))
     order = {name: number for number, name in enumerate(predictors)}
     rows.sort(key=lambda row: order[row["predictor"]])  # stable: samples stay in order
     return Scores(pd.DataFrame(rows, columns=[*FACTS, *SCORES]))
 
 
-def _rows(group: Mapping[str, Predictor], testset: TestSet, batch: tuple[int, FacePairs]) -> list[dict[str, Any]]:
+def _rows(
+    group: Mapping[str, Predictor], testset: TestSet, journal: "Journal | None", batch: tuple[int, FacePairs]
+) -> list[dict[str, Any]]:
     """Rows of predictors that share a grid, for a batch whose first sample has a number."""
-    (first, pairs), rows = batch, []
+    (first, pairs), rows = batch, list[dict[str, Any]]()
     yaws = torch.where(pairs.mirrored, -pairs.yaw, pairs.yaw).tolist()
     tags = pairs.tags or ("",) * len(pairs)
     for name, predictor in group.items():
         facts = {"predictor": name, "protocol": testset.name, "faces": testset.source, "preset": predictor.preset.name}
+        keys = [_key(facts | {"sample": first + index, "tag": tag}) for index, tag in enumerate(tags)]
+        if journal is not None and all(key in journal.rows for key in keys):
+            rows += [journal.rows[key] for key in keys]
+            continue
         truths = {"aligned": pairs}
         for index, answer in enumerate(predictor(pairs)):
             if answer.target not in truths:
@@ -197,6 +211,38 @@ def score(answer: Prediction3D, pairs: FacePairs, index: int, grid: Grid) -> dic
 def front_slices(grid: Grid) -> int:
     """How many depth slices have their voxel centres before the head's pivot."""
     return ceil(grid.centre[2] * grid.depth_scale - 0.5)
+
+
+def _key(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What tells a row from all others of a run."""
+    return tuple(row.get(name, "") for name in FACTS if name not in ("yaw", "pitch"))
+
+
+class Journal:
+    """Rows in a JSON file that grows batch by batch and is whole at any moment; a stopped run goes on from there.
+
+    Parameters
+    ----------
+    path : of the file; rows of another run in it are dropped with the first that are added.
+    run : a word for all that numbers depend on beside what a row tells: weights, seeds, files.
+    """
+
+    def __init__(self, path: Path, run: str) -> None:
+        self.path, self.run, self.rows = path, run, dict[tuple[Any, ...], dict[str, Any]]()
+        with suppress(OSError, ValueError, AttributeError, TypeError):  # no file yet, or no results: it is replaced
+            self.rows = {_key(row): row for row in json.loads(path.read_text()) if row.get("run") == run}
+
+    def add(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Keep rows, in the file too."""
+        told = {_key(row): dict(row) for row in rows}
+        if told.keys() - self.rows.keys():
+            self.rows |= told
+            self.write(self.rows.values())
+
+    def write(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Make these the file's rows."""
+        told = [{k: v for k, v in row.items() if v == v and v != ""} | {"run": self.run} for row in rows]
+        atomically(self.path, lambda part: part.write_text(json.dumps(told, indent=1)))
 
 
 def _numbered(batches: Iterable[FacePairs]) -> Iterator[tuple[int, FacePairs]]:

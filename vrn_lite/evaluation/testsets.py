@@ -5,7 +5,7 @@ the same however many are asked for and at whatever preset, and no training ever
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from itertools import count, product, repeat
 from typing import Any
 
@@ -38,6 +38,7 @@ class TestSet:
     size : how many samples.
     make : from a preset to batches of samples in order; what comes after `size` samples is never made.
     detector : whose landmarks the samples carry (see `seen_by`).
+    left_out : files that are not among the samples, with what is wrong; one that breaks later joins them when read.
     """
 
     name: str
@@ -46,6 +47,7 @@ class TestSet:
     size: int
     make: Callable[[Preset], Iterator[FacePairs]]
     detector: LandmarkDetector | None = None
+    left_out: dict[str, str] = field(default_factory=dict, compare=False)
 
     __test__ = False  # pytest takes classes of this name for tests
 
@@ -56,7 +58,11 @@ class TestSet:
         """The samples for a preset's grid. An unknown preset, or a file that cannot be read, is an InputError."""
         batches, left = self.make(preset_named(preset)), self.size
         while left > 0:
-            pairs = beginning(next(batches), left)
+            made = next(batches, None)
+            if made is None:  # files have broken since the set was looked through
+                return
+            pairs = beginning(made, left)
+            del made
             left -= len(pairs)
             yield pairs
             del pairs  # before the next batch is made: two at a time would take much memory

@@ -5,10 +5,10 @@ A photograph's frame: pixel (r, c) is centred at (c + 1/2, r + 1/2), x right, y 
 
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from io import BufferedIOBase, BytesIO
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 import numpy as np
 from jaxtyping import UInt8
@@ -103,7 +103,7 @@ def _opened(file: BufferedIOBase, name: str) -> Pillow.Image:
         except ImportError:
             raise InputError(f"{name} is a HEIC photograph: pip install pillow-heif, or save it as JPEG") from None
         file.seek(0)
-        image = open_heif(file)
+        image = cast(Any, open_heif(file))
     require(image.size[0] * image.size[1] <= MOST_PIXELS, many)
     return image if isinstance(image, Pillow.Image) else image.to_pillow()
 
@@ -182,11 +182,11 @@ def _video(path: Path, name: str, every: int) -> Iterator[tuple[str, Photo]]:
             raise InputError(f"{name} is a video: pip install imageio-ffmpeg, or pass pictures of it") from None
         # Containers only: a playlist that calls itself a video would open other files and addresses.
         options = ["-format_whitelist", "mov,matroska,avi", "-protocol_whitelist", "file"]
-        frames = imageio_ffmpeg.read_frames(path, input_params=options)
-        width, height = next(frames)["size"]
-        for number, data in enumerate(frames):
-            if number % every == 0:
-                yield f"{name} (frame {number + 1})", np.frombuffer(data, np.uint8).reshape(height, width, 3)
+        with closing(imageio_ffmpeg.read_frames(path, input_params=options)) as frames:
+            width, height = next(frames)["size"]
+            for number, data in enumerate(frames):
+                if number % every == 0:
+                    yield f"{name} (frame {number + 1})", np.frombuffer(data, np.uint8).reshape(height, width, 3)
 
 
 def _upright_rgb(image: Pillow.Image) -> Pillow.Image:
