@@ -16,7 +16,7 @@ Matrix = Float[np.ndarray, "4 4"]
 Points = Float[np.ndarray, "_ 3"]
 Cloud = Float[Tensor, "_ 3"]
 
-STEPS = 1000
+STEPS = 200
 """ICP ends after so many steps at the latest."""
 
 
