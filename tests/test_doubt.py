@@ -27,9 +27,7 @@ def test_any_view_of_the_mean_face_fits_exactly(yaw, roll):
 
 @pytest.mark.parametrize("turned", [-170.0, -35, 0, 60, 90])
 def test_roll_is_the_cameras(turned):
-    assert roll(seen(30.0, turned)) == pytest.approx(
-        -turned
-    )  # the camera's y points up, so that it turns the other way
+    assert roll(seen(30.0, turned)) == pytest.approx(-turned)  # the camera's y points up, so that it turns the other way
 
 
 def test_points_at_random_do_not():
@@ -66,7 +64,5 @@ def test_landmarks_tell_how_a_face_is_turned(quarters, wrong):
 
 def test_doubt_names_box_and_remedy():
     said = str(doubtful("a.png", (10.2, 20.4, 30.0, 41.0), 0.2))
-    assert said.startswith(
-        "doubtful face in a.png at 10 20 30 41 (confidence 0.20, 0.5 needed): pass --box X0 Y0 X1 Y1"
-    )
+    assert said.startswith("doubtful face in a.png at 10 20 30 41 (confidence 0.20, 0.5 needed): pass --box X0 Y0 X1 Y1")
     assert "--force" in said

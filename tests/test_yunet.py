@@ -14,9 +14,7 @@ from vrn_lite.photo import yunet
 from vrn_lite.photo.yunet import NAME, YuNet, available, fetch_yunet, model_file
 from vrn_lite.samples import PoseRange, make_pairs
 
-needed = pytest.mark.skipif(
-    not available(), reason="OpenCV or YuNet is not there: pip install opencv-python-headless; vrn-lite fetch finder"
-)
+needed = pytest.mark.skipif(not available(), reason="OpenCV or YuNet is not there: pip install opencv-python-headless; vrn-lite fetch finder")
 
 
 def test_fetching_asks_once_and_knows_the_file_by_its_sum(tmp_path):
