@@ -9,7 +9,7 @@ import torch
 from vrn_lite.faces import procedural
 from vrn_lite.photo.finder import STRIDE, FinderNetwork, finder_faces
 from vrn_lite.photo.scenes import Scenes, Sprites, backgrounds, mirrored, scenes, sprites
-from vrn_lite.photo.train_finder import loss, targets, train
+from vrn_lite.photo.train_finder import loss, start_from_landmarks, targets, train
 
 
 def seeded(seed=0):
@@ -136,3 +136,11 @@ def test_training_lowers_the_loss_and_reaches_every_parameter(heads):
     assert np.mean(told[-6:]) < np.mean(told[:6])
     assert all(not torch.equal(value, before[name]) for name, value in network.named_parameters())
     assert network(torch.rand(1, 3, 50, 70)).shape == (1, 7, -(-50 // STRIDE), -(-70 // STRIDE))
+
+
+def test_all_but_the_answer_starts_from_the_landmark_network():
+    network, other = FinderNetwork(), FinderNetwork()
+    start_from_landmarks(network)
+    start_from_landmarks(other)
+    same = [name for name, value in network.state_dict().items() if torch.equal(value, other.state_dict()[name])]
+    assert {name for name in network.state_dict() if name not in same} == {"answer.2.weight", "answer.2.bias"}

@@ -130,6 +130,7 @@ def main(out: str = "out/finder.safetensors", heads: int = 2000, steps: int = 50
     ]
     cut_out = Sprites(*(torch.cat(part) for part in zip(*drawn, strict=True)))
     network = FinderNetwork()
+    start_from_landmarks(network)
     losses = train(network, cut_out, backgrounds(1200, 160, generator), steps, seed=seed)
     for _ in tqdm(losses, total=steps, unit=" steps"):
         pass
