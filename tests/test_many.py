@@ -15,7 +15,7 @@ from vrn_lite.photo.many import photo_files, reconstruct_all
 from vrn_lite.photo.reconstruct import reconstruct
 
 SMALL = (20.0, 20.0, 60.0, 70.0)
-SETTINGS = {"smooth": 0, "test_time_augmentation": False}
+SETTINGS = {"smooth": 0, "test_time_augmentation": False, "force": True}
 
 
 class Two:
@@ -27,7 +27,7 @@ class Two:
 
 @pytest.fixture(autouse=True)
 def two(monkeypatch):
-    monkeypatch.setattr(photo, "CascadeFinder", Two)
+    monkeypatch.setattr(photo, "finder_named", lambda _: Two())
     monkeypatch.setattr(photo, "shipped", dict)
 
 
@@ -148,7 +148,7 @@ def test_a_turned_face_comes_back_turned(monkeypatch):
             super().__init__()
             self.answer = self.answer.roll(6, 2)
 
-    monkeypatch.setattr(photo, "CascadeFinder", Side)
+    monkeypatch.setattr(photo, "finder_named", lambda _: Side())
     upright = reconstruct(ramp_photo(), Chin().eval(), BOX, **SETTINGS)
     turned = reconstruct(ramp_photo(), Chin().eval(), **SETTINGS)
     middle = np.array([140.0, 90.0])

@@ -21,7 +21,7 @@ SOURCES = sorted((ROOT / "vrn_lite").rglob("*.py"))
 COLAB = dict(line.split("==") for line in (ROOT / "tests" / "colab_constraints.txt").read_text().splitlines() if "==" in line)
 CONDA = {"torch": "pytorch-cpu", "matplotlib": "matplotlib-base"}
 IMPORTED_AS = {"skimage": "scikit-image", "PIL": "pillow", "IPython": "ipython"}
-OPTIONAL = {"eos", "imageio_ffmpeg", "pillow_heif", "pyvista"}
+OPTIONAL = {"cv2", "eos", "imageio_ffmpeg", "pillow_heif", "pyvista"}
 ROOMS = ("frame files downloads memory photo.image_io presets mesh faces camera raster synth volume landmarks samples training.losses networks "
          "inference align metrics training evaluation.testsets photo.crop datasets evaluation photo studies viz exercises "
          "cli").split()  # fmt: skip
@@ -31,7 +31,7 @@ INNER = {
     "synth": "appearance degradations background occluders eyewear hair skin render registration assets photographed",
     "networks": "base hourglass vrn regression weights",
     "training": "losses optim log data runtime checkpoint loop",
-    "photo": "image_io finder crop exports reconstruct many registration",
+    "photo": "image_io finder yunet scenes train_finder crop exports doubt reconstruct many registration",
     "evaluation": "testsets predictors eos evaluate",
     "studies": "ablations published reproduce bench",
 }

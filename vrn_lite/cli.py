@@ -87,6 +87,10 @@ def reconstruct(
         typer.Option(metavar="X0 Y0 X1 Y1", help="Of one photograph's face: brows to chin, ear to ear, in pixels."),
     ] = None,
     every: Annotated[int, typer.Option(min=1, help="Of videos and animations only each so-many-th frame.")] = 1,
+    finder: Annotated[
+        str | None, typer.Option(help="Finds faces: embedded, or yunet after `vrn-lite fetch finder`; none: both.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Go on with doubtful faces.")] = False,
 ) -> None:
     """Turn photographs into 3D faces: NAME.obj, NAME.ply, NAME.glb and NAME.html each, or the files of --format.
 
@@ -116,7 +120,8 @@ def reconstruct(
 
     with tqdm(jobs, unit=" photographs", disable=None if len(jobs) > 1 else True) as bar:
         if box is None:
-            results = reconstruct_all(bar, network, faces=faces, detector=finds, every=every, on_refused=refused)
+            options: dict[str, Any] = {"faces": faces, "detector": finds, "every": every, "finder": finder, "force": force}
+            results = reconstruct_all(bar, network, on_refused=refused, **options)
         else:
             name, photo = jobs[0] if isinstance(jobs[0], tuple) else (str(jobs[0]), jobs[0])
             results = iter([replace(reconstruct_one(photo, network, box, detector=finds), name=name)])
@@ -549,17 +554,20 @@ def fetch(
     what: Annotated[
         str,
         typer.Argument(
-            help="ict: the ICT-FaceKit model (MIT licence, 390 MB); skins: MakeHuman's skins and hair (CC0, 60 MB)."
+            help="ict: the ICT-FaceKit model (MIT licence, 390 MB); skins: MakeHuman's skins and hair (CC0, 60 MB); "
+            "finder: YuNet, which finds faces (MIT licence, 0.2 MB; needs OpenCV)."
         ),
     ] = "ict",
 ) -> None:
-    """Download a face model, or photographed skins, eyes and hair; check it, and convert it once."""
+    """Download a face model, photographed skins, eyes and hair, or a finder of faces; check it, and convert it once."""
     from vrn_lite.faces.ict import fetch_ict
     from vrn_lite.frame import require
+    from vrn_lite.photo.yunet import fetch_yunet
     from vrn_lite.synth.assets import fetch_skins
 
-    require(what in ("ict", "skins"), f"unknown source {what!r}: choose ict or skins")
-    print(fetch_ict() if what == "ict" else fetch_skins())
+    fetchers: dict[str, Any] = {"ict": fetch_ict, "skins": fetch_skins, "finder": fetch_yunet}
+    require(what in fetchers, f"unknown source {what!r}: choose ict, skins or finder")
+    print(fetchers[what]())
 
 
 @app.command()

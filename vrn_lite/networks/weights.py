@@ -19,8 +19,9 @@ WEIGHTS = files("vrn_lite") / "weights"
 
 
 def shipped() -> dict[str, Path]:
-    """Weights in the package: name -> file."""
-    return {path.stem: path for path in sorted(Path(str(WEIGHTS)).glob("*.safetensors"))}
+    """Weights of face networks in the package: name -> file."""
+    paths = sorted(Path(str(WEIGHTS)).glob("*.safetensors"))
+    return {path.stem: path for path in paths if path.stem != "finder"}  # `photo.finder` knows its own
 
 
 def save_weights(network: FaceNetwork, path: str | Path, **facts: object) -> None:

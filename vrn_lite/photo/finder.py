@@ -1,32 +1,50 @@
-"""The face in a photograph found: a landmark-style box, in the photograph's frame (see `image_io`)."""
+"""The faces in a photograph found: landmark-style boxes and in-plane angles, in the photograph's frame.
 
-from typing import NamedTuple
+::
+
+    photo --at most 480 px--> halves of halves --network--> maps --peaks--> faces --turned upright, network--> faces
+
+The network knows faces of one size, about `SIZES`; each of the halves shows others at that size. What it finds it sees
+once more, turned upright and at the size that it knows best: that confirms the face and settles box and angle.
+"""
+
+import math
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from jaxtyping import Float
-from skimage.data import lbp_frontal_face_cascade_filename
-from skimage.feature import Cascade
-from skimage.transform import resize, rotate
+from PIL import Image as Pillow
+from safetensors.torch import save_file
+from torch import Tensor, nn
 
+from vrn_lite.files import atomically
 from vrn_lite.frame import require
+from vrn_lite.networks.hourglass import Hourglass, Residual, Stem
+from vrn_lite.networks.weights import WEIGHTS, tensors_in
 from vrn_lite.photo.image_io import Box, Photo
 
-DOWN, SCALE = 0.17, 0.92
-"""From the detector's square to the box of the 68 landmarks: its centre lies lower by this share of the square's side
-(and no further to one side, as the detector looks at both mirror images), its sqrt(width * height) is this share of the
-side. Medians over 113 frontal renders of ICT-FaceKit (yaw within 15 degrees, all expressions, 192 px); they scatter by
-0.06 and 0.13, which the training's jitter covers. A test fits them again."""
+LONGEST = 480
+"""Longer side of the largest of the pictures that the network sees; a smaller photograph is enlarged at most twice."""
 
-LOOKS = (
-    ((160, 190, 220, 250, 280), (0,), 0.15, 1.4, 5),
-    ((160, 200, 240), (-15, 15), 0.15, 1.4, 3),
-    ((360, 480, 600), (0,), 0.05, 0.2, 3),
-)
-"""Where the detector looks, in turn, until it finds a face: longer sides in pixels, in-plane tilts in degrees, smallest
-and largest square as shares of the longer side, and how many looks so far must agree."""
+SIZES = (20.0, 70.0)
+"""Faces of these sizes, the roots of their boxes' areas in pixels, are known to the network."""
 
-MARGIN = 0.2
-"""The photograph's edge is repeated by this share of its longer side, so that faces that fill it are found."""
+STRIDE = 8
+"""The network gives one answer for each so many pixels."""
+
+USUAL = 36.0
+"""Its offsets and sizes are told in units of so many pixels."""
+
+GLANCE, SURE = 0.25, 0.72
+"""Presence that is worth a second look, and that which then makes a face: with it, 100
+pictures without one show four."""
+
+MOST = 8
+"""At most so many are looked at twice."""
 
 
 class Found(NamedTuple):
@@ -34,9 +52,9 @@ class Found(NamedTuple):
 
     Attributes
     ----------
-    box : landmark-style box (x0, y0, x1, y1) in the photograph's pixels.
+    box : landmark-style box (x0, y0, x1, y1) in the photograph's pixels, of the face turned upright about its centre.
     score : from 0 to 1, how sure the finder is.
-    angle : in-plane, degrees; 0 where the face is upright.
+    angle : by which the face is turned in the picture's plane, degrees, clockwise; 0 where it is upright.
     """
 
     box: Box
@@ -44,71 +62,207 @@ class Found(NamedTuple):
     angle: float = 0.0
 
 
-class CascadeFinder:
-    """scikit-image's LBP cascade: the largest frontal face.
-
-    It looks at the photograph and at its mirror image in several sizes, then tilted, then in larger sizes for small
-    faces. Squares that several looks agree on count, and the largest of them wins.
-    """
+@runtime_checkable
+class Finder(Protocol):
+    """Finds faces."""
 
     def find(self, image: Photo) -> list[Found]:
-        """The largest face, or nothing."""
-        cascade, squares = Cascade(lbp_frontal_face_cascade_filename()), np.zeros((0, 3))
-        for sides, tilts, least, most, votes in LOOKS:
-            looks = [_look(cascade, image, side, tilt, least, most) for side in sides for tilt in tilts]
-            squares = np.concatenate([squares, *looks])
-            agreed = _agreed(squares, votes)
-            if len(agreed):
-                x, y, side = map(float, agreed[agreed[:, 2].argmax()])
-                half = SCALE * side / 2
-                return [Found((x - half, y - half, x + half, y + half))]
-        return []
+        """The faces in a photograph, none to many, surest first."""
 
 
-def detect_face(image: Photo, name: str = "the image") -> Box:
-    """The landmark-style box (x0, y0, x1, y1) of the largest face, in the photograph's pixels.
+class FinderNetwork(nn.Module):
+    """Where faces are: fully convolutional, one answer for each 8 x 8 pixels.
+
+    ``[b, 3, h, w]`` in [0, 1], 0.5 beyond the picture -> ``[b, 7, h / 8, w / 8]``: logit of a face's presence (its
+    box's centre is near), the centre's offset (x, y) and the logarithms of the box's width and height in units of
+    `USUAL`, cosine and sine of the angle. Stem and hourglass are the landmark network's, to start from there.
+    """
+
+    def __init__(self, first: int = 32, width: int = 128) -> None:
+        super().__init__()
+        self.stem = Stem(3, 4, first, width)
+        self.before = Residual(width, width)
+        self.hourglass = Hourglass(2, 1, width)
+        self.after = Residual(width, width)
+        self.answer = nn.Sequential(nn.BatchNorm2d(width), nn.ReLU(), nn.Conv2d(width, 7, 1))
+        self.answer.get_parameter("2.bias").data[0] = -4.0  # faces are rare
+
+    def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 7 H W"]:
+        """The seven maps."""
+        height, width = images.shape[-2:]
+        padded = F.pad(images, (0, -width % 32, 0, -height % 32), value=0.5).to(memory_format=torch.channels_last)
+        maps = self.answer(self.after(self.hourglass(self.before(F.max_pool2d(self.stem(padded), 2)))))
+        return maps[..., : -(-height // STRIDE), : -(-width // STRIDE)]
+
+
+@lru_cache(maxsize=1)
+def finder_network() -> FinderNetwork:
+    """The network that ships, in eval mode."""
+    network = FinderNetwork()
+    network.load_state_dict(tensors_in(Path(str(WEIGHTS)) / "finder.safetensors"))
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network.eval()
+
+
+def save_finder(network: FinderNetwork, path: Path) -> None:
+    """Write the network's weights in float16."""
+    state = {name: (v.half() if v.is_floating_point() else v).contiguous() for name, v in network.state_dict().items()}
+    atomically(path, lambda part: save_file(state, part))
+
+
+class EmbeddedFinder:
+    """The finder that ships: faces of every yaw and in-plane angle, from 4 % of the picture's longer side on.
+
+    Parameters
+    ----------
+    network : None for the one that ships.
+    """
+
+    def __init__(self, network: FinderNetwork | None = None) -> None:
+        self.network = finder_network() if network is None else network
+
+    @torch.inference_mode()
+    def find(self, image: Photo) -> list[Found]:
+        """The faces in a photograph, surest first."""
+        levels, scale = _halves(image)
+        seen = [_peaks(self.network(level)[0]) * _in_pixels(2**n) for n, level in enumerate(levels)]
+        peaks = apart(torch.cat(seen))[:MOST]
+        faces = apart(_again(self.network, levels, peaks)) if len(peaks) else peaks
+        return [_found(face, scale) for face in faces[faces[:, 0] > SURE].tolist()]
+
+
+class FirstOf:
+    """Asks finders in turn until one finds a face."""
+
+    def __init__(self, *finders: Finder) -> None:
+        self.finders = finders
+
+    def find(self, image: Photo) -> list[Found]:
+        """What the first of them finds that finds any."""
+        return next((found for finder in self.finders if (found := finder.find(image))), [])
+
+
+def finder_named(name: str | Finder | None = None) -> Finder:
+    """The finder of that name: embedded or yunet; None for the embedded one, after YuNet where that has been fetched.
+
+    A finder is given back as it is.
+
+    Raises
+    ------
+    InputError : another name; YuNet, where OpenCV is not installed or the network has not been fetched.
+    """
+    from vrn_lite.photo.yunet import YuNet, available
+
+    if name is not None and not isinstance(name, str):
+        return name
+    require(name in (None, "embedded", "yunet"), f"unknown finder {name!r}: choose embedded or yunet")
+    if name is None:
+        return FirstOf(YuNet(), EmbeddedFinder()) if available() else EmbeddedFinder()
+    return YuNet() if name == "yunet" else EmbeddedFinder()
+
+
+def find_face(image: Photo, name: str = "the image", finder: str | Finder | None = None) -> Found:
+    """The largest face in a photograph; `finder` as for `finder_named`.
 
     Raises
     ------
     InputError : none found.
     """
-    found = CascadeFinder().find(image)
+    found = finder_named(finder).find(image)
     advice = "pass --box X0 Y0 X1 Y1 (in Python, box=(x0, y0, x1, y1)) around the face's landmarks"
     require(bool(found), f"no face found in {name}: {advice}")
-    return found[0].box
+    return max(found, key=lambda face: (face.box[2] - face.box[0]) * (face.box[3] - face.box[1]))
 
 
-def _look(
-    cascade: Cascade, image: Photo, side: int, tilt: float, least: float, most: float
-) -> Float[np.ndarray, "k 3"]:
-    """Faces (x, y of the landmarks' centre, side of the square) seen at one size and tilt, both ways."""
-    step = max(1, max(image.shape[:2]) // 1280)  # resampling a huge photograph whole would need gigabytes
-    coarse = image[::step, ::step]
-    zoom = side / max(coarse.shape[:2])
-    seen = resize(coarse, [max(1, round(size * zoom)) for size in coarse.shape[:2]], anti_aliasing=zoom < 1)
-    seen = np.pad(seen, [(round(MARGIN * side),) * 2] * 2 + [(0, 0)], mode="edge")
-    centre = np.array(seen.shape[1::-1]) / 2
-    cosine, sine = np.cos(np.deg2rad(tilt)), np.sin(np.deg2rad(tilt))
-    sizes = {"min_size": (max(24, round(least * side)),) * 2, "max_size": (round(most * side),) * 2}
-    found = []
-    for view, sign in ((rotate(seen, tilt, mode="edge"), 1), (rotate(seen, tilt, mode="edge")[:, ::-1], -1)):
-        for square in cascade.detect_multi_scale(np.ascontiguousarray(view), scale_factor=1.2, step_ratio=1, **sizes):
-            corner, side_of = np.array([square["c"], square["r"]]), square["width"]
-            x, y = (corner + side_of * np.array([0.5, 0.5 + DOWN]) - centre) * (sign, 1)
-            middle = centre + (x * cosine - y * sine, x * sine + y * cosine) - round(MARGIN * side)
-            found.append([*middle / zoom * step, side_of / zoom * step])
-    return np.array(found).reshape(-1, 3)
+def detect_face(image: Photo, name: str = "the image") -> Box:
+    """The landmark-style box of the largest face in a photograph; errors as `find_face`."""
+    return find_face(image, name).box
 
 
-def _agreed(squares: Float[np.ndarray, "k 3"], votes: int) -> Float[np.ndarray, "m 3"]:
-    """Medians of groups of at least `votes` squares alike in place and size; of overlapping groups the largest."""
-    sides = squares[:, 2]
-    apart = np.linalg.norm(squares[:, None, :2] - squares[None, :, :2], axis=-1)
-    apart = apart / np.minimum(sides[:, None], sides[None])
-    alike = (apart < 0.35) & (np.abs(np.log(sides[:, None] / sides[None])) < 0.5)
-    groups, free = [], np.ones(len(squares), dtype=bool)
-    for row in np.argsort(-alike.sum(1), kind="stable"):
-        if free[row] and alike[row].sum() >= votes:
-            groups.append(np.median(squares[alike[row]], axis=0))
-            free &= apart[row] > 0.7
-    return np.array(groups).reshape(-1, 3)
+def _halves(image: Photo) -> tuple[list[Float[Tensor, "1 3 h w"]], float]:
+    """The photograph in sizes, each half the one before, and the photograph's pixels in one of the largest."""
+    height, width = image.shape[:2]
+    scale = max(max(height, width) / LONGEST, 0.5)
+    size = (max(1, round(width / scale)), max(1, round(height / scale)))
+    small = Pillow.fromarray(image).resize(size, Pillow.Resampling.BILINEAR, reducing_gap=2.0)
+    levels = [torch.from_numpy(np.array(small)).permute(2, 0, 1)[None].float() / 255]
+    while max(levels[-1].shape[-2:]) > SIZES[1]:
+        levels.append(F.avg_pool2d(F.pad(levels[-1], _odd(levels[-1]), mode="replicate"), 2))
+    return levels, scale
+
+
+def _odd(level: Tensor) -> tuple[int, int, int, int]:
+    """What makes both sides even."""
+    return 0, level.shape[-1] % 2, 0, level.shape[-2] % 2
+
+
+def _in_pixels(scale: float) -> Tensor:
+    """Factors that bring peaks (score, x, y, width, height, angle) to a picture `scale` times as large."""
+    return torch.tensor([1.0, scale, scale, scale, scale, 1.0])
+
+
+def finder_faces(maps: Float[Tensor, "b 7 H W"]) -> Float[Tensor, "b 6 H W"]:
+    """Each cell's face: presence, centre (x, y), width and height in pixels, angle in radians."""
+    y, x = ((torch.arange(size) + 0.5) * STRIDE for size in maps.shape[-2:])
+    across, down = maps[:, 1] * USUAL + x, maps[:, 2] * USUAL + y[:, None]
+    width, height = (maps[:, 3:5].clamp(-4, 4).exp() * USUAL).unbind(1)
+    return torch.stack((maps[:, 0].sigmoid(), across, down, width, height, torch.atan2(maps[:, 6], maps[:, 5])), 1)
+
+
+def _peaks(maps: Float[Tensor, "7 H W"]) -> Float[Tensor, "n 6"]:
+    """The faces of cells that are surer than their neighbours."""
+    presence = maps[0].sigmoid()
+    top = F.max_pool2d(presence[None], 3, 1, 1)[0]
+    row, column = ((presence == top) & (presence > GLANCE)).nonzero().unbind(1)
+    return finder_faces(maps[None])[0][:, row, column].T
+
+
+def apart(faces: Float[Tensor, "n 6"]) -> Float[Tensor, "m 6"]:
+    """Surest first, without those whose centre lies nearer to a surer one's than half the larger one's size."""
+    faces, kept = faces[faces[:, 0].argsort(descending=True)], []
+    size = (faces[:, 3] * faces[:, 4]).sqrt()
+    free = torch.ones(len(faces), dtype=torch.bool)
+    for n in range(len(faces)):
+        if free[n]:
+            kept.append(n)
+            free &= (faces[:, 1:3] - faces[n, 1:3]).norm(dim=1) > 0.5 * torch.maximum(size, size[n])
+    return faces[kept]
+
+
+def _again(network: FinderNetwork, levels: list[Tensor], faces: Float[Tensor, "n 6"]) -> Float[Tensor, "n 6"]:
+    """The same faces after a second look, each turned upright and brought to about 1.25 `USUAL` pixels."""
+    side, known = 96, 1.25 * USUAL
+    score, centre, sizes, angle = faces[:, 0], faces[:, 1:3], faces[:, 3:5], faces[:, 5]
+    pixel = sizes.prod(1).sqrt() / known  # the largest level's pixels in one of the window
+    windows = torch.cat([window(levels, *one, side) for one in zip(centre, pixel, angle, strict=True)])
+    told = finder_faces(network(windows))  # [n, 6, H, W]
+    near = (told[:, 1:3] - side / 2).norm(dim=1) < 0.4 * known
+    best = torch.where(near, told[:, 0], 0).flatten(1).argmax(1)
+    told = told.flatten(2)[torch.arange(len(faces)), :, best]
+    moved = (told[:, 1:3] - side / 2) * pixel[:, None]
+    cosine, sine = angle.cos(), angle.sin()
+    moved = torch.stack((cosine * moved[:, 0] - sine * moved[:, 1], sine * moved[:, 0] + cosine * moved[:, 1]), 1)
+    both = (score * told[:, 0]).sqrt()[:, None]
+    return torch.cat((both, centre + moved, told[:, 3:5] * pixel[:, None], (angle + told[:, 5])[:, None]), 1)
+
+
+def window(levels: list[Tensor], centre: Tensor, pixel: Tensor, angle: Tensor, side: int) -> Float[Tensor, "1 3 s s"]:
+    """A turned window of a picture, grey beyond its edges; centre and pixel in the largest level's pixels."""
+    number = int(pixel.log2().round().clamp(0, len(levels) - 1))
+    level, step = levels[number], pixel / 2**number
+    height, width = level.shape[-2:]
+    at = (torch.arange(side) + 0.5 - side / 2) * step
+    y, x = torch.meshgrid(at, at, indexing="ij")
+    cosine, sine = angle.cos(), angle.sin()
+    across = (centre[0] / 2**number + cosine * x - sine * y) * 2 / width - 1
+    down = (centre[1] / 2**number + sine * x + cosine * y) * 2 / height - 1
+    where = torch.stack((across, down), -1)[None]
+    return F.grid_sample(level - 0.5, where, align_corners=False) + 0.5
+
+
+def _found(face: list[float], scale: float) -> Found:
+    """A face in the photograph's pixels and degrees."""
+    score, x, y, width, height, angle = face
+    x, y, half_width, half_height = x * scale, y * scale, width * scale / 2, height * scale / 2
+    degrees = (math.degrees(angle) + 180) % 360 - 180
+    return Found((x - half_width, y - half_height, x + half_width, y + half_height), score, degrees)

@@ -12,6 +12,7 @@ from vrn_lite.frame import InputError, require
 from vrn_lite.networks.base import FaceNetwork, LandmarkDetector
 from vrn_lite.photo.crop import Spot
 from vrn_lite.photo.exports import Reconstruction
+from vrn_lite.photo.finder import Finder, finder_named
 from vrn_lite.photo.image_io import FORMATS, VIDEOS, PhotoSource, name_of, read_frames
 from vrn_lite.photo.reconstruct import Settings, faces_of, networks_for, side, spots_in
 
@@ -56,6 +57,8 @@ def reconstruct_all(
     level: float = 0.5,
     test_time_augmentation: bool = True,
     smooth: float = 0.8,
+    finder: str | Finder | None = None,
+    force: bool = False,
 ) -> Iterator[Reconstruction]:
     """The faces in many photographs, one by one, in order; no more than `batch` of them are in memory.
 
@@ -68,7 +71,7 @@ def reconstruct_all(
     every : of an animated picture or a video only each so-many-th frame is taken.
     on_refused : is told the name of a photograph that could not be read (`UnreadableError`) or has no face, and why,
         and the others go on; without it the first such error is raised.
-    model, detector, recrop, level, test_time_augmentation, smooth : as in `reconstruct`.
+    model, detector, recrop, level, test_time_augmentation, smooth, finder, force : as in `reconstruct`.
 
     Raises
     ------
@@ -76,8 +79,9 @@ def reconstruct_all(
     """
     require(faces in tuple(Which), f"unknown faces {faces!r}: choose {' or '.join(Which)}")
     require(batch >= 1 and every >= 1, f"batch and every are at least 1, got {batch} and {every}")
-    settings = Settings(recrop, level, test_time_augmentation, smooth).checked()
+    settings = Settings(recrop, level, test_time_augmentation, smooth, force).checked()
     network, finds = networks_for(model, detector)
+    seeker = finder_named(finder)
 
     def refuse(name: str, error: InputError) -> None:
         if on_refused is None:
@@ -90,7 +94,7 @@ def reconstruct_all(
             try:
                 for page, image in read_frames(source, name, every):
                     try:
-                        found = spots_in(image, page)
+                        found = spots_in(image, page, seeker)
                     except InputError as error:
                         refuse(page, error)
                         continue

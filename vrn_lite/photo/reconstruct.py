@@ -27,8 +27,9 @@ from vrn_lite.inference import iter_probabilities
 from vrn_lite.networks.base import FaceNetwork, LandmarkDetector, finds_landmarks
 from vrn_lite.networks.weights import load, shipped
 from vrn_lite.photo.crop import FourNumbers, Spot, box_of, checked, checked_landmarks, crop, locate, moved
+from vrn_lite.photo.doubt import DOUBT, confidence, doubtful, levelled
 from vrn_lite.photo.exports import Reconstruction, depth_image
-from vrn_lite.photo.finder import CascadeFinder
+from vrn_lite.photo.finder import Finder, finder_named
 from vrn_lite.photo.image_io import Photo, PhotoSource, name_of, read_photo
 from vrn_lite.volume import isosurface
 
@@ -42,6 +43,7 @@ class Settings(NamedTuple):
     level: float = 0.5
     test_time_augmentation: bool = True
     smooth: float = 0.8
+    force: bool = False
 
     def checked(self) -> "Settings":
         """These settings, if they make sense."""
@@ -61,6 +63,8 @@ def reconstruct(
     level: float = 0.5,
     test_time_augmentation: bool = True,
     smooth: float = 0.8,
+    finder: str | Finder | None = None,
+    force: bool = False,
 ) -> Reconstruction:
     """A 3D face from one photograph (paper section 3, the whole path).
 
@@ -83,13 +87,15 @@ def reconstruct(
         The network works on a coarser grid than its image, and the shifts take that grid's pattern off the surface.
     smooth : standard deviation of a Gaussian, in pixels of the network's input, that takes the terraces off the
         surface, as slices come out of the network independently; 0 for none. `Reconstruction.volume` stays as it is.
+    finder : what finds the face where no box is given: embedded, yunet, or your own (`Finder`); see `finder_named`.
+    force : go on where the face is doubtful (`doubt.confidence`).
 
     Raises
     ------
-    InputError : unreadable or tiny photograph, no face found, a box or landmarks outside the photograph, unknown model,
-        a model that gives no volume, or one that needs landmarks where no detector ships.
+    InputError : unreadable or tiny photograph, no face found or a doubtful one, a box or landmarks outside it, unknown
+        model, a model that gives no volume, or one that needs landmarks where no detector ships.
     """
-    settings = Settings(recrop, level, test_time_augmentation, smooth).checked()
+    settings = Settings(recrop, level, test_time_augmentation, smooth, force).checked()
     network, finds = networks_for(model, detector) if landmarks is None else (volume_network(model), None)
     name, image = name_of(photo), read_photo(photo)  # [H, W, 3] bytes
     try:
@@ -97,7 +103,7 @@ def reconstruct(
         if box is None and known is not None:
             box = box_of(known)
         if box is None:
-            spot = max(spots_in(image, name), key=side)
+            spot = max(spots_in(image, name, finder), key=side)
         else:
             spot = Spot(image, checked(box, image), name=name, landmarks=known)
     except InputError as error:
@@ -108,14 +114,14 @@ def reconstruct(
     return face
 
 
-def spots_in(image: Photo, name: str) -> list[Spot]:
+def spots_in(image: Photo, name: str, finder: str | Finder | None = None) -> list[Spot]:
     """The faces in a photograph.
 
     Raises
     ------
     InputError : none found.
     """
-    found = CascadeFinder().find(image)
+    found = finder_named(finder).find(image)
     require(bool(found), f"no face found in {name}: {BOX_ADVICE}")
     return [Spot(image, face.box, face.angle, face.score, name) for face in found]
 
@@ -130,7 +136,30 @@ def faces_of(
     network: FaceNetwork, detector: LandmarkDetector | None, spots: Sequence[Spot], settings: Settings
 ) -> Iterator[Reconstruction | InputError]:
     """Each face reconstructed, in turn, or why not; the networks see them together."""
-    spots = spots if detector is None else locate(detector, spots, settings.recrop)
+    if detector is not None:
+        spots = _believed(spots, locate(detector, levelled(detector, spots), settings.recrop))
+    doubts = [not settings.force and (spot.confidence or 1) < DOUBT for spot in spots]
+    results = _reconstructed(network, [spot for spot, doubt in zip(spots, doubts, strict=True) if not doubt], settings)
+    for spot, doubt in zip(spots, doubts, strict=True):
+        yield doubtful(spot.name, spot.box, spot.confidence or 0) if doubt else next(results)
+
+
+def _believed(first: Sequence[Spot], located: Sequence[Spot]) -> list[Spot]:
+    """Located faces with their confidence, where a finder found them."""
+    return [
+        after._replace(confidence=confidence(before.confidence, after.landmarks, side(after) / side(before)))
+        if before.confidence is not None
+        else after
+        for before, after in zip(first, located, strict=True)
+    ]
+
+
+def _reconstructed(
+    network: FaceNetwork, spots: Sequence[Spot], settings: Settings
+) -> Iterator[Reconstruction | InputError]:
+    """Faces whose boxes are settled."""
+    if not spots:
+        return
     grid = network.preset.grid
     crops = [crop(spot.image, spot.box, grid, spot.angle) for spot in spots]  # [3, h, w]; photograph -> voxel frame
     pairs = zip(crops, spots, strict=True)

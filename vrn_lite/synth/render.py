@@ -71,21 +71,39 @@ def render(
     camera : from the model frame to the voxel frame.
     painted : colours of the vertices, where they are known (a scan's); None to draw them at random.
     """
+    behind = background(grid, rng.stream("background"), appearance)
+    images = before(behind, fragments, vertices, face, hair, landmarks, camera, grid, rng, appearance, painted)
+    return degrade(images, rng.stream("camera"), appearance)
+
+
+def before(
+    behind: Image,
+    fragments: Fragments,
+    vertices: Vertices,
+    face: MorphableFace,
+    hair: Hair,
+    landmarks: Landmarks,
+    camera: Similarity,
+    grid: Grid,
+    rng: Rng,
+    appearance: Appearance,
+    painted: Float[Tensor, "b v 3"] | None = None,
+) -> Image:
+    """Images ``[b, 3, h, w]`` of placed heads before `behind`, and what stands before them; else as `render`."""
     seen = _surface(fragments, vertices, face, hair, camera, grid, rng, appearance, painted)
     depth = _canvas(seen, seen.depth[:, None], grid, rng.batch, math.inf)[..., 0]
     light, shine = lights(seen, depth, rng, appearance, grid)
     lit = seen.albedo * light + shine
     lit = lit * cast_shadow(grid, rng.stream("cast shadow"), appearance.cast_shadows).view(-1, 1)[seen.pixel]
     # The heads over the background, with soft outlines.
-    canvas = background(grid, rng.stream("background"), appearance).permute(0, 2, 3, 1).contiguous()
+    canvas = behind.permute(0, 2, 3, 1).contiguous()
     canvas.view(-1, 3)[seen.pixel] = lit.clamp(0, 1)
     images = _smooth_outlines(canvas.permute(0, 3, 1, 2), depth, grid)
     hairy = torch.zeros_like(depth, dtype=torch.bool)
     hairy.view(-1)[seen.pixel] = seen.hair
     images = shoulders(images, landmarks[:, 8, :2], grid, rng.stream("clothes"), hairy, appearance.clothes)
     images = glasses(images, depth, landmarks, rng.stream("glasses"), appearance.glasses)
-    images = occlude(images, grid, rng.stream("occluders"), appearance)
-    return degrade(images, rng.stream("camera"), appearance)
+    return occlude(images, grid, rng.stream("occluders"), appearance)
 
 
 def _canvas(seen: Surface, values: Float[Tensor, "n c"], grid: Grid, batch: int, empty: float) -> Tensor:
