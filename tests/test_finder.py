@@ -8,10 +8,11 @@ from PIL import Image
 
 from vrn_lite.frame import InputError
 from vrn_lite.networks.weights import WEIGHTS
+from vrn_lite.photo.cascade import CascadeFinder
 from vrn_lite.photo.finder import (
     EmbeddedFinder,
-    FirstOf,
     Found,
+    Together,
     apart,
     detect_face,
     find_face,
@@ -99,7 +100,7 @@ def test_a_window_of_a_picture_is_the_picture():
     assert window([picture], torch.tensor([-50.0, 20.0]), one, none, 16).sub(0.5).abs().max() < 1e-6
 
 
-def test_the_first_finder_that_finds_any_counts():
+def test_later_finders_add_the_faces_that_earlier_ones_have_not_seen():
     class Fixed:
         def __init__(self, *faces):
             self.faces = list(faces)
@@ -107,17 +108,20 @@ def test_the_first_finder_that_finds_any_counts():
         def find(self, image):
             return self.faces
 
-    some, other = Found((0.0, 0.0, 1.0, 1.0)), Found((0.0, 0.0, 3.0, 1.0))
+    face, eye = Found((10.0, 10.0, 30.0, 30.0)), Found((14.0, 14.0, 18.0, 18.0), 0.9)
+    head, beside = Found((0.0, 0.0, 40.0, 40.0), 0.8), Found((31.0, 10.0, 51.0, 30.0), 0.7)
     image = np.zeros((40, 40, 3), dtype=np.uint8)
-    assert FirstOf(Fixed(), Fixed(some), Fixed(other)).find(image) == [some]
-    assert FirstOf(Fixed()).find(image) == []
-    assert find_face(image, finder=Fixed(some, other)) == other
+    assert Together(Fixed(face), Fixed(eye, head, beside)).find(image) == [face, beside]
+    assert Together(Fixed(), Fixed(eye)).find(image) == [eye]
+    assert Together(Fixed()).find(image) == []
+    assert find_face(image, finder=Fixed(eye, face)) == face
 
 
 def test_finders_by_name():
-    assert isinstance(finder_named(), EmbeddedFinder)
     assert isinstance(finder_named("embedded"), EmbeddedFinder)
-    with pytest.raises(InputError, match="unknown finder 'eyes': choose embedded or yunet"):
+    assert isinstance(finder_named("cascade"), CascadeFinder)
+    assert [type(finder) for finder in finder_named().finders] == [CascadeFinder, EmbeddedFinder]
+    with pytest.raises(InputError, match="unknown finder 'eyes': choose one of embedded, cascade, yunet"):
         finder_named("eyes")
 
 

@@ -31,7 +31,7 @@ INNER = {
     "synth": "appearance degradations background occluders eyewear hair skin render registration assets photographed",
     "networks": "base hourglass vrn regression weights",
     "training": "losses optim log data runtime checkpoint loop",
-    "photo": "image_io finder yunet scenes train_finder crop exports doubt reconstruct many registration",
+    "photo": "image_io finder cascade yunet scenes train_finder crop exports doubt reconstruct many registration",
     "evaluation": "testsets predictors eos evaluate",
     "studies": "ablations published reproduce bench",
 }
@@ -208,7 +208,7 @@ BUDGETS = {
     "synth": (1000, 2360),
     "faces": (1600, 1890),
     "datasets": (600, 1310),
-    "photo": (1000, 2450),
+    "photo": (1000, 2540),
     "evaluation": (800, 1010),
     "studies": (900, 910),
     "viz": (1200, 1750),

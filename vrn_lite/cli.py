@@ -88,7 +88,7 @@ def reconstruct(
     ] = None,
     every: Annotated[int, typer.Option(min=1, help="Of videos and animations only each so-many-th frame.")] = 1,
     finder: Annotated[
-        str | None, typer.Option(help="Finds faces: embedded, or yunet after `vrn-lite fetch finder`; none: both.")
+        str | None, typer.Option(help="Finds faces: embedded, cascade, or yunet after `vrn-lite fetch finder`; by default two of them.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Go on with doubtful faces.")] = False,
 ) -> None:

@@ -131,19 +131,37 @@ class EmbeddedFinder:
         return [_found(face, scale) for face in faces[faces[:, 0] > SURE].tolist()]
 
 
-class FirstOf:
-    """Asks finders in turn until one finds a face."""
+class Together:
+    """Asks several finders.
+
+    Parameters
+    ----------
+    finders : the ones that are trusted most first. A face of a later one counts where no earlier one has seen any.
+    """
 
     def __init__(self, *finders: Finder) -> None:
         self.finders = finders
 
     def find(self, image: Photo) -> list[Found]:
-        """What the first of them finds that finds any."""
-        return next((found for finder in self.finders if (found := finder.find(image))), [])
+        """What they find together."""
+        faces: list[Found] = []
+        for finder in self.finders:
+            faces += [face for face in finder.find(image) if not any(_overlap(face, known) for known in faces)]
+        return faces
+
+
+def _overlap(one: Found, other: Found) -> bool:
+    """Whether the centre of one face lies in the other's box."""
+
+    def holds(box: Box, inner: Box) -> bool:
+        return all(box[axis] < (inner[axis] + inner[axis + 2]) / 2 < box[axis + 2] for axis in (0, 1))
+
+    return holds(one.box, other.box) or holds(other.box, one.box)
 
 
 def finder_named(name: str | Finder | None = None) -> Finder:
-    """The finder of that name: embedded or yunet; None for the embedded one, after YuNet where that has been fetched.
+    """The finder of that name: embedded, cascade or yunet; None for two: YuNet where it has been fetched, else the
+    cascade, then the embedded one.
 
     A finder is given back as it is.
 
@@ -151,14 +169,16 @@ def finder_named(name: str | Finder | None = None) -> Finder:
     ------
     InputError : another name; YuNet, where OpenCV is not installed or the network has not been fetched.
     """
+    from vrn_lite.photo.cascade import CascadeFinder
     from vrn_lite.photo.yunet import YuNet, available
 
     if name is not None and not isinstance(name, str):
         return name
-    require(name in (None, "embedded", "yunet"), f"unknown finder {name!r}: choose embedded or yunet")
+    kinds: dict[str, type[Finder]] = {"embedded": EmbeddedFinder, "cascade": CascadeFinder, "yunet": YuNet}
+    require(name is None or name in kinds, f"unknown finder {name!r}: choose one of {', '.join(kinds)}")
     if name is None:
-        return FirstOf(YuNet(), EmbeddedFinder()) if available() else EmbeddedFinder()
-    return YuNet() if name == "yunet" else EmbeddedFinder()
+        return Together(YuNet() if available() else CascadeFinder(), EmbeddedFinder())
+    return kinds[name]()
 
 
 def find_face(image: Photo, name: str = "the image", finder: str | Finder | None = None) -> Found:
