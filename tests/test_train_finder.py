@@ -129,11 +129,27 @@ def test_same_seed_gives_the_same_scenes(heads):
     assert first.images.max() <= 1
 
 
-def test_training_lowers_the_loss_and_reaches_every_parameter(heads):
-    network = FinderNetwork(16, 1)
+def test_a_batch_is_learned_by_heart(heads):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = FinderNetwork(8, 16)
+    fixed = scenes(heads, backgrounds(16, 64, seeded(1)), 8, 96, (24.0, 60.0), seeded(5), slots=1)
+    optimiser, told = torch.optim.AdamW(network.parameters(), 5e-3), []
+    for _ in range(60):
+        error = loss(network(fixed.images), fixed)
+        optimiser.zero_grad()
+        error.backward()
+        optimiser.step()
+        told.append(error.item())
+    assert told[-1] < 0.7 * told[0]
+
+
+def test_training_reaches_every_parameter(heads):
+    network = FinderNetwork(8, 16)
     before = {name: value.clone() for name, value in network.named_parameters()}
     told = list(train(network, heads, backgrounds(16, 64, seeded(1)), 30, seed=0, batch=4))
-    assert np.mean(told[-6:]) < np.mean(told[:6])
+    assert len(told) == 30
+    assert np.isfinite(told).all()
     assert all(not torch.equal(value, before[name]) for name, value in network.named_parameters())
     assert network(torch.rand(1, 3, 50, 70)).shape == (1, 7, -(-50 // STRIDE), -(-70 // STRIDE))
 

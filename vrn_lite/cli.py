@@ -150,6 +150,45 @@ def _free(stem: str, taken: set[str]) -> str:
 
 
 @app.command()
+def prepare(
+    what: Annotated[
+        str, typer.Argument(metavar="300w-lp", help="The set: 300w-lp, or any photographs with such .mat files.")
+    ],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Its photographs, with NAME.mat beside each NAME.jpg.")],
+    out: Annotated[Path, typer.Option(metavar="CACHE", help="Folder of the shards; what is there already is kept.")],
+    basel: Annotated[
+        Path | None,
+        typer.Option(metavar="MODELS", help="Folder of the Basel model's files; without it, landmarks alone."),
+    ] = None,
+    mask: Annotated[Path | None, typer.Option(help="File that tells the face's vertices of the Basel model.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; all processors by default.")] = None,
+) -> None:
+    """Prepare photographs for `train --data CACHE`; may be stopped and goes on where it was.
+
+    What cannot be read is left out, and told in CACHE/left_out.txt.
+    """
+    from tqdm import tqdm
+
+    from vrn_lite.datasets.photographs import prepare as run
+    from vrn_lite.faces import basel as read_model
+    from vrn_lite.frame import require
+
+    require(what == "300w-lp", f"unknown set {what!r}: 300w-lp can be prepared")
+    require(basel is not None or mask is None, "--mask belongs to the Basel model: pass --basel too")
+    face = None if basel is None else read_model(basel, mask)
+    with tqdm(unit=" shards", desc=str(out)) as bar:
+
+        def on_progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        made = run(folder, out, face, workers=workers, on_progress=on_progress)
+    lost = f", {len(made.left_out)} left out ({out / 'left_out.txt'})" if made.left_out else ""
+    _say(f"{made.faces} faces, {made.size / made.faces / 1024:.1f} KiB a face{lost}", 0)
+    print(out)
+
+
+@app.command()
 def train(
     variants: Annotated[
         list[str] | None,
