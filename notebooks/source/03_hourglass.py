@@ -103,7 +103,7 @@ names = [
     "stem.layers.0",
     "stem.layers.3",
     "stem.layers.4",
-    "stem",
+    "stem.layers.6",
     inside + "before",
     inside + 3 * "below." + "before",
 ]
