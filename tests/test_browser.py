@@ -24,7 +24,7 @@ from PIL import Image
 from contrast import contrast
 
 ROOT = Path(__file__).parents[1]
-LESSONS = [path.stem for path in sorted((ROOT / "notebooks").glob("*.ipynb")) if path.stem[:2] in ("00", "01", "10")]
+LESSONS = [path.stem for path in sorted((ROOT / "notebooks").glob("*.ipynb")) if path.stem[:2] in ("00", "01")]
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 MISSING = [name for name in ("playwright", "jupyterlab") if importlib.util.find_spec(name) is None] + ([] if CHROMIUM else ["chromium"])
 REQUIRED = os.environ.get("VRN_LITE_BROWSER") == "required"
